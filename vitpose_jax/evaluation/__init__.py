@@ -1,0 +1,1 @@
+"""COCO AP/AR, PCK and forecasting metrics."""

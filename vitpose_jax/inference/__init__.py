@@ -1,0 +1,1 @@
+"""From an image, video or folder to people."""

@@ -1,0 +1,1 @@
+"""Skeletons, crops, heatmap encoding and decoding."""

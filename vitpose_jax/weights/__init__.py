@@ -1,0 +1,1 @@
+"""Weights on disk and in the wild: reading, mapping, writing."""
