@@ -1,0 +1,121 @@
+"""From a person's box to the network's crop, on the host: boxes, affine maps, OpenCV's warp.
+
+Unbiased data processing (UDP: Huang et al., "The Devil is in the Details", CVPR 2020): sizes count
+the intervals between pixels, so a crop of 192x256 pixels spans 191x255 units. Points are (x, y).
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+PIXEL_STD = 200.0
+"""Scales are stored as size / 200, a convention inherited from MPII."""
+
+MAX_WARP_SIDE = 32766
+"""OpenCV's warp indexes its source with 16-bit integers."""
+
+
+def clean_box(box_xywh: np.ndarray, image_wh: tuple[int, int]) -> np.ndarray:
+    """Clip annotated boxes to their image, as the original does before it trains or evaluates.
+
+    The far corner is x1 + max(0, w - 1), so that even a box inside the image loses one pixel.
+
+    Args:
+        box_xywh: (..., 4), image pixels.
+        image_wh: (width, height) of the image.
+
+    Returns:
+        float64 (..., 4), image pixels; width or height 0 where nothing is left (drop those).
+    """
+    box = np.asarray(box_xywh, np.float64)
+    low = np.maximum(box[..., :2], 0)
+    high = np.minimum(np.asarray(image_wh) - 1, low + np.maximum(box[..., 2:] - 1, 0))
+    return np.concatenate([low, np.maximum(high - low, 0)], axis=-1)
+
+
+def box_to_center_scale(
+    box_xywh: np.ndarray, input_size: tuple[int, int] = (256, 192), padding: float = 1.25
+) -> tuple[np.ndarray, np.ndarray]:
+    """The region around a box that becomes the crop: widened to the crop's aspect, then padded.
+
+    Args:
+        box_xywh: (..., 4), image pixels.
+        input_size: (height, width) of the crop.
+        padding: how much larger than the box the region is.
+
+    Returns:
+        center: float32 (..., 2), image pixels.
+        scale: float32 (..., 2), (width, height) / 200.
+    """
+    x, y, w, h = np.moveaxis(np.asarray(box_xywh, np.float64), -1, 0)
+    aspect = input_size[1] / input_size[0]
+    center = np.stack([x + w * 0.5, y + h * 0.5], axis=-1).astype(np.float32)
+    size = np.stack([np.maximum(w, h * aspect), np.maximum(h, w / aspect)], axis=-1)
+    scale = (size / PIXEL_STD).astype(np.float32) * np.float32(padding)
+    return center, scale
+
+
+def udp_affine(
+    center: np.ndarray, scale: np.ndarray, rotation: float, input_size: tuple[int, int]
+) -> np.ndarray:
+    """The map from image pixels to crop pixels.
+
+    Args:
+        center: (2,), image pixels.
+        scale: (2,), (width, height) / 200.
+        rotation: degrees, turns the image's content clockwise as seen.
+        input_size: (height, width) of the crop.
+
+    Returns:
+        float32 (2, 3).
+    """
+    cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+    cx, cy = (float(c) for c in center)
+    width, height = (float(np.float32(s) * np.float32(PIXEL_STD)) for s in scale)
+    sx, sy = (input_size[1] - 1) / width, (input_size[0] - 1) / height
+    return np.array(
+        [
+            [cos * sx, -sin * sx, sx * (-cx * cos + cy * sin + 0.5 * width)],
+            [sin * sy, cos * sy, sy * (-cx * sin - cy * cos + 0.5 * height)],
+        ],
+        np.float32,
+    )
+
+
+def warp_crop(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
+    """Cut the crop out of an image: bilinear, black outside the image.
+
+    Args:
+        image: uint8 (height, width, 3).
+        matrix: (2, 3), image pixels to crop pixels.
+        input_size: (height, width) of the crop.
+
+    Returns:
+        uint8 (*input_size, 3).
+    """
+    if max(image.shape[:2]) > MAX_WARP_SIDE:
+        image, matrix = _within_warp_limit(image, np.asarray(matrix, np.float64), input_size)
+    return cv2.warpAffine(image, matrix, input_size[::-1], flags=cv2.INTER_LINEAR)
+
+
+def _within_warp_limit(
+    image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a huge image that the crop needs, every n-th pixel of it if it is huge still."""
+    height, width = input_size
+    corners = np.array([[-1, -1], [width, -1], [-1, height], [width, height]])
+    there = transform_points(corners, cv2.invertAffineTransform(matrix))
+    image_wh = image.shape[1::-1]
+    left, top = np.clip(np.floor(there.min(0)).astype(int) - 1, 0, np.array(image_wh) - 1)
+    right, bottom = np.clip(np.ceil(there.max(0)).astype(int) + 2, 1, image_wh)
+    step = -(-max(right - left, bottom - top) // MAX_WARP_SIDE)
+    part = np.ascontiguousarray(image[top:bottom:step, left:right:step])
+    offset = matrix @ [left, top, 1]
+    return part, np.column_stack([matrix[:, :2] * step, offset])
+
+
+def transform_points(xy: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Apply an affine map (2, 3) to points (..., 2); float32 (..., 2)."""
+    matrix = np.asarray(matrix)
+    return (np.asarray(xy) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)

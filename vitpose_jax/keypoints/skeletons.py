@@ -1,0 +1,239 @@
+"""What is annotated on a body: names, left-right pairs, limbs and OKS constants of six data sets.
+
+The numbers are those of mmpose 0.24's `dataset_info`, from which ViTPose was trained; the OKS
+sigmas of COCO are the COCO API's, those of the others are the data sets' own or adapted by mmpose.
+The order of `SKELETONS` is the order of ViTPose+'s experts (its data-set index).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The keypoints of one data set.
+
+    Attributes:
+        name: key in `SKELETONS`.
+        keypoint_names: K names, in the order of the heatmaps' channels.
+        flip_pairs: index pairs that change places when the image is mirrored.
+        limbs: index pairs to draw a line between.
+        sigmas: K falloff constants of the object keypoint similarity (OKS), relative to the square
+            root of the object's area.
+        upper_body: indices that count as upper body for the half-body augmentation.
+    """
+
+    name: str
+    keypoint_names: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    limbs: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+    upper_body: tuple[int, ...]
+
+    @property
+    def num_keypoints(self) -> int:
+        """K, the number of keypoints."""
+        return len(self.keypoint_names)
+
+    @cached_property
+    def flip_index(self) -> np.ndarray:
+        """int32 (K,), read-only: a mirrored image's channel i shows keypoint flip_index[i]."""
+        index = np.arange(self.num_keypoints, dtype=np.int32)
+        for a, b in self.flip_pairs:
+            index[[a, b]] = b, a
+        index.setflags(write=False)
+        return index
+
+    def side(self, keypoint: int) -> Literal["left", "right", "centre"]:
+        """The person's own side that a keypoint is on, judged by its name."""
+        name = self.keypoint_names[keypoint].lower()
+        if name.startswith(("left_", "l_")):
+            return "left"
+        return "right" if name.startswith(("right_", "r_")) else "centre"
+
+
+def _mirror_name(name: str) -> str:
+    for left, right in (("left_", "right_"), ("L_", "R_")):
+        if name.startswith(left):
+            return right + name.removeprefix(left)
+        if name.startswith(right):
+            return left + name.removeprefix(right)
+    return name
+
+
+def _pairs_by_name(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    mirrored = [names.index(_mirror_name(name)) for name in names]
+    return tuple((i, j) for i, j in enumerate(mirrored) if i < j)
+
+
+def _chain(*indices: int) -> tuple[tuple[int, int], ...]:
+    return tuple(pairwise(indices))
+
+
+def _coco() -> Skeleton:
+    names = (
+        *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
+        *("left_shoulder", "right_shoulder", "left_elbow", "right_elbow"),
+        *("left_wrist", "right_wrist", "left_hip", "right_hip"),
+        *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+    )
+    legs = ((15, 13), (13, 11), (16, 14), (14, 12))
+    torso = ((11, 12), (5, 11), (6, 12), (5, 6))
+    arms = ((5, 7), (6, 8), (7, 9), (8, 10))
+    head = ((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6))
+    return Skeleton(
+        name="coco",
+        keypoint_names=names,
+        flip_pairs=_pairs_by_name(names),
+        limbs=legs + torso + arms + head,
+        sigmas=(
+            *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
+            *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+        ),
+        upper_body=tuple(range(11)),
+    )
+
+
+def _aic() -> Skeleton:
+    names = (
+        *("right_shoulder", "right_elbow", "right_wrist"),
+        *("left_shoulder", "left_elbow", "left_wrist"),
+        *("right_hip", "right_knee", "right_ankle"),
+        *("left_hip", "left_knee", "left_ankle"),
+        *("head_top", "neck"),
+    )
+    return Skeleton(
+        name="aic",
+        keypoint_names=names,
+        flip_pairs=_pairs_by_name(names),
+        limbs=(
+            *_chain(2, 1, 0, 13, 3, 4, 5),
+            *_chain(8, 7, 6, 9, 10, 11),
+            *((12, 13), (0, 6), (3, 9)),
+        ),
+        sigmas=(
+            *(0.01388152, 0.01515228, 0.01057665, 0.01417709, 0.01497891, 0.01402144, 0.03909642),
+            *(0.03686941, 0.01981803, 0.03843971, 0.03412318, 0.02415081, 0.01291456, 0.01236173),
+        ),
+        upper_body=(0, 1, 2, 3, 4, 5, 12, 13),
+    )
+
+
+def _mpii() -> Skeleton:
+    names = (
+        *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+        *("pelvis", "thorax", "upper_neck", "head_top"),
+        *("right_wrist", "right_elbow", "right_shoulder"),
+        *("left_shoulder", "left_elbow", "left_wrist"),
+    )
+    return Skeleton(
+        name="mpii",
+        keypoint_names=names,
+        flip_pairs=_pairs_by_name(names),
+        limbs=(
+            *_chain(0, 1, 2, 6, 3, 4, 5),
+            *_chain(6, 7, 8, 9),
+            *_chain(8, 12, 11, 10),
+            *_chain(8, 13, 14, 15),
+        ),
+        sigmas=(
+            *(0.089, 0.083, 0.107, 0.107, 0.083, 0.089, 0.026, 0.026, 0.026, 0.026),
+            *(0.062, 0.072, 0.179, 0.179, 0.072, 0.062),
+        ),
+        upper_body=tuple(range(7, 16)),
+    )
+
+
+def _animal(name: str) -> Skeleton:
+    """AP-10K and APT-36K share one skeleton (the right fore paw counts as lower body in both)."""
+    names = (
+        *("L_Eye", "R_Eye", "Nose", "Neck", "Root of tail"),
+        *("L_Shoulder", "L_Elbow", "L_F_Paw", "R_Shoulder", "R_Elbow", "R_F_Paw"),
+        *("L_Hip", "L_Knee", "L_B_Paw", "R_Hip", "R_Knee", "R_B_Paw"),
+    )
+    return Skeleton(
+        name=name,
+        keypoint_names=names,
+        flip_pairs=_pairs_by_name(names),
+        limbs=(
+            *((0, 1), (0, 2), (1, 2)),
+            *_chain(2, 3, 4),
+            *_chain(3, 5, 6, 7),
+            *_chain(3, 8, 9, 10),
+            *_chain(4, 11, 12, 13),
+            *_chain(4, 14, 15, 16),
+        ),
+        sigmas=(
+            *(0.025, 0.025, 0.026, 0.035, 0.035, 0.079, 0.072, 0.062),
+            *(0.079, 0.072, 0.062, 0.107, 0.087, 0.089, 0.107, 0.087, 0.089),
+        ),
+        upper_body=(0, 1, 2, 3, 5, 6, 7, 8, 9),
+    )
+
+
+_FINGERS = ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky_finger")
+
+
+def _hand(side: str) -> tuple[str, ...]:
+    return (f"{side}_hand_root", *(f"{side}_{f}{i}" for f in _FINGERS for i in range(1, 5)))
+
+
+def _hand_limbs(root: int) -> tuple[tuple[int, int], ...]:
+    starts = range(root + 1, root + 21, 4)
+    return tuple(limb for s in starts for limb in _chain(root, s, s + 1, s + 2, s + 3))
+
+
+def _face_pairs(first: int) -> tuple[tuple[int, int], ...]:
+    """Mirror pairs of the 68-point face: jaw, brows, nostrils, eyes (crosswise), lips."""
+    jaw = [(i, 16 - i) for i in range(8)]
+    brows = [(i, 43 - i) for i in range(17, 22)]
+    nostrils = [(31, 35), (32, 34)]
+    eyes = [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+    lips = [(48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)]
+    return tuple((first + i, first + j) for i, j in jaw + brows + nostrils + eyes + lips)
+
+
+def _wholebody() -> Skeleton:
+    body = _coco()
+    feet = (
+        *("left_big_toe", "left_small_toe", "left_heel"),
+        *("right_big_toe", "right_small_toe", "right_heel"),
+    )
+    face = tuple(f"face-{i}" for i in range(68))
+    names = (*body.keypoint_names, *feet, *face, *_hand("left"), *_hand("right"))
+    foot_sigmas = (0.068, 0.066, 0.066, 0.092, 0.094, 0.094)
+    face_sigmas = (
+        *(0.042, 0.043, 0.044, 0.043, 0.040, 0.035, 0.031, 0.025, 0.020, 0.023, 0.029, 0.032),
+        *(0.037, 0.038, 0.043, 0.041, 0.045, 0.013, 0.012, 0.011, 0.011, 0.012, 0.012, 0.011),
+        *(0.011, 0.013, 0.015, 0.009, 0.007, 0.007, 0.007, 0.012, 0.009, 0.008, 0.016, 0.010),
+        *(0.017, 0.011, 0.009, 0.011, 0.009, 0.007, 0.013, 0.008, 0.011, 0.012, 0.010, 0.034),
+        *(0.008, 0.008, 0.009, 0.008, 0.008, 0.007, 0.010, 0.008, 0.009, 0.009, 0.009, 0.007),
+        *(0.007, 0.008, 0.011, 0.008, 0.008, 0.008, 0.010, 0.008),
+    )
+    hand_sigmas = (
+        *(0.029, 0.022, 0.035, 0.037, 0.047, 0.026, 0.025, 0.024, 0.035, 0.018, 0.024),
+        *(0.022, 0.026, 0.017, 0.021, 0.021, 0.032, 0.020, 0.019, 0.022, 0.031),
+    )
+    pairs = {*_pairs_by_name(names), *_face_pairs(23)}
+    return Skeleton(
+        name="wholebody",
+        keypoint_names=names,
+        flip_pairs=tuple(sorted(pairs)),
+        limbs=(
+            *body.limbs,
+            *((15, 17), (15, 18), (15, 19), (16, 20), (16, 21), (16, 22)),
+            *_hand_limbs(91),
+            *_hand_limbs(112),
+        ),
+        sigmas=body.sigmas + foot_sigmas + face_sigmas + hand_sigmas + hand_sigmas,
+        upper_body=body.upper_body,
+    )
+
+
+SKELETONS: dict[str, Skeleton] = {
+    s.name: s for s in (_coco(), _aic(), _mpii(), _animal("ap10k"), _animal("apt36k"), _wholebody())
+}
