@@ -1,0 +1,88 @@
+"""Heads that turn a feature map into heatmaps, four times its height and width."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.layers import BatchNorm, Deconv
+
+_final_init = nnx.initializers.normal(0.001)
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Shape of a head; `filters` are the channels of the classic decoder's deconvolutions."""
+
+    kind: str = "classic"
+    num_keypoints: int = 17
+    in_channels: int = 768
+    filters: tuple[int, ...] = (256, 256)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "filters", tuple(self.filters))
+        if self.kind not in DECODERS:
+            raise UserError(f"no decoder {self.kind!r}: choose one of {', '.join(DECODERS)}")
+
+    @property
+    def upscaling(self) -> int:
+        """Heatmap size over feature map size."""
+        return 2 ** len(self.filters) if self.kind == "classic" else SIMPLE_UPSCALING
+
+
+SIMPLE_UPSCALING = 4
+
+
+class ClassicDecoder(nnx.Module):
+    """Deconvolutions that double the size, each with batch norm and ReLU, then a 1x1 convolution."""
+
+    def __init__(
+        self, config: DecoderConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+    ) -> None:
+        channels = (config.in_channels, *config.filters)
+        self.deconvs = nnx.List(
+            [
+                Deconv(inputs, outputs, dtype=dtype, rngs=rngs)
+                for inputs, outputs in zip(channels[:-1], channels[1:], strict=True)
+            ]
+        )
+        self.norms = nnx.List([BatchNorm(width, dtype=dtype) for width in config.filters])
+        self.final = nnx.Linear(
+            channels[-1], config.num_keypoints, dtype=dtype, kernel_init=_final_init, rngs=rngs
+        )
+
+    def __call__(self, features: jax.Array, *, train: bool = False) -> jax.Array:
+        """(B, h, w, C) -> (B, 4h, 4w, K) float32; `train` uses and updates batch statistics."""
+        x = features
+        for deconv, norm in zip(self.deconvs, self.norms, strict=True):
+            x = jax.nn.relu(norm(deconv(x), train=train))
+        return self.final(x).astype(jnp.float32)
+
+
+class SimpleDecoder(nnx.Module):
+    """ReLU, bilinear upsampling by four (corners not aligned), 3x3 convolution."""
+
+    def __init__(
+        self, config: DecoderConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+    ) -> None:
+        self.dtype = jnp.dtype(dtype)
+        self.final = nnx.Conv(
+            config.in_channels,
+            config.num_keypoints,
+            (3, 3),
+            dtype=dtype,
+            kernel_init=_final_init,
+            rngs=rngs,
+        )
+
+    def __call__(self, features: jax.Array, *, train: bool = False) -> jax.Array:
+        """(B, h, w, C) -> (B, 4h, 4w, K) float32; the same in training."""
+        batch, height, width, channels = features.shape
+        size = (batch, height * SIMPLE_UPSCALING, width * SIMPLE_UPSCALING, channels)
+        x = jax.image.resize(jax.nn.relu(features.astype(self.dtype)), size, "bilinear")
+        return self.final(x).astype(jnp.float32)
+
+
+DECODERS: dict[str, type[nnx.Module]] = {"classic": ClassicDecoder, "simple": SimpleDecoder}

@@ -1,0 +1,139 @@
+"""Layers that Flax does not have in the form PyTorch checkpoints need them."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the weight of the new batch
+BATCH_NORM_EPS = 1e-5
+
+
+def full_precision(dtype: jnp.dtype) -> jax.default_matmul_precision:
+    """Context in which float32 products are float32 on every device.
+
+    Left alone, JAX multiplies float32 matrices in TF32 on recent GPUs and in bfloat16 on TPUs, which
+    moves heatmaps far more than 1e-4. Whoever wants the speed asks for bfloat16 as the compute dtype.
+    """
+    return jax.default_matmul_precision("highest" if dtype == jnp.float32 else "default")
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation over all axes but the last, as in `torch.nn.BatchNorm2d`.
+
+    Running variances are unbiased (n / (n - 1)) while the batch is normalised with the biased
+    variance; `flax.nnx.BatchNorm` keeps the biased one. Under `jit` on sharded batches the means are
+    means over the global batch. Statistics and normalisation are float32.
+    """
+
+    def __init__(self, channels: int, *, dtype: jnp.dtype = jnp.float32) -> None:
+        self.dtype = dtype
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+        self.mean = nnx.BatchStat(jnp.zeros(channels))
+        self.var = nnx.BatchStat(jnp.ones(channels))
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """(..., C) -> (..., C); `train` normalises by the batch and updates the running values."""
+        x = x.astype(jnp.float32)
+        if train:
+            axes = tuple(range(x.ndim - 1))
+            mean, var = x.mean(axes), x.var(axes)
+            count = x.size // x.shape[-1]
+            self._update(self.mean, mean)
+            self._update(self.var, var * (count / max(count - 1, 1)))
+        else:
+            mean, var = self.mean[...], self.var[...]
+        factor = self.scale[...] * lax.rsqrt(var + BATCH_NORM_EPS)
+        return ((x - mean) * factor + self.bias[...]).astype(self.dtype)
+
+    @staticmethod
+    def _update(running: nnx.BatchStat, new: jax.Array) -> None:
+        new = lax.stop_gradient(new)
+        running[...] = running[...] + BATCH_NORM_MOMENTUM * (new - running[...])
+
+
+class Deconv(nnx.Module):
+    """Transposed convolution that doubles height and width (kernel 4, stride 2, padding 1, no bias).
+
+    The kernel is (4, 4, in, out), not flipped: `kernel[a, b]` is what input pixel (i, j) adds to
+    output pixel (2i - 1 + a, 2j - 1 + b), which is the convention of `torch.nn.ConvTranspose2d`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        self.dtype = dtype
+        init = nnx.initializers.normal(0.001)
+        self.kernel = nnx.Param(init(rngs.params(), (4, 4, in_channels, out_channels)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, H, W, in) -> (B, 2H, 2W, out)."""
+        return deconv(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+
+
+@jax.custom_vjp
+def deconv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution of x (B, H, W, I) by kernel (4, 4, I, O) to (B, 2H, 2W, O).
+
+    The forward pass is one dilated convolution. Its gradient as XLA derives it is many times slower
+    on CPUs than that of the same map written as four matrix products, so the gradient is taken of
+    those (`deconv_by_phases`).
+    """
+    return lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1],
+        window_strides=(1, 1),
+        padding=((2, 2), (2, 2)),
+        lhs_dilation=(2, 2),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def deconv_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The same map as `deconv`: one matrix product for each parity of output row and column.
+
+    Output row 2m takes input rows m - 1 and m through kernel rows 3 and 1; output row 2m + 1 takes
+    m and m + 1 through kernel rows 2 and 0; columns alike.
+    """
+    batch, height, width, _ = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    kernel_rows = ((3, 1), (2, 0))
+
+    def phase(odd_row: int, odd_column: int) -> jax.Array:
+        neighbours, weights = [], []
+        for i, a in enumerate(kernel_rows[odd_row]):
+            for j, b in enumerate(kernel_rows[odd_column]):
+                top, left = odd_row + i, odd_column + j
+                neighbours.append(padded[:, top : top + height, left : left + width])
+                weights.append(kernel[a, b])
+        return jnp.concatenate(neighbours, -1) @ jnp.concatenate(weights, 0)
+
+    rows = [jnp.stack([phase(r, 0), phase(r, 1)], axis=3) for r in (0, 1)]
+    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1)
+
+
+def _deconv_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+    return deconv(x, kernel), (x, kernel)
+
+
+def _deconv_backward(saved: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # Traced when the gradient is taken, outside the model's own precision context.
+    with full_precision(saved[0].dtype):
+        return jax.vjp(deconv_by_phases, *saved)[1](gradient)
+
+
+deconv.defvjp(_deconv_forward, _deconv_backward)
+
+
+def drop_path(branch: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Stochastic depth (Huang et al., 2016): leaves out a residual branch, sample by sample.
+
+    With probability `rate` a sample's branch (B, ...) is zero; the others are divided by 1 - rate, so
+    that the expectation stays. `key` None or rate 0 leaves the branch as it is.
+    """
+    if key is None or rate == 0.0:
+        return branch
+    shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
+    keep = jax.random.bernoulli(key, 1.0 - rate, shape)
+    return jnp.where(keep, branch / (1.0 - rate), jnp.zeros_like(branch))

@@ -1,0 +1,127 @@
+"""The pose model: backbone, optional neck, decoder."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.decoders import DECODERS, DecoderConfig
+from vitpose_jax.models.layers import full_precision
+from vitpose_jax.models.vit import ViT, ViTConfig
+
+# The data sets of ViTPose+, in the order of its experts.
+EXPERT_DATASETS = ("coco", "aic", "mpii", "ap10k", "apt36k", "wholebody")
+
+
+@dataclass(frozen=True)
+class PoseConfig:
+    """Shape of a pose model.
+
+    `dataset` names the data set whose keypoints the decoder gives, where known; a mixture of experts
+    uses its expert when no `dataset_index` is passed.
+    """
+
+    backbone: ViTConfig
+    decoder: DecoderConfig
+    neck: Any | None = None
+    dataset: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.neck is None and self.decoder.in_channels != self.backbone.width:
+            raise UserError(
+                f"the decoder takes {self.decoder.in_channels} channels but the backbone gives "
+                f"{self.backbone.width}"
+            )
+        if self.dataset is not None and self.dataset not in EXPERT_DATASETS:
+            raise UserError(
+                f"no data set {self.dataset!r}: choose one of {', '.join(EXPERT_DATASETS)}"
+            )
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the crop in pixels."""
+        return self.backbone.input_size
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        """(height, width) of the heatmaps."""
+        rows, columns = self.backbone.grid_size
+        return rows * self.decoder.upscaling, columns * self.decoder.upscaling
+
+    @property
+    def num_keypoints(self) -> int:
+        return self.decoder.num_keypoints
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, fit for JSON; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PoseConfig":
+        """Raises UserError on missing or unknown entries."""
+        try:
+            return cls(
+                backbone=ViTConfig(**values["backbone"]),
+                decoder=DecoderConfig(**values["decoder"]),
+                neck=values.get("neck"),
+                dataset=values.get("dataset"),
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError(f"not a pose model's configuration: {error}") from None
+
+
+class PoseModel(nnx.Module):
+    """ViTPose: normalised crops in, heatmaps out."""
+
+    def __init__(
+        self, config: PoseConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+    ) -> None:
+        """Random weights as the authors start training; `dtype` is the compute dtype."""
+        self.config = config
+        self.dtype = jnp.dtype(dtype)
+        self.backbone = ViT(config.backbone, dtype=dtype, rngs=rngs)
+        self.neck = None
+        self.decoder = DECODERS[config.decoder.kind](config.decoder, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        crops: jax.Array,
+        dataset_index: jax.Array | int | None = None,
+        *,
+        train: bool = False,
+        freeze_backbone: bool = False,
+        freeze_decoder: bool = False,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Heatmaps of normalised crops.
+
+        Args:
+            crops: (B, H, W, 3) float, normalised with the ImageNet mean and standard deviation.
+            dataset_index: for a mixture of experts, int or (B,) ints; by default the expert of
+                `config.dataset`.
+            train: stochastic depth (needs `key` unless its rate is 0), batch norm by the batch's
+                statistics with an update of the running ones.
+            freeze_backbone: in training, run the backbone as in inference, without a gradient.
+            freeze_decoder: in training, run the decoder as in inference; the gradient still passes
+                through it to what is below.
+            key: random key.
+
+        Returns:
+            (B, h, w, K) float32.
+
+        Raises:
+            ValueError: crops of another size; `dataset_index` or `key` missing.
+        """
+        if dataset_index is None and self.config.dataset is not None:
+            dataset_index = EXPERT_DATASETS.index(self.config.dataset)
+        with full_precision(self.dtype):
+            train_backbone = train and not freeze_backbone
+            features = self.backbone(crops, dataset_index, train=train_backbone, key=key)
+            if freeze_backbone:
+                features = jax.lax.stop_gradient(features)
+            if self.neck is not None:
+                features = self.neck(features, train=train)
+            return self.decoder(features, train=train and not freeze_decoder)

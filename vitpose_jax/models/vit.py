@@ -1,0 +1,281 @@
+"""The ViT backbone of ViTPose, and its mixture-of-experts form in ViTPose+.
+
+Sources: Xu et al., "ViTPose" (2022) and "ViTPose++" (2023); numbers follow the authors' code.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.layers import drop_path
+
+PATCH_PADDING = 2  # pixels above and to the left of the image; as many are cut off at the far sides
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Shape of a backbone.
+
+    Attributes:
+        width, depth, num_heads, mlp_ratio: the transformer's.
+        input_size: (height, width) of the crop in pixels, multiples of `patch_size`.
+        layer_norm_eps: 1e-6 in the authors' code; transformers' files carry their own.
+        drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
+        num_experts, part_features: ViTPose+ only: of the MLP's `width` output channels, the last
+            `part_features` come from the expert of the sample's data set.
+        remat: recompute each block's activations in the backward pass instead of keeping them.
+    """
+
+    width: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float = 4.0
+    input_size: tuple[int, int] = (256, 192)
+    patch_size: int = 16
+    layer_norm_eps: float = 1e-6
+    drop_path_rate: float = 0.0
+    num_experts: int = 0
+    part_features: int = 0
+    remat: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_size", tuple(int(side) for side in self.input_size))
+        if len(self.input_size) != 2 or any(
+            side <= 0 or side % self.patch_size for side in self.input_size
+        ):
+            raise UserError(
+                f"input_size {self.input_size} is not (height, width) in positive multiples of "
+                f"{self.patch_size}, for example (256, 192)"
+            )
+        if self.num_heads <= 0 or self.width % self.num_heads:
+            raise UserError(f"num_heads {self.num_heads} does not divide the width {self.width}")
+        if self.num_experts and not 0 < self.part_features < self.width:
+            raise UserError(
+                f"part_features {self.part_features} must lie between 0 and the width {self.width}"
+            )
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        height, width = self.input_size
+        return height // self.patch_size, width // self.patch_size
+
+    @property
+    def mlp_width(self) -> int:
+        return int(self.width * self.mlp_ratio)
+
+
+VIT_SIZES: dict[str, ViTConfig] = {
+    "small": ViTConfig(384, 12, 12, drop_path_rate=0.1),
+    "base": ViTConfig(768, 12, 12, drop_path_rate=0.3),
+    "large": ViTConfig(1024, 24, 16, drop_path_rate=0.5),
+    "huge": ViTConfig(1280, 32, 16, drop_path_rate=0.55),
+}
+
+_dense_init = nnx.initializers.truncated_normal(0.02)
+
+
+def _dense(inputs: int, outputs: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(inputs, outputs, dtype=dtype, kernel_init=_dense_init, rngs=rngs)
+
+
+def _layer_norm(config: ViTConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    # The two-pass variance: the fast one loses digits where a channel's mean is large.
+    return nnx.LayerNorm(
+        config.width,
+        epsilon=config.layer_norm_eps,
+        use_fast_variance=False,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention with a fused query-key-value projection."""
+
+    def __init__(self, config: ViTConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        self.num_heads = config.num_heads
+        self.qkv = _dense(config.width, 3 * config.width, dtype, rngs)
+        self.proj = _dense(config.width, config.width, dtype, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, N, C) -> (B, N, C); the softmax is float32."""
+        batch, tokens, width = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
+        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        return self.proj(mixed.reshape(batch, tokens, width))
+
+
+class Experts(nnx.Module):
+    """One linear layer for each data set; every sample goes through that of its own."""
+
+    def __init__(self, config: ViTConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        self.dtype = dtype
+        shape = (config.num_experts, config.mlp_width, config.part_features)
+        self.kernel = nnx.Param(_dense_init(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros((config.num_experts, config.part_features)))
+
+    def __call__(self, hidden: jax.Array, dataset_index: jax.Array) -> jax.Array:
+        """hidden (B, N, M), dataset_index () or (B,) -> (B, N, part_features)."""
+        kernel = self.kernel[...][dataset_index].astype(self.dtype)
+        bias = self.bias[...][dataset_index].astype(self.dtype)
+        return hidden @ kernel + bias[..., None, :]
+
+
+class MLP(nnx.Module):
+    """Two dense layers around an exact GELU; with experts, part of the second is theirs."""
+
+    def __init__(self, config: ViTConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        shared = config.width - (config.part_features if config.num_experts else 0)
+        self.fc1 = _dense(config.width, config.mlp_width, dtype, rngs)
+        self.fc2 = _dense(config.mlp_width, shared, dtype, rngs)
+        self.experts = Experts(config, dtype=dtype, rngs=rngs) if config.num_experts else None
+
+    def __call__(self, x: jax.Array, dataset_index: jax.Array | None) -> jax.Array:
+        """(B, N, C) -> (B, N, C)."""
+        hidden = jax.nn.gelu(self.fc1(x), approximate=False)
+        shared = self.fc2(hidden)
+        if self.experts is None:
+            return shared
+        return jnp.concatenate([shared, self.experts(hidden, dataset_index)], axis=-1)
+
+
+class Block(nnx.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(
+        self, config: ViTConfig, drop_rate: float, *, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        self.drop_rate = drop_rate
+        self.norm1 = _layer_norm(config, dtype, rngs)
+        self.attn = Attention(config, dtype=dtype, rngs=rngs)
+        self.norm2 = _layer_norm(config, dtype, rngs)
+        self.mlp = MLP(config, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, x: jax.Array, dataset_index: jax.Array | None, key: jax.Array | None
+    ) -> jax.Array:
+        """(B, N, C) -> (B, N, C); `key` drives stochastic depth, None turns it off."""
+        key1, key2 = (None, None) if key is None else jax.random.split(key)
+        x = x + drop_path(self.attn(self.norm1(x)), self.drop_rate, key1)
+        return x + drop_path(self.mlp(self.norm2(x), dataset_index), self.drop_rate, key2)
+
+
+@nnx.remat
+def _rematerialised(
+    block: Block, x: jax.Array, dataset_index: jax.Array | None, key: jax.Array | None
+) -> jax.Array:
+    return block(x, dataset_index, key)
+
+
+class ViT(nnx.Module):
+    """Vision transformer from crops to a feature map one sixteenth their size."""
+
+    def __init__(
+        self, config: ViTConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+    ) -> None:
+        self.config = config
+        self.dtype = jnp.dtype(dtype)
+        rows, columns = config.grid_size
+        # Row 0 belonged to a class token that is gone; the authors' code adds it to every token.
+        self.pos_embed = nnx.Param(
+            _dense_init(rngs.params(), (1, 1 + rows * columns, config.width))
+        )
+        self.patch_embed = _dense(3 * config.patch_size**2, config.width, dtype, rngs)
+        rates = np.linspace(0.0, config.drop_path_rate, config.depth)
+        self.blocks = nnx.List(
+            [Block(config, float(rate), dtype=dtype, rngs=rngs) for rate in rates]
+        )
+        self.last_norm = _layer_norm(config, dtype, rngs)
+
+    def embed(self, crops: jax.Array) -> jax.Array:
+        """Crops (B, H, W, 3) -> tokens (B, N, C), row-major over the grid, positions added."""
+        if crops.ndim != 4 or crops.shape[1:] != (*self.config.input_size, 3):
+            raise ValueError(
+                f"crops have shape {crops.shape}; this model takes "
+                f"(batch, {self.config.input_size[0]}, {self.config.input_size[1]}, 3)"
+            )
+        (rows, columns), size, pad = self.config.grid_size, self.config.patch_size, PATCH_PADDING
+        shifted = jnp.pad(
+            crops[:, :-pad, :-pad].astype(self.dtype), ((0, 0), (pad, 0), (pad, 0), (0, 0))
+        )
+        # Patches do not overlap, so the convolution is one matrix product.
+        patches = shifted.reshape(-1, rows, size, columns, size, 3).transpose(0, 1, 3, 2, 4, 5)
+        tokens = self.patch_embed(patches.reshape(-1, rows * columns, size * size * 3))
+        positions = self.pos_embed[...]
+        return tokens + (positions[:, 1:] + positions[:, :1]).astype(self.dtype)
+
+    def __call__(
+        self,
+        crops: jax.Array,
+        dataset_index: jax.Array | int | None = None,
+        *,
+        tap_blocks: Sequence[int] = (),
+        tap_norm: bool = False,
+        train: bool = False,
+        key: jax.Array | None = None,
+    ) -> jax.Array | tuple[jax.Array, list[jax.Array]]:
+        """Feature map of normalised crops.
+
+        Args:
+            crops: (B, H, W, 3) float, normalised, H and W as in `config.input_size`.
+            dataset_index: experts' data set, one for all or (B,) int; mixture of experts only.
+            tap_blocks: 0-based blocks whose outputs are wanted too.
+            tap_norm: whether the final norm is applied to those.
+            train: turns stochastic depth on, which then needs `key`.
+            key: random key.
+
+        Returns:
+            (B, H/16, W/16, C) in the compute dtype, after the final norm; with `tap_blocks`, a pair
+            of that and the list of the tapped maps, in the order asked for.
+
+        Raises:
+            ValueError: wrong shape, no such block, or `dataset_index` or `key` missing.
+        """
+        dataset_index = self._check_dataset_index(dataset_index, crops.shape[0])
+        outside = [i for i in tap_blocks if not 0 <= i < self.config.depth]
+        if outside:
+            raise ValueError(f"no block {outside[0]}: this ViT has 0..{self.config.depth - 1}")
+        drop = train and self.config.drop_path_rate > 0
+        if drop and key is None:
+            raise ValueError("train=True with a drop path rate above 0 needs key=")
+
+        tokens = self.embed(crops)
+        tapped: dict[int, jax.Array] = {}
+        for i, block in enumerate(self.blocks):
+            block_key = jax.random.fold_in(key, i) if drop else None
+            run = _rematerialised if self.config.remat and train else Block.__call__
+            tokens = run(block, tokens, dataset_index, block_key)
+            if i in tap_blocks:
+                tapped[i] = self._to_map(self.last_norm(tokens) if tap_norm else tokens)
+        features = self._to_map(self.last_norm(tokens))
+        return (features, [tapped[i] for i in tap_blocks]) if tap_blocks else features
+
+    def _to_map(self, tokens: jax.Array) -> jax.Array:
+        return tokens.reshape(tokens.shape[0], *self.config.grid_size, -1)
+
+    def _check_dataset_index(
+        self, dataset_index: jax.Array | int | None, batch: int
+    ) -> jax.Array | None:
+        experts = self.config.num_experts
+        if not experts:
+            return None
+        if dataset_index is None:
+            raise ValueError(
+                f"this is a mixture of {experts} experts: pass dataset_index, an int or ({batch},) "
+                "ints (0 COCO, 1 AIC, 2 MPII, 3 AP-10K, 4 APT-36K, 5 WholeBody)"
+            )
+        if jnp.shape(dataset_index) not in ((), (batch,)):
+            raise ValueError(
+                f"dataset_index has shape {jnp.shape(dataset_index)}, expected () or ({batch},)"
+            )
+        if isinstance(dataset_index, (int, np.ndarray, np.integer)) and not np.all(
+            (0 <= np.asarray(dataset_index)) & (np.asarray(dataset_index) < experts)
+        ):
+            raise ValueError(f"dataset_index {dataset_index} is not in 0..{experts - 1}")
+        return jnp.asarray(dataset_index)
