@@ -1,0 +1,102 @@
+"""COCO evaluation against the original's numbers on the same predictions."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.evaluation import coco
+
+
+@pytest.fixture(scope="module")
+def reference(golden):
+    folder = golden / "coco_eval"
+    batches = json.loads((folder / "predictions.json").read_text())
+    preds = np.concatenate([np.asarray(batch["preds"], np.float32) for batch in batches])
+    boxes = np.concatenate([np.asarray(batch["boxes"], np.float32) for batch in batches])
+    predictions = coco.PosePredictions(
+        keypoints=preds[..., :2],
+        scores=preds[..., 2],
+        box_scores=boxes[:, 5],
+        areas=boxes[:, 4],
+        image_ids=np.concatenate([np.asarray(b["image_ids"], np.int64) for b in batches]),
+        person_ids=np.concatenate([np.asarray(b["bbox_ids"], np.int64) for b in batches]),
+    )
+    truth = json.loads((folder / "person_keypoints_train2017.json").read_text())
+    expected = json.loads((folder / "stats.json").read_text())
+    results = json.loads((folder / "result_keypoints.json").read_text())
+    return predictions, truth, expected, results
+
+
+def test_ten_numbers(reference):
+    predictions, truth, expected, _ = reference
+    stats = coco.evaluate_coco(predictions, truth, np.asarray(expected["sigmas"]))
+    np.testing.assert_allclose(list(stats.values()), expected["stats_list"], atol=1e-4)
+
+
+def test_ten_numbers_without_suppression(reference):
+    predictions, truth, expected, _ = reference
+    stats = coco.evaluate_coco(predictions, truth, np.asarray(expected["sigmas"]), use_nms=False)
+    np.testing.assert_allclose(
+        list(stats.values()), list(expected["stats_without_nms"].values()), atol=1e-4
+    )
+
+
+def test_results_are_the_originals(reference):
+    predictions, _, expected, theirs = reference
+    ours = coco.coco_results(predictions, np.asarray(expected["sigmas"]))
+    assert len(ours) == len(theirs) == expected["n_after_nms"]
+
+    def order(entry):
+        return entry["image_id"], -entry["score"], entry["keypoints"][0]
+
+    for mine, reference_entry in zip(
+        sorted(ours, key=order), sorted(theirs, key=order), strict=True
+    ):
+        assert mine["score"] == pytest.approx(reference_entry["score"], rel=1e-5)
+        np.testing.assert_allclose(mine["keypoints"], reference_entry["keypoints"], rtol=1e-6)
+
+
+def test_perfect_predictions_score_one(reference):
+    _, truth, expected, _ = reference
+    people = [a for a in truth["annotations"] if a["num_keypoints"] > 0 and not a["iscrowd"]]
+    points = np.asarray([a["keypoints"] for a in people], float).reshape(len(people), -1, 3)
+    predictions = coco.PosePredictions(
+        keypoints=points[..., :2],
+        scores=np.ones(points.shape[:2]),
+        box_scores=np.ones(len(people)),
+        areas=np.asarray([a["area"] for a in people]),
+        image_ids=np.asarray([a["image_id"] for a in people]),
+        person_ids=np.asarray([a["id"] for a in people]),
+    )
+    sigmas = np.asarray(expected["sigmas"])
+    assert coco.evaluate_coco(predictions, truth, sigmas, use_nms=False)["AP"] > 0.99
+    names = truth["categories"][0]["keypoints"]
+    table = coco.keypoint_table(predictions, truth, sigmas, names)
+    assert set(table) <= set(names)
+    assert min(table.values()) > 0.9
+
+    nose_moved = points[..., :2].copy()
+    nose_moved[:, 0] += 1000
+    worse = coco.PosePredictions(**{**vars(predictions), "keypoints": nose_moved})
+    table = coco.keypoint_table(worse, truth, sigmas, names)
+    assert table["nose"] == 0
+    assert table["left_wrist"] > 0.9
+
+
+def test_nothing_predicted_scores_zero(reference):
+    predictions, truth, expected, _ = reference
+    nobody = predictions.take(np.zeros(0, int))
+    assert coco.evaluate_coco(nobody, truth, np.asarray(expected["sigmas"]))["AP"] == 0
+
+
+def test_annotations_without_people_are_refused(reference):
+    predictions, truth, expected, _ = reference
+    with pytest.raises(UserError, match="no person with keypoints"):
+        coco.evaluate_coco(predictions, {**truth, "annotations": []}, expected["sigmas"])
+
+
+def test_person_score_ignores_weak_keypoints():
+    scores = coco.person_scores(np.array([[0.9, 0.5, 0.1], [0.1, 0.2, 0.0]]), np.array([0.5, 1.0]))
+    np.testing.assert_allclose(scores, [0.35, 0.0])
