@@ -1,1 +1,1 @@
-"""Data sets and input pipelines (grain)."""
+"""Data sets of people: COCO folders, records, synthetic people; augmentation and batching."""

@@ -1,0 +1,130 @@
+"""Batches of people for training and evaluation, as grain data sets."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import grain
+import numpy as np
+
+from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.datasets import PoseDataset
+from vitpose_jax.data.samples import PersonCrops, Sample
+from vitpose_jax.errors import UserError
+
+Batch = Sample
+"""A `Sample` whose arrays have one more axis in front."""
+
+
+class _Augment(grain.transforms.RandomMap):
+    def __init__(self, crops: PersonCrops, augmentation: Augmentation):
+        self._crops, self._augmentation = crops, augmentation
+
+    def random_map(self, row: int, rng: np.random.Generator) -> Sample:
+        return self._crops.training_sample(int(row), rng, self._augmentation)
+
+
+def _read_options(num_threads: int | None) -> grain.ReadOptions:
+    """A thread makes a whole batch; as many batches are kept ready as there are threads."""
+    threads = num_threads or min(16, os.cpu_count() or 1)
+    return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+
+
+def train_batches(
+    dataset: PoseDataset,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    augmentation: Augmentation | None = None,
+    shard: tuple[int, int] = (0, 1),
+    num_threads: int | None = None,
+    num_workers: int = 0,
+) -> grain.IterDataset[Batch]:
+    """Endless shuffled, augmented batches.
+
+    Every sample is a function of `seed` and its position in the stream alone: neither threads nor
+    worker processes change it, and with n shards of batch size b, step i sees the same people as
+    one shard of batch size n b does.
+
+    Args:
+        dataset: see `open_pose_dataset`.
+        batch_size: people per batch of this shard.
+        seed: of the order and of the augmentation.
+        augmentation: None is the original's.
+        shard: (this process, number of processes).
+        num_threads: threads that prepare batches; None is one per core, at most 16.
+        num_workers: processes that prepare batches; 0 uses threads alone.
+
+    Returns:
+        An iterable whose iterators can be checkpointed (`get_state`, `set_state`).
+    """
+    index, count = shard
+    stream = (
+        grain.MapDataset.source(np.arange(len(dataset)))
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(_Augment(dataset.crops(), augmentation or Augmentation()))
+    )
+    batches = stream[index::count].batch(batch_size).to_iter_dataset(_read_options(num_threads))
+    if num_workers:
+        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+    return batches
+
+
+class EvalBatches:
+    """The people of a data set once, in order; its length is the number of batches."""
+
+    def __init__(
+        self, crops: PersonCrops, batch_size: int, shard: tuple[int, int], num_threads: int | None
+    ):
+        index, count = shard
+        num_people = len(crops.people)
+        padded = -(-num_people // (batch_size * count)) * batch_size * count
+        rows = np.full(padded, -1)
+        rows[:num_people] = np.arange(num_people)
+        samples = grain.MapDataset.source(rows[index::count]).map(
+            lambda row: crops.evaluation_sample(int(row))
+        )
+        self._batches = samples.batch(batch_size)
+        self._read_options = _read_options(num_threads)
+        self.people = crops.people
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches.to_iter_dataset(self._read_options))
+
+
+def eval_batches(
+    dataset: PoseDataset,
+    batch_size: int,
+    *,
+    boxes: str = "gt",
+    min_box_score: float = 0.0,
+    shard: tuple[int, int] = (0, 1),
+    num_threads: int | None = None,
+) -> EvalBatches:
+    """Every person once, in order, without augmentation.
+
+    All shards get the same number of full batches; `valid` is false on the padding.
+
+    Args:
+        dataset: see `open_pose_dataset`.
+        batch_size: people per batch of this shard.
+        boxes: "gt" for the annotated boxes, else the path of a detections file in COCO's form.
+        min_box_score: detections below it are left out.
+        shard: (this process, number of processes).
+        num_threads: threads that prepare batches; None is one per core, at most 16.
+
+    Raises:
+        UserError: a detections file that is missing or malformed, or that does not belong to the
+            data set.
+    """
+    crops = dataset.crops()
+    if boxes != "gt":
+        crops = replace(crops, people=dataset.people_from_detections(boxes, min_box_score))
+    if len(crops.people) == 0:
+        raise UserError(f"{dataset.name}: there is nobody to evaluate on")
+    return EvalBatches(crops, batch_size, shard, num_threads)

@@ -1,0 +1,133 @@
+"""A skeleton from what a COCO-layout file says about itself in its `categories`."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SIGMA = 0.05
+"""OKS falloff where a data set gives none (COCO's range from 0.025, eyes, to 0.107, hips)."""
+
+_LOWER_BODY = ("hip", "thigh", "knee", "shin", "ankle", "foot", "feet", "heel", "toe", "hind")
+
+
+def skeleton_from_category(category: Mapping[str, Any], where: str) -> Skeleton:
+    """Read keypoint names, flip pairs, limbs and OKS sigmas from one entry of `categories`.
+
+    A file with the names of a known data set gets that data set's skeleton. Otherwise:
+    `keypoints` (names) is needed; `skeleton` (limbs, counted from 1) is COCO's own field;
+    `flip_pairs` (pairs of names, or of indices from 0), `sigmas` (one per keypoint) and
+    `upper_body` (names or indices) may be added. Without `flip_pairs` the pairs are found by
+    names that differ in left/right; without `sigmas` all are 0.05.
+
+    Args:
+        category: the entry.
+        where: the file's name, for messages.
+
+    Raises:
+        UserError: a field of the wrong type or length, or one that names an unknown keypoint.
+    """
+    names = category.get("keypoints")
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise UserError(f"{where}: categories: 'keypoints' must be a list of names")
+    if len(set(names)) != len(names):
+        raise UserError(f"{where}: categories: a keypoint name is given twice")
+    own_fields = {"flip_pairs", "sigmas", "upper_body"} & set(category)
+    for known in SKELETONS.values():
+        if known.keypoint_names == tuple(names) and not own_fields:
+            return known
+
+    if "flip_pairs" in category:
+        pairs = _indices(category["flip_pairs"], names, "flip_pairs", where, size=2)
+    else:
+        pairs = flip_pairs_by_name(names)
+        if not pairs and len(names) > 1:
+            log.warning(
+                "%s: no keypoint names differ in left/right and no 'flip_pairs' are given: "
+                "mirrored images will keep every keypoint's name.",
+                where,
+            )
+    flat = [index for pair in pairs for index in pair]
+    if len(flat) != len(set(flat)):
+        raise UserError(f"{where}: categories: 'flip_pairs' uses a keypoint twice")
+    if "upper_body" in category:
+        upper = _indices(category["upper_body"], names, "upper_body", where, size=None)
+    else:
+        upper = tuple(
+            i for i, n in enumerate(names) if not any(part in n.lower() for part in _LOWER_BODY)
+        )
+    return Skeleton(
+        name=str(category.get("name", "custom")),
+        keypoint_names=tuple(names),
+        flip_pairs=pairs,
+        limbs=_limbs(category.get("skeleton", []), len(names), where),
+        sigmas=_sigmas(category.get("sigmas"), names, where),
+        upper_body=upper,
+    )
+
+
+def flip_pairs_by_name(names: list[str]) -> tuple[tuple[int, int], ...]:
+    """Index pairs of names that become each other when left and right are exchanged."""
+    index = {name: i for i, name in enumerate(names)}
+    mirrored = [index.get(_mirrored_name(name)) for name in names]
+    return tuple((i, j) for i, j in enumerate(mirrored) if j is not None and i < j)
+
+
+def _mirrored_name(name: str) -> str:
+    for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
+        if left in name:
+            return name.replace(left, right)
+        if right in name:
+            return name.replace(right, left)
+    for left, right in (("l_", "r_"), ("L_", "R_")):
+        if name.startswith(left):
+            return right + name.removeprefix(left)
+        if name.startswith(right):
+            return left + name.removeprefix(right)
+    for left, right in (("_l", "_r"), ("_L", "_R")):
+        if name.endswith(left):
+            return name.removesuffix(left) + right
+        if name.endswith(right):
+            return name.removesuffix(right) + left
+    return name
+
+
+def _indices(value: Any, names: list[str], key: str, where: str, size: int | None) -> tuple:
+    """Names or indices, in groups of `size` (or none), as indices."""
+    if not isinstance(value, list):
+        raise UserError(f"{where}: categories: '{key}' must be a list")
+    if size is not None:
+        if any(not isinstance(group, list) or len(group) != size for group in value):
+            raise UserError(f"{where}: categories: '{key}' must hold groups of {size}")
+        return tuple(_indices(group, names, key, where, None) for group in value)
+    indices = [names.index(v) if v in names else v for v in value]
+    for v in indices:
+        if not isinstance(v, int) or isinstance(v, bool) or not 0 <= v < len(names):
+            raise UserError(f"{where}: categories: '{key}' names {v!r}, which is no keypoint")
+    return tuple(indices)
+
+
+def _limbs(value: Any, num_keypoints: int, where: str) -> tuple[tuple[int, int], ...]:
+    """COCO counts the ends of limbs from 1."""
+    if not isinstance(value, list):
+        raise UserError(f"{where}: categories: 'skeleton' must be a list of pairs")
+    for limb in value:
+        good = isinstance(limb, list) and len(limb) == 2 and all(isinstance(i, int) for i in limb)
+        if not good or not all(1 <= i <= num_keypoints for i in limb):
+            raise UserError(f"{where}: categories: 'skeleton' holds {limb!r}, not two keypoints")
+    return tuple((a - 1, b - 1) for a, b in value)
+
+
+def _sigmas(value: Any, names: list[str], where: str) -> tuple[float, ...]:
+    if value is None:
+        coco = SKELETONS["coco"]
+        known = dict(zip(coco.keypoint_names, coco.sigmas, strict=True))
+        return tuple(known.get(name.lower(), DEFAULT_SIGMA) for name in names)
+    numbers = isinstance(value, list) and all(isinstance(s, int | float) and s > 0 for s in value)
+    if not numbers or len(value) != len(names):
+        raise UserError(f"{where}: categories: 'sigmas' must be {len(names)} positive numbers")
+    return tuple(float(s) for s in value)
