@@ -275,7 +275,7 @@ class ViT(nnx.Module):
                 f"dataset_index has shape {jnp.shape(dataset_index)}, expected () or ({batch},)"
             )
         if isinstance(dataset_index, (int, np.ndarray, np.integer)) and not np.all(
-            (0 <= np.asarray(dataset_index)) & (np.asarray(dataset_index) < experts)
+            (np.asarray(dataset_index) >= 0) & (np.asarray(dataset_index) < experts)
         ):
             raise ValueError(f"dataset_index {dataset_index} is not in 0..{experts - 1}")
         return jnp.asarray(dataset_index)

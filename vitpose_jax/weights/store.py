@@ -1,0 +1,130 @@
+"""Our own folders of weights: config.json and model.safetensors under our parameters' names."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.pose import PoseConfig, PoseModel
+from vitpose_jax.models.vit import ViT, ViTConfig
+from vitpose_jax.weights.sources import read_config, read_safetensors
+
+MODEL_TYPE = "vitpose_jax"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A configuration and its arrays by name; `config` is a ViTConfig for a lone backbone."""
+
+    config: PoseConfig | ViTConfig
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def backbone(self) -> ViTConfig:
+        return self.config if isinstance(self.config, ViTConfig) else self.config.backbone
+
+
+def is_native(config: dict[str, Any]) -> bool:
+    """Whether a config.json was written by `write_folder`."""
+    return config.get("model_type") == MODEL_TYPE
+
+
+def write_folder(stored: Stored, folder: str | Path) -> None:
+    """Writes config.json and model.safetensors; an interrupted write leaves the old folder whole."""
+    from safetensors.numpy import save_file
+
+    if isinstance(stored.config, ViTConfig):
+        values = {"backbone": asdict(stored.config), "decoder": None}
+    else:
+        values = stored.config.to_dict()
+    text = json.dumps({"model_type": MODEL_TYPE} | values, indent=2) + "\n"
+
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        try:
+            contiguous = {k: np.ascontiguousarray(v) for k, v in stored.arrays.items()}
+            save_file(contiguous, scratch / "model.safetensors")
+            (scratch / "config.json").write_text(text)
+            for name in ("model.safetensors", "config.json"):
+                os.replace(scratch / name, folder / name)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write weights there ({error})") from None
+
+
+def read_folder(folder: Path) -> Stored:
+    """Reads what `write_folder` wrote."""
+    config = read_config(folder)
+    values = {key: value for key, value in config.items() if key != "model_type"}
+    try:
+        if values.get("decoder") is None:
+            parsed = ViTConfig(**values["backbone"])
+        else:
+            parsed = PoseConfig.from_dict(values)
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(f"{folder / 'config.json'}: {error}") from None
+    return Stored(parsed, read_safetensors(folder / "model.safetensors"))
+
+
+def parameter_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
+    """All parameters and batch statistics of a module on the host, by dotted path."""
+    kept = nnx.state(module, nnx.Any(nnx.Param, nnx.BatchStat))
+    return {
+        ".".join(map(str, path)): np.asarray(jax.device_get(variable[...]))
+        for path, variable in nnx.to_flat_state(kept)
+    }
+
+
+def parameter_shapes(config: PoseConfig | ViTConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter and batch statistic of such a model, by dotted path."""
+    abstract = _abstract(config, jnp.float32)
+    prefix = "backbone." if isinstance(config, ViTConfig) else ""
+    kept = nnx.state(abstract, nnx.Any(nnx.Param, nnx.BatchStat))
+    return {
+        prefix + ".".join(map(str, path)): tuple(variable.shape)
+        for path, variable in nnx.to_flat_state(kept)
+    }
+
+
+def build(stored: Stored, dtype: jnp.dtype, where: str) -> PoseModel | ViT:
+    """The module with the stored arrays as its weights; nothing random is drawn on the way.
+
+    Raises:
+        UserError: an array is missing or has another shape.
+    """
+    module = _abstract(stored.config, dtype)
+    prefix = "backbone." if isinstance(stored.config, ViTConfig) else ""
+    graph, state = nnx.split(module)
+    fill(state, stored.arrays, prefix, where)
+    return nnx.merge(graph, state)
+
+
+def fill(state: nnx.State, arrays: Mapping[str, np.ndarray], prefix: str, where: str) -> None:
+    """Sets every variable of a state to the array of its dotted path behind `prefix`, in place."""
+    for path, variable in nnx.to_flat_state(state):
+        name = prefix + ".".join(map(str, path))
+        if name not in arrays:
+            raise UserError(f"{where}: {name!r} is missing (expected shape {variable.shape})")
+        if arrays[name].shape != tuple(variable.shape):
+            raise UserError(
+                f"{where}: {name!r} has shape {arrays[name].shape}, expected {variable.shape}"
+            )
+        variable.set_value(jnp.asarray(arrays[name], jnp.float32))
+
+
+def _abstract(config: PoseConfig | ViTConfig, dtype: jnp.dtype) -> PoseModel | ViT:
+    kind = ViT if isinstance(config, ViTConfig) else PoseModel
+    return nnx.eval_shape(lambda: kind(config, dtype=dtype, rngs=nnx.Rngs(0)))
