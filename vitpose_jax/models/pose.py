@@ -10,6 +10,7 @@ from flax import nnx
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.decoders import DECODERS, DecoderConfig
 from vitpose_jax.models.layers import full_precision
+from vitpose_jax.models.necks import NeckConfig, build_neck
 from vitpose_jax.models.vit import ViT, ViTConfig
 
 # The data sets of ViTPose+, in the order of its experts.
@@ -20,20 +21,31 @@ EXPERT_DATASETS = ("coco", "aic", "mpii", "ap10k", "apt36k", "wholebody")
 class PoseConfig:
     """Shape of a pose model.
 
-    `dataset` names the data set whose keypoints the decoder gives, where known; a mixture of experts
-    uses its expert when no `dataset_index` is passed.
+    `dataset` names the data set whose keypoints the decoder gives, where known; a mixture of
+    experts uses its expert when no `dataset_index` is passed.
     """
 
     backbone: ViTConfig
     decoder: DecoderConfig
-    neck: Any | None = None
+    neck: NeckConfig | None = None
     dataset: str | None = None
 
     def __post_init__(self) -> None:
-        if self.neck is None and self.decoder.in_channels != self.backbone.width:
+        if self.neck is not None and self.neck.width != self.backbone.width:
             raise UserError(
-                f"the decoder takes {self.decoder.in_channels} channels but the backbone gives "
+                f"the neck takes {self.neck.width} channels but the backbone gives "
                 f"{self.backbone.width}"
+            )
+        if self.neck is not None and max(self.neck.taps, default=0) >= self.backbone.depth:
+            raise UserError(
+                f"the neck taps blocks {self.neck.taps}, but the backbone's are "
+                f"0..{self.backbone.depth - 1}"
+            )
+        given = self.backbone.width if self.neck is None else self.neck.out_channels
+        if self.decoder.in_channels != given:
+            raise UserError(
+                f"the decoder takes {self.decoder.in_channels} channels but the "
+                f"{'backbone' if self.neck is None else 'neck'} gives {given}"
             )
         if self.dataset is not None and self.dataset not in EXPERT_DATASETS:
             raise UserError(
@@ -49,7 +61,8 @@ class PoseConfig:
     def heatmap_size(self) -> tuple[int, int]:
         """(height, width) of the heatmaps."""
         rows, columns = self.backbone.grid_size
-        return rows * self.decoder.upscaling, columns * self.decoder.upscaling
+        factor = self.decoder.upscaling * (self.neck.upscaling if self.neck else 1)
+        return rows * factor, columns * factor
 
     @property
     def num_keypoints(self) -> int:
@@ -66,7 +79,7 @@ class PoseConfig:
             return cls(
                 backbone=ViTConfig(**values["backbone"]),
                 decoder=DecoderConfig(**values["decoder"]),
-                neck=values.get("neck"),
+                neck=NeckConfig(**values["neck"]) if values.get("neck") else None,
                 dataset=values.get("dataset"),
             )
         except (KeyError, TypeError) as error:
@@ -83,7 +96,7 @@ class PoseModel(nnx.Module):
         self.config = config
         self.dtype = jnp.dtype(dtype)
         self.backbone = ViT(config.backbone, dtype=dtype, rngs=rngs)
-        self.neck = None
+        self.neck = build_neck(config.neck, dtype=dtype, rngs=rngs) if config.neck else None
         self.decoder = DECODERS[config.decoder.kind](config.decoder, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -119,9 +132,19 @@ class PoseModel(nnx.Module):
             dataset_index = EXPERT_DATASETS.index(self.config.dataset)
         with full_precision(self.dtype):
             train_backbone = train and not freeze_backbone
-            features = self.backbone(crops, dataset_index, train=train_backbone, key=key)
+            neck = self.config.neck
+            taps = neck.taps if neck else ()
+            outputs = self.backbone(
+                crops,
+                dataset_index,
+                tap_blocks=taps,
+                tap_norm=bool(neck and neck.tap_norm),
+                train=train_backbone,
+                key=key,
+            )
             if freeze_backbone:
-                features = jax.lax.stop_gradient(features)
+                outputs = jax.lax.stop_gradient(outputs)
+            features, tapped = outputs if taps else (outputs, [])
             if self.neck is not None:
-                features = self.neck(features, train=train)
+                features = self.neck(features, tapped, train=train)
             return self.decoder(features, train=train and not freeze_decoder)
