@@ -1,0 +1,361 @@
+"""From images and boxes to poses: the network in one compiled function, fed in full batches.
+
+Pictures are decoded and people cut out by threads on the host, while the device works on the
+batch before. Crops travel as bytes; normalisation, the mirrored pass, averaging, decoding and the
+way back to image pixels are one jitted function of one batch size, compiled once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.inference.images import ImageLike, load_image
+from vitpose_jax.inference.person import Person, box_problem
+from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine, warp_crop
+from vitpose_jax.keypoints.decoding import (
+    DecodeMethod,
+    decode_heatmaps,
+    flip_average,
+    heatmap_to_image,
+)
+from vitpose_jax.keypoints.normalization import normalize_crops
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.weights import load_pose_model
+
+BoxesLike = np.ndarray | list | None
+BoxSource = BoxesLike | Callable[[np.ndarray], np.ndarray]
+"""Boxes, or a function that finds them in the image (uint8 RGB), such as a detector."""
+
+CPU_BATCH, ACCELERATOR_BATCH = 4, 64
+WORKERS = 4
+BATCHES_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The people of one image; `image` is uint8 RGB. Where the image could not be used, `error`
+    says why, `image` is None and there are no people."""
+
+    image: np.ndarray | None
+    people: list[Person]
+    error: UserError | None = None
+
+
+@dataclass
+class _Item:
+    """One image on its way through the batches."""
+
+    image: np.ndarray | None
+    boxes: np.ndarray
+    usable: np.ndarray
+    crops: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    error: UserError | None = None
+    rows: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return len(self.rows) == len(self.crops)
+
+
+class PoseEstimator:
+    """Finds the keypoints of people whose boxes are known.
+
+    Attributes:
+        model: the network.
+        skeleton: names and limbs of its keypoints.
+        input_size: (height, width) of the crops.
+        batch_size: people per call of the compiled function.
+    """
+
+    def __init__(
+        self,
+        model: PoseModel,
+        *,
+        skeleton: Skeleton | None = None,
+        flip_test: bool = True,
+        method: DecodeMethod = "udp",
+        batch_size: int | None = None,
+        keep_heatmaps: bool = False,
+    ) -> None:
+        """Wrap a network.
+
+        Args:
+            model: the network.
+            skeleton: its keypoints; by default those of the data set that its configuration names,
+                else the first of `SKELETONS` with as many keypoints.
+            flip_test: average with the heatmaps of the mirrored crop (twice the work).
+            method: how heatmaps are decoded, see `vitpose_jax.keypoints.decoding`.
+            batch_size: people per batch; by default 4 on a CPU and 64 on an accelerator.
+            keep_heatmaps: give every `Person` its heatmaps.
+
+        Raises:
+            UserError: a batch size below 1, or a skeleton that does not fit the network.
+        """
+        on_cpu = jax.default_backend() == "cpu"
+        self.model = model
+        self.batch_size = batch_size or (CPU_BATCH if on_cpu else ACCELERATOR_BATCH)
+        if self.batch_size < 1:
+            raise UserError(f"batch size {batch_size}: must be at least 1")
+        self.input_size = model.config.input_size
+        self.skeleton = skeleton or _skeleton_of(model)
+        if self.skeleton.num_keypoints != model.config.num_keypoints:
+            raise UserError(
+                f"the {self.skeleton.name} skeleton has {self.skeleton.num_keypoints} keypoints, "
+                f"but the network gives {model.config.num_keypoints}"
+            )
+        self._keep_heatmaps = keep_heatmaps
+        graph, self._state = nnx.split(model)
+        self._predict = jax.jit(
+            partial(
+                _predict_batch,
+                graph,
+                flip_index=self.skeleton.flip_index if flip_test else None,
+                method=method,
+                keep_heatmaps=keep_heatmaps,
+            )
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        weights: str | Path,
+        dtype: DTypeLike | None = None,
+        flip_test: bool = True,
+        *,
+        dataset: str | None = None,
+        num_heads: int | None = None,
+        input_size: tuple[int, int] | None = None,
+        method: DecodeMethod = "udp",
+        batch_size: int | None = None,
+        keep_heatmaps: bool = False,
+    ) -> "PoseEstimator":
+        """Load weights from any source that `load_pose_model` takes.
+
+        Args:
+            weights: folder, checkpoint file or hub id.
+            dtype: what the network computes in; by default bfloat16 on an accelerator and float32
+                on a CPU.
+            flip_test, method, batch_size, keep_heatmaps: as for the constructor.
+            dataset: which of several heads or experts to use, and whose skeleton; a key of
+                `SKELETONS`.
+            num_heads: attention heads, where the weights do not tell.
+            input_size: (height, width) of the crops, if other than the weights'.
+
+        Raises:
+            UserError: the weights cannot be used, or an option does not fit them.
+        """
+        if dataset is not None and dataset not in SKELETONS:
+            raise UserError(f"no data set {dataset!r}: choose one of {', '.join(SKELETONS)}")
+        if dtype is None:
+            dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        model = load_pose_model(
+            weights,
+            dtype=jnp.dtype(dtype),
+            input_size=input_size,
+            num_heads=num_heads,
+            dataset=dataset,
+        )
+        return cls(
+            model,
+            skeleton=SKELETONS[dataset] if dataset else None,
+            flip_test=flip_test,
+            method=method,
+            batch_size=batch_size,
+            keep_heatmaps=keep_heatmaps,
+        )
+
+    def __call__(self, image: ImageLike, boxes: BoxSource = None) -> list[Person]:
+        """The people of one image, one per box, in the boxes' order.
+
+        Args:
+            image: uint8 RGB array, path or PIL picture (see `load_image`). Boxes and keypoints are
+                in pixels of the upright image.
+            boxes: (N, 4) x, y, width, height, or (N, 5) with a score behind; or a function from
+                the image to such boxes; None takes the whole image as one person. A box that shows
+                nothing (no number, no size, outside the image) gives a person of zeros.
+
+        Raises:
+            UserError: the image cannot be read, or the boxes have another shape.
+        """
+        return next(self.stream([(image, boxes)])).people
+
+    def stream(
+        self, items: Iterable[tuple[ImageLike, BoxSource]], skip_errors: bool = False
+    ) -> Iterator[Prediction]:
+        """The people of many images, in their order, batched across images.
+
+        Images are read, detected on and cropped by threads, a few ahead of the device; what is
+        waiting is bounded, so that `items` may be endless.
+
+        Args:
+            items: (image, boxes) as for `__call__`.
+            skip_errors: yield predictions that carry the error instead of raising it.
+        """
+        waiting: deque[_Item] = deque()  # in order; those at the front are yielded when done
+        unbatched: deque[tuple[_Item, int]] = deque()
+        running: deque[tuple[list[tuple[_Item, int]], tuple[jax.Array, ...]]] = deque()
+        for item in self._prepared(items):
+            if item.error is not None and not skip_errors:
+                raise item.error
+            waiting.append(item)
+            unbatched.extend((item, row) for row in range(len(item.crops)))
+            while len(unbatched) >= self.batch_size:
+                running.append(self._launch(unbatched))
+                if len(running) >= BATCHES_IN_FLIGHT:
+                    _collect(running)
+            while waiting and waiting[0].done:
+                yield self._finish(waiting.popleft())
+        if unbatched:
+            running.append(self._launch(unbatched))
+        while running:
+            _collect(running)
+        for item in waiting:
+            yield self._finish(item)
+
+    def compile(self) -> None:
+        """Compile now instead of at the first batch."""
+        height, width = self.input_size
+        crops = np.zeros((self.batch_size, height, width, 3), np.uint8)
+        region = np.ones((self.batch_size, 2), np.float32)
+        jax.block_until_ready(self._predict(self._state, crops, region, region))
+
+    def _prepared(self, items: Iterable[tuple[ImageLike, BoxSource]]) -> Iterator[_Item]:
+        """The items, read and cropped in their order by threads that run a little ahead."""
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="vitpose") as pool:
+            ahead: deque = deque()
+            try:
+                for image, boxes in items:
+                    ahead.append(pool.submit(self._prepare, image, boxes))
+                    if len(ahead) > 2 * WORKERS:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _prepare(self, image: ImageLike, boxes: BoxSource) -> _Item:
+        height, width = self.input_size
+        try:
+            pixels = load_image(image)
+            boxes = _as_boxes(boxes(pixels) if callable(boxes) else boxes, pixels)
+        except UserError as error:
+            nothing = np.zeros((0, 2), np.float32)
+            crops = np.zeros((0, height, width, 3), np.uint8)
+            return _Item(None, np.zeros((0, 5)), np.zeros(0, bool), crops, nothing, nothing, error)
+        wh = pixels.shape[1::-1]
+        usable = np.array([box_problem(box, wh) is None for box in boxes], bool)
+        center, scale = box_to_center_scale(boxes[usable, :4], self.input_size)
+        crops = np.zeros((len(center), height, width, 3), np.uint8)
+        for i in range(len(center)):
+            matrix = udp_affine(center[i], scale[i], 0.0, self.input_size)
+            crops[i] = warp_crop(pixels, matrix, self.input_size)
+        return _Item(pixels, boxes, usable, crops, center, scale)
+
+    def _launch(
+        self, unbatched: deque[tuple[_Item, int]]
+    ) -> tuple[list[tuple[_Item, int]], tuple[jax.Array, ...]]:
+        """Send off the next batch, padded to its size; returns at once."""
+        count = min(self.batch_size, len(unbatched))
+        members = [unbatched.popleft() for _ in range(count)]
+
+        def stack(name: str) -> np.ndarray:
+            rows = np.stack([getattr(item, name)[row] for item, row in members])
+            return np.pad(rows, [(0, self.batch_size - count)] + [(0, 0)] * (rows.ndim - 1))
+
+        arrays = stack("crops"), stack("center"), stack("scale")
+        return members, self._predict(self._state, *arrays)
+
+    def _finish(self, item: _Item) -> Prediction:
+        if item.error is not None:
+            return Prediction(None, [], item.error)
+        rows = iter(item.rows)
+        people = []
+        for box, usable in zip(item.boxes, item.usable, strict=True):
+            xy, scores, *heatmaps = next(rows) if usable else self._nobody()
+            person = Person(xy, scores, box[:4], float(box[4]), None, *heatmaps)
+            people.append(person)
+        return Prediction(item.image, people)
+
+    def _nobody(self) -> tuple[np.ndarray, ...]:
+        """What stands for a box that shows nothing."""
+        count = self.skeleton.num_keypoints
+        zeros = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
+        heatmaps = np.zeros((*self.model.config.heatmap_size, count), np.float32)
+        return (*zeros, heatmaps) if self._keep_heatmaps else zeros
+
+
+def _collect(
+    running: deque[tuple[list[tuple[_Item, int]], tuple[jax.Array, ...]]],
+) -> None:
+    """Wait for the oldest batch and hand its rows to their images."""
+    members, outputs = running.popleft()
+    outputs = jax.device_get(outputs)
+    for i, (item, _) in enumerate(members):
+        item.rows.append(tuple(np.array(output[i]) for output in outputs))
+
+
+def _predict_batch(
+    graph: nnx.GraphDef,
+    state: nnx.State,
+    crops: jax.Array,
+    center: jax.Array,
+    scale: jax.Array,
+    *,
+    flip_index: np.ndarray | None,
+    method: DecodeMethod,
+    keep_heatmaps: bool,
+) -> tuple[jax.Array, ...]:
+    """Crops uint8 (B, H, W, 3) -> image keypoints (B, K, 2), scores (B, K), perhaps heatmaps.
+
+    The crops are cut by the UDP affine, so points go back by it too, however they are decoded.
+    """
+    model = nnx.merge(graph, state)
+    images = normalize_crops(crops)
+    if flip_index is None:
+        heatmaps = model(images)
+    else:
+        both = model(jnp.concatenate([images, images[:, :, ::-1]]))
+        heatmaps = flip_average(*jnp.split(both, 2), flip_index)
+    heatmap_xy, scores = decode_heatmaps(heatmaps, method)
+    xy = heatmap_to_image(heatmap_xy, center, scale, heatmaps.shape[1:3])
+    return (xy, scores, heatmaps) if keep_heatmaps else (xy, scores)
+
+
+def _skeleton_of(model: PoseModel) -> Skeleton:
+    if model.config.dataset is not None:
+        return SKELETONS[model.config.dataset]
+    count = model.config.num_keypoints
+    for skeleton in SKELETONS.values():
+        if skeleton.num_keypoints == count:
+            return skeleton
+    raise UserError(f"no skeleton with {count} keypoints is known: pass one with skeleton=")
+
+
+def _as_boxes(boxes: BoxesLike, image: np.ndarray) -> np.ndarray:
+    """Float64 (N, 5): x, y, w, h, score."""
+    if boxes is None:
+        height, width = image.shape[:2]
+        return np.array([[0.0, 0.0, width, height, 1.0]])
+    try:
+        array = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError):
+        raise UserError("boxes must be numbers, (N, 4) or, with scores, (N, 5)") from None
+    if array.size == 0:
+        return np.zeros((0, 5))
+    if array.ndim != 2 or array.shape[1] not in (4, 5):
+        raise UserError(f"boxes must have shape (N, 4) or, with scores, (N, 5), not {array.shape}")
+    return array if array.shape[1] == 5 else np.column_stack([array, np.ones(len(array))])

@@ -1,0 +1,95 @@
+"""Reading pictures of every kind into one form: uint8 RGB, upright."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vitpose_jax.errors import UserError
+
+ImageLike = np.ndarray | str | Path | Image.Image
+"""What `load_image` reads."""
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jfif", ".avif", ".ppm"}
+)
+
+# Pillow warns of pictures above 89 million pixels, which cameras make by now, and refuses those
+# above twice that; the refusal is the guard against decompression bombs that we keep.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def load_image(source: ImageLike) -> np.ndarray:
+    """Read a picture.
+
+    Files and PIL pictures are turned upright (EXIF), transparency is laid on white, 16-bit greys
+    keep their high byte, and grey, palette and CMYK pictures become RGB; of an animation the first
+    frame is taken. Arrays are RGB (or grey, or RGBA, whose alpha is ignored), uint8 or uint16.
+
+    Args:
+        source: path, PIL picture, or array (height, width[, 1, 3 or 4]).
+
+    Returns:
+        uint8 (height, width, 3), RGB.
+
+    Raises:
+        UserError: the file is missing, truncated, no picture or larger than 178 million pixels,
+            or the array has another shape or type.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "the picture")
+    path = Path(source)
+    try:
+        with Image.open(path) as image:
+            return _from_pil(image, str(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, not a picture") from None
+    except PermissionError:
+        raise UserError(f"{path}: may not be read (permission denied)") from None
+    except UnidentifiedImageError:
+        what = "is empty" if path.stat().st_size == 0 else "is not a picture Pillow can read"
+        raise UserError(f"{path}: {what}; remove it or convert it to JPEG or PNG") from None
+    except Image.DecompressionBombError:
+        raise UserError(
+            f"{path}: has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels; "
+            "scale it down"
+        ) from None
+    except UserError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        # Pillow's decoders raise all of these on damaged files.
+        raise UserError(f"{path}: is damaged or truncated ({error}); replace it") from None
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    good = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if not good or array.dtype != np.uint8 or 0 in array.shape:
+        raise UserError(
+            f"an image array must be uint8 RGB (height, width, 3), not {array.dtype} {array.shape}"
+        )
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(array[:, :, :3])
+
+
+def _from_pil(image: Image.Image, name: str) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # "I;16" and, from some decoders, "I"
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise UserError(f"{name}: has 32 bits a pixel; convert it to 8 or 16 bits")
+        return _from_array((grey >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise UserError(f"{name}: has floating-point pixels; convert it to 8 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return _from_array(np.asarray(image.convert("RGB")))

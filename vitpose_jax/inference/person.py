@@ -1,0 +1,47 @@
+"""One person found in one image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vitpose_jax.evaluation.coco import person_scores
+
+
+@dataclass(frozen=True)
+class Person:
+    """A pose.
+
+    Attributes:
+        keypoints: float32 (K, 2), (x, y) in pixels of the image.
+        keypoint_scores: float32 (K,), the heatmaps' maxima: about 1 where sure, 0 where lost.
+        box: float64 (4,), (x, y, w, h) in pixels of the image, exactly as it was given.
+        box_score: the detector's confidence, 1 where unknown.
+        track: the person's number throughout a video, from 1; None outside videos.
+        heatmaps: float32 (h, w, K) over the box's padded region, where they were asked for.
+    """
+
+    keypoints: np.ndarray
+    keypoint_scores: np.ndarray
+    box: np.ndarray
+    box_score: float = 1.0
+    track: int | None = None
+    heatmaps: np.ndarray | None = None
+
+    @property
+    def score(self) -> float:
+        """Box score x mean of the keypoint scores above 0.2, as in the COCO protocol."""
+        return float(person_scores(self.keypoint_scores, np.float64(self.box_score)))
+
+
+def box_problem(box: np.ndarray, image_wh: tuple[int, int]) -> str | None:
+    """What is wrong with a box (x, y, w, h), or None where there is something to look at."""
+    x, y, w, h = (float(v) for v in box[:4])
+    if not np.isfinite([x, y, w, h]).all():
+        return "has a coordinate that is no number"
+    if w <= 0 or h <= 0:
+        return f"has size {w:g} x {h:g}: width and height must be above 0"
+    if x >= image_wh[0] or y >= image_wh[1] or x + w <= 0 or y + h <= 0:
+        return f"lies outside the image of {image_wh[0]} x {image_wh[1]} pixels"
+    if max(abs(x), abs(y), w, h) > 1e6:
+        return "is far larger than any image"
+    return None

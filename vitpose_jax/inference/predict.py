@@ -1,0 +1,256 @@
+"""`vitpose predict`: from files, folders, videos and cameras to results on the disk.
+
+Exit status: 0 all went well; 1 results were written, but some inputs or boxes could not be used
+(each is reported at the end); 2 nothing could be done.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.evaluation.coco import oks_nms
+from vitpose_jax.inference.boxes import BoxFile, read_boxes
+from vitpose_jax.inference.detector import DEFAULT_DETECTOR, PersonDetector
+from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
+from vitpose_jax.inference.estimator import PoseEstimator, Prediction
+from vitpose_jax.inference.inputs import Source, expand_inputs
+from vitpose_jax.inference.person import Person, box_problem
+from vitpose_jax.inference.results import coco_result, write_results
+from vitpose_jax.inference.smoothing import PoseSmoother
+from vitpose_jax.inference.tracking import Tracker
+from vitpose_jax.inference.video import VideoReader, VideoWriter
+from vitpose_jax.keypoints.crops import box_to_center_scale
+
+RESULTS_FILE = "keypoints.json"
+ANIMALS = ("ap10k", "apt36k")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Run the command; see `vitpose predict --help` for the options."""
+    sources = expand_inputs(options.inputs)
+    finder = _people_finder(options, sources)
+    out = Path(options.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made a folder ({error.strerror})") from None
+    estimator = PoseEstimator.from_pretrained(
+        options.weights,
+        dtype=options.dtype,
+        flip_test=options.flip_test,
+        dataset=options.dataset,
+        num_heads=options.num_heads,
+        input_size=options.input_size,
+        method=options.decoder,
+        batch_size=options.batch_size,
+        keep_heatmaps=options.heatmaps,
+    )
+    estimator.compile()
+    run = _Run(estimator, finder, out, options)
+    try:
+        run.images([source for source in sources if source.kind == "image"])
+        for source in sources:
+            if source.kind != "image":
+                run.video(source)
+    finally:
+        run.save()
+    return run.report(len(sources))
+
+
+def _people_finder(
+    options: argparse.Namespace, sources: list[Source]
+) -> BoxFile | PersonDetector | None:
+    if options.boxes is None:
+        name = options.detector or DEFAULT_DETECTOR
+        return None if name == "none" else PersonDetector(name)
+    if options.detector is not None:
+        raise UserError("--boxes and --detector exclude each other: people come from one of them")
+    boxes = read_boxes(options.boxes, any_category=options.dataset in ANIMALS)
+    if all(source.kind == "image" and boxes.key(source) is None for source in sources):
+        raise UserError(
+            f"{options.boxes}: has no box for any of the {len(sources)} inputs; a picture is found "
+            "by file_name, or by image_id where that number is its file's name"
+        )
+    return boxes
+
+
+class _Run:
+    """One run over all inputs: what was found so far, and what went wrong."""
+
+    def __init__(
+        self,
+        estimator: PoseEstimator,
+        finder: BoxFile | PersonDetector | None,
+        out: Path,
+        options: argparse.Namespace,
+    ) -> None:
+        self.estimator, self.finder, self.out, self.options = estimator, finder, out, options
+        self.results: list[dict[str, Any]] = []
+        self.pictures = 0
+        self.problems: list[str] = []
+        self.unusable = 0  # inputs nothing could be got from
+        self.notes: dict[str, None] = {}  # where things are, in order
+        self.started = time.perf_counter()
+
+    def images(self, sources: list[Source]) -> None:
+        """Predict on picture files."""
+        items = ((source.location, self._boxes(source)) for source in sources)
+        stream = self.estimator.stream(items, skip_errors=True)
+        for source, prediction in zip(sources, _progress(stream, len(sources), "image")):
+            if prediction.error is not None:
+                self.problems.append(str(prediction.error))
+                self.unusable += 1
+                continue
+            people = self._checked(source, prediction)
+            self.pictures += 1
+            self.results += [coco_result(p, source.name, source.image_id) for p in people]
+            self._save_pictures(source, prediction.image, people)
+
+    def video(self, source: Source) -> None:
+        """Predict on a video, or on a camera until it is interrupted (Ctrl-C)."""
+        location = source.location
+        try:
+            camera = source.kind == "camera" and location.isdigit()
+            reader = VideoReader(int(location) if camera else location)
+        except UserError as error:
+            self.problems.append(str(error))
+            self.unusable += 1
+            return
+        with reader:
+            writer = self._video_writer(source, reader.fps)
+            try:
+                self._frames(source, reader, writer)
+            except KeyboardInterrupt:
+                if source.kind != "camera":
+                    raise
+            finally:
+                if writer is not None:
+                    writer.close()
+
+    def _frames(self, source: Source, reader: VideoReader, writer: VideoWriter | None) -> None:
+        tracker = Tracker(self.estimator.skeleton)
+        smoother = PoseSmoother(reader.fps) if self.options.smooth else None
+        items = ((frame, self._boxes(source, i)) for i, frame in enumerate(reader))
+        stream = self.estimator.stream(items)
+        for i, prediction in enumerate(_progress(stream, reader.frame_count, "frame")):
+            people = tracker.update(self._checked(source, prediction, i))
+            if smoother is not None:
+                people = smoother.update(people)
+            self.pictures += 1
+            self.results += [coco_result(p, source.name, None, i) for p in people]
+            if writer is not None:
+                writer.write(self._drawn(prediction.image, people))
+
+    def _boxes(self, source: Source, frame: int | None = None) -> Any:
+        return self.finder.of(source, frame) if isinstance(self.finder, BoxFile) else self.finder
+
+    def _checked(
+        self, source: Source, prediction: Prediction, frame: int | None = None
+    ) -> list[Person]:
+        """The people of a picture: given boxes that show nothing reported, NMS if asked for."""
+        people = prediction.people
+        if isinstance(self.finder, BoxFile) and people:
+            entries = self.finder.entries[self.finder.key(source, frame)]
+            for entry, person in zip(entries, people, strict=True):
+                problem = box_problem(person.box, prediction.image.shape[1::-1])
+                if problem is not None:
+                    self.problems.append(
+                        f"{self.finder.path}: entry {entry} ({source.name}): the box {problem}; "
+                        "its keypoints are all zero"
+                    )
+        return self._suppressed(people) if self.options.nms and people else people
+
+    def _suppressed(self, people: list[Person]) -> list[Person]:
+        keypoints = np.stack([person.keypoints for person in people])
+        scores = np.array([person.score for person in people])
+        boxes = np.nan_to_num(np.stack([person.box for person in people]))
+        _, scales = box_to_center_scale(boxes, self.estimator.input_size)
+        areas = np.prod(scales * 200, axis=1)
+        kept = oks_nms(keypoints, scores, areas, np.array(self.estimator.skeleton.sigmas))
+        return [people[i] for i in sorted(kept)]
+
+    def _drawn(self, image: np.ndarray, people: list[Person]) -> np.ndarray:
+        return draw_people(image, people, self.estimator.skeleton, self.options.min_score)
+
+    def _save_pictures(self, source: Source, image: np.ndarray, people: list[Person]) -> None:
+        if self.options.draw:
+            self._save_picture("drawn", source, self._drawn(image, people))
+        if self.options.heatmaps:
+            overlay = overlay_heatmaps(image, people, self.estimator.input_size)
+            self._save_picture("heatmaps", source, overlay)
+
+    def _save_picture(self, folder: str, source: Source, image: np.ndarray) -> None:
+        path = self._path(source, ("" if _is_web_picture(source.name) else ".jpg"), folder)
+        try:
+            Image.fromarray(image).save(path, quality=90)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error})") from None
+        self.notes[f"pictures in {self.out / folder}"] = None
+
+    def _video_writer(self, source: Source, fps: float) -> VideoWriter | None:
+        path = self._path(source, ".poses.mp4")
+        try:
+            writer = VideoWriter(path, fps)
+        except UserError as error:
+            self.notes[f"no annotated video ({error})"] = None
+            return None
+        self.notes[f"video {path}"] = None
+        return writer
+
+    def _path(self, source: Source, suffix: str, folder: str = "") -> Path:
+        parts = [part for part in Path(source.name).parts if part not in ("..", "/")]
+        path = self.out.joinpath(folder, *parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.with_name(path.name + suffix)
+
+    def save(self) -> None:
+        """Write what was found so far; nothing where no input could be used."""
+        if self.pictures:
+            write_results(self.out / RESULTS_FILE, self.results)
+
+    def report(self, sources: int) -> int:
+        """Say what was done and what was not; the exit status."""
+        seconds = time.perf_counter() - self.started
+        if sources == self.unusable == 1:
+            raise UserError(self.problems[0])
+        if self.problems:
+            print(f"{len(self.problems)} problem(s) in {sources} input(s):", file=sys.stderr)
+        for problem in self.problems:
+            print(f"  {problem}", file=sys.stderr)
+        if not self.pictures:
+            raise UserError("none of the inputs could be used")
+        rates = (
+            f"{len(self.results) / seconds:.1f} people/s, {self.pictures / seconds:.1f} images/s"
+        )
+        where = "; ".join([str(self.out / RESULTS_FILE), *self.notes])
+        print(
+            f"{len(self.results)} people in {self.pictures} images ({rates} on "
+            f"{jax.default_backend()}, {self.estimator.model.dtype}): {where}"
+        )
+        return 1 if self.problems else 0
+
+
+def _is_web_picture(name: str) -> bool:
+    return name.lower().endswith((".jpg", ".jpeg", ".png"))
+
+
+def _progress(
+    predictions: Iterator[Prediction], total: int | None, unit: str
+) -> Iterator[Prediction]:
+    bar = tqdm(total=total, unit=unit, disable=None, leave=False)  # None: only on a terminal
+    people = 0
+    with bar:
+        for prediction in predictions:
+            people += len(prediction.people)
+            bar.set_postfix_str(f"{people} people", refresh=False)
+            bar.update()
+            yield prediction

@@ -1,0 +1,48 @@
+"""Poses as COCO results: what is written, and how it gets onto the disk whole or not at all."""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vitpose_jax.inference.person import Person
+
+
+def coco_result(
+    person: Person, file_name: str, image_id: int | None = None, frame: int | None = None
+) -> dict[str, Any]:
+    """One entry of a COCO results file.
+
+    `keypoints` are x, y, score of every keypoint in turn; `bbox` is the box as it was given (null
+    for a coordinate that is no number). `image_id` is there where the file's name is a number,
+    `frame` (from 0) and `track_id` in videos.
+    """
+    points = [
+        [float(x), float(y), float(score)]
+        for (x, y), score in zip(person.keypoints, person.keypoint_scores, strict=True)
+    ]
+    result: dict[str, Any] = {"file_name": file_name}
+    if image_id is not None:
+        result["image_id"] = image_id
+    if frame is not None:
+        result["frame"] = frame
+    result["category_id"] = 1
+    result["bbox"] = [float(v) if math.isfinite(v) else None for v in person.box]
+    result["keypoints"] = [round(v, 4) for point in points for v in point]
+    result["score"] = round(person.score, 6)
+    result["bbox_score"] = person.box_score
+    if person.track is not None:
+        result["track_id"] = person.track
+    return result
+
+
+def write_results(path: str | Path, results: Iterable[dict[str, Any]]) -> None:
+    """Write entries as a JSON list, one a line; an older file stays until the new one is whole."""
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.part")
+    with draft.open("w", encoding="utf-8") as file:
+        lines = ",\n".join(json.dumps(result, allow_nan=False) for result in results)
+        file.write(f"[\n{lines}\n]\n" if lines else "[]\n")
+    os.replace(draft, path)

@@ -1,0 +1,74 @@
+"""Steadier poses in videos: the One Euro filter (Casiez, Roussel and Vogel, CHI 2012).
+
+A low-pass filter whose cutoff rises with speed: still joints do not jitter, fast ones do not lag.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vitpose_jax.inference.person import Person
+
+
+class OneEuroFilter:
+    """Filters arrays of one shape, element by element.
+
+    `min_cutoff` (Hz) is the cutoff at rest: lower is steadier. `beta` (Hz per unit of speed) is how
+    fast the cutoff rises: higher lags less. `speed_cutoff` (Hz) smooths the speed itself.
+    """
+
+    def __init__(
+        self, min_cutoff: float = 1.0, beta: float = 0.0, speed_cutoff: float = 1.0
+    ) -> None:
+        self._min_cutoff, self._beta, self._speed_cutoff = min_cutoff, beta, speed_cutoff
+        self._value: np.ndarray | None = None
+        self._speed: np.ndarray | float = 0.0
+
+    def __call__(self, value: np.ndarray, elapsed: float) -> np.ndarray:
+        """The filtered value; `elapsed` is the time in seconds since the value before (> 0)."""
+        if self._value is None:
+            self._value = np.asarray(value, np.float64)
+            return self._value
+        speed = (value - self._value) / elapsed
+        self._speed += _weight(self._speed_cutoff, elapsed) * (speed - self._speed)
+        cutoff = self._min_cutoff + self._beta * np.abs(self._speed)
+        self._value = self._value + _weight(cutoff, elapsed) * (value - self._value)
+        return self._value
+
+
+def _weight(cutoff: np.ndarray | float, elapsed: float) -> np.ndarray | float:
+    """How much of a new value a first-order low-pass filter lets in."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff * elapsed))
+
+
+class PoseSmoother:
+    """Smooths the keypoints of tracked people, each person by filters of their own.
+
+    Coordinates are filtered in units of the person's size (the root of the box's area), so that the
+    same settings suit people near and far. A person who was away for half a second starts anew.
+    """
+
+    def __init__(self, fps: float, min_cutoff: float = 1.5, beta: float = 3.0) -> None:
+        """Start without history; `fps` is the video's rate, the rest as in `OneEuroFilter`."""
+        self._fps = fps
+        self._settings = {"min_cutoff": min_cutoff, "beta": beta}
+        self._filters: dict[int, tuple[OneEuroFilter, float, int]] = {}
+        self._frame = 0
+
+    def update(self, people: Sequence[Person]) -> list[Person]:
+        """The next frame's people with smoothed keypoints; those without a track unchanged."""
+        self._frame += 1
+        return [p if p.track is None else self._smooth(p, p.track) for p in people]
+
+    def _smooth(self, person: Person, track: int) -> Person:
+        if person.score <= 0:
+            return person
+        known = self._filters.get(track)
+        if known is None or self._frame - known[2] > 0.5 * self._fps:
+            size = float(np.sqrt(np.prod(person.box[2:])))
+            known = OneEuroFilter(**self._settings), size, self._frame - 1
+        filter_, size, before = known
+        self._filters[track] = filter_, size, self._frame
+        smooth = filter_(person.keypoints / size, (self._frame - before) / self._fps) * size
+        return replace(person, keypoints=smooth.astype(np.float32))

@@ -1,0 +1,83 @@
+"""Who is who from one frame of a video to the next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from vitpose_jax.evaluation.coco import object_keypoint_similarity
+from vitpose_jax.inference.person import Person
+from vitpose_jax.keypoints.skeletons import Skeleton
+
+
+@dataclass
+class _Track:
+    number: int
+    person: Person
+    missed: int = 0
+
+
+class Tracker:
+    """Gives people numbers that last, by their boxes' overlap and their poses' likeness.
+
+    Every frame's people are matched to the known tracks so that the sum of similarities is largest
+    (Hungarian method); a similarity is the mean of the boxes' intersection over union and, where
+    both poses are seen, their object keypoint similarity. A track that nobody matches is remembered
+    for `patience` frames.
+    """
+
+    def __init__(self, skeleton: Skeleton, min_similarity: float = 0.2, patience: int = 30) -> None:
+        """Start without tracks.
+
+        Args:
+            skeleton: the people's.
+            min_similarity: in [0, 1]; pairs below it are different people.
+            patience: frames for which a lost person is remembered.
+        """
+        self._sigmas = np.array(skeleton.sigmas)
+        self._min_similarity = min_similarity
+        self._patience = patience
+        self._tracks: list[_Track] = []
+        self._last_number = 0
+
+    def update(self, people: Sequence[Person]) -> list[Person]:
+        """The same people, in the same order, with `track` set."""
+        similarity = np.array(
+            [[self._similarity(t.person, p) for p in people] for t in self._tracks]
+        ).reshape(len(self._tracks), len(people))
+        numbers: dict[int, int] = {}
+        for track in self._tracks:
+            track.missed += 1
+        for row, column in zip(*linear_sum_assignment(similarity, maximize=True), strict=True):
+            if similarity[row, column] >= self._min_similarity:
+                track = self._tracks[row]
+                track.person, track.missed = people[column], 0
+                numbers[int(column)] = track.number
+        self._tracks = [track for track in self._tracks if track.missed <= self._patience]
+        return [self._named(p, numbers.get(i)) for i, p in enumerate(people)]
+
+    def _named(self, person: Person, number: int | None) -> Person:
+        if number is None:
+            self._last_number += 1
+            number = self._last_number
+            self._tracks.append(_Track(number, person))
+        return replace(person, track=number)
+
+    def _similarity(self, a: Person, b: Person) -> float:
+        overlap = box_iou(a.box, b.box)
+        if min(a.score, b.score) <= 0:
+            return overlap
+        area_a, area_b = (float(np.prod(p.box[2:])) for p in (a, b))
+        poses = object_keypoint_similarity(
+            a.keypoints, b.keypoints[None], area_a, np.array([area_b]), self._sigmas
+        )
+        return 0.5 * (overlap + float(poses[0]))
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes (x, y, w, h); 0 for boxes without area."""
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
+    common = float(np.prod(np.maximum(high - low, 0)))
+    union = float(np.prod(a[2:]) + np.prod(b[2:])) - common
+    return common / union if union > 0 else 0.0
