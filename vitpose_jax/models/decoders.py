@@ -1,6 +1,7 @@
 """Heads that turn a feature map into heatmaps, four times its height and width."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ SIMPLE_UPSCALING = 4
 
 
 class ClassicDecoder(nnx.Module):
-    """Deconvolutions that double the size, each with batch norm and ReLU, then a 1x1 convolution."""
+    """Deconvolutions that double the size, each with batch norm and ReLU, then a 1x1 conv."""
 
     def __init__(
         self, config: DecoderConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
@@ -45,7 +46,7 @@ class ClassicDecoder(nnx.Module):
         self.deconvs = nnx.List(
             [
                 Deconv(inputs, outputs, dtype=dtype, rngs=rngs)
-                for inputs, outputs in zip(channels[:-1], channels[1:], strict=True)
+                for inputs, outputs in pairwise(channels)
             ]
         )
         self.norms = nnx.List([BatchNorm(width, dtype=dtype) for width in config.filters])

@@ -12,8 +12,8 @@ BATCH_NORM_EPS = 1e-5
 def full_precision(dtype: jnp.dtype) -> jax.default_matmul_precision:
     """Context in which float32 products are float32 on every device.
 
-    Left alone, JAX multiplies float32 matrices in TF32 on recent GPUs and in bfloat16 on TPUs, which
-    moves heatmaps far more than 1e-4. Whoever wants the speed asks for bfloat16 as the compute dtype.
+    Left alone, JAX multiplies float32 matrices in TF32 on recent GPUs and in bfloat16 on TPUs,
+    which moves heatmaps by more than 1e-4. For speed there is bfloat16 as the compute dtype.
     """
     return jax.default_matmul_precision("highest" if dtype == jnp.float32 else "default")
 
@@ -22,8 +22,8 @@ class BatchNorm(nnx.Module):
     """Batch normalisation over all axes but the last, as in `torch.nn.BatchNorm2d`.
 
     Running variances are unbiased (n / (n - 1)) while the batch is normalised with the biased
-    variance; `flax.nnx.BatchNorm` keeps the biased one. Under `jit` on sharded batches the means are
-    means over the global batch. Statistics and normalisation are float32.
+    variance; `flax.nnx.BatchNorm` keeps the biased one. Under `jit` on sharded batches the means
+    are means over the global batch. Statistics and normalisation are float32.
     """
 
     def __init__(self, channels: int, *, dtype: jnp.dtype = jnp.float32) -> None:
@@ -54,7 +54,7 @@ class BatchNorm(nnx.Module):
 
 
 class Deconv(nnx.Module):
-    """Transposed convolution that doubles height and width (kernel 4, stride 2, padding 1, no bias).
+    """Transposed convolution to twice the size (kernel 4, stride 2, padding 1, no bias).
 
     The kernel is (4, 4, in, out), not flipped: `kernel[a, b]` is what input pixel (i, j) adds to
     output pixel (2i - 1 + a, 2j - 1 + b), which is the convention of `torch.nn.ConvTranspose2d`.
@@ -129,8 +129,8 @@ deconv.defvjp(_deconv_forward, _deconv_backward)
 def drop_path(branch: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """Stochastic depth (Huang et al., 2016): leaves out a residual branch, sample by sample.
 
-    With probability `rate` a sample's branch (B, ...) is zero; the others are divided by 1 - rate, so
-    that the expectation stays. `key` None or rate 0 leaves the branch as it is.
+    With probability `rate` a sample's branch (B, ...) is zero; the others are divided by 1 - rate,
+    so that the expectation stays. `key` None or rate 0 leaves the branch as it is.
     """
     if key is None or rate == 0.0:
         return branch

@@ -1,4 +1,4 @@
-"""What a PyTorch checkpoint is: its naming, its shape as our configuration, and which tensors count."""
+"""What a PyTorch checkpoint is: its naming, its shape as our configuration, its tensors."""
 
 import re
 from collections.abc import Mapping
@@ -80,8 +80,8 @@ def _recognise_huggingface(checkpoint: Checkpoint, num_heads: int | None) -> Arc
     where, tensors, config = checkpoint.where, checkpoint.tensors, checkpoint.config
     if config.get("model_type") != "vitpose":
         raise UserError(
-            f"{where}: config.json says model_type {config.get('model_type')!r}; expected 'vitpose' "
-            "(transformers) or a folder written by this package"
+            f"{where}: config.json says model_type {config.get('model_type')!r}; expected "
+            "'vitpose' (transformers) or a folder written by this package"
         )
     given = HF_BACKBONE_DEFAULTS | (config.get("backbone_config") or {})
     patch = _pair(given["patch_size"])
@@ -104,7 +104,7 @@ def _recognise_huggingface(checkpoint: Checkpoint, num_heads: int | None) -> Arc
         width=given["hidden_size"],
         depth=given["num_hidden_layers"],
         num_heads=given["num_attention_heads"],
-        mlp_ratio=given["mlp_ratio"],
+        mlp_ratio=float(given["mlp_ratio"]),
         input_size=_pair(given["image_size"]),
         patch_size=patch[0],
         layer_norm_eps=given["layer_norm_eps"],

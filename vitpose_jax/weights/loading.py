@@ -44,9 +44,9 @@ def load_pose_model(
     """The pose model with the weights of `source`.
 
     Args:
-        source: a folder of ours (`save_pose_model`, convert/torch_to_flax.py), an original `.pth`, a
-            transformers folder, or a Hugging Face hub id. All but the first are converted, and the
-            result is kept in the user's cache folder.
+        source: a folder of ours (`save_pose_model`, convert/torch_to_flax.py), an original `.pth`,
+            a transformers folder, or a Hugging Face hub id. All but the first are converted, and
+            the result is kept in the user's cache folder.
         dtype: compute dtype, float32 or bfloat16; parameters are float32 always.
         input_size: (height, width) in pixels, multiples of 16; the position grid is interpolated
             where it differs from the weights' own.
@@ -60,8 +60,8 @@ def load_pose_model(
     stored, where = load_stored(source, input_size, num_heads, dataset)
     if isinstance(stored.config, ViTConfig):
         raise UserError(
-            f"{where}: holds a backbone only, without a decoder that gives heatmaps; start training "
-            "from it instead"
+            f"{where}: holds a backbone only, without a decoder that gives heatmaps; "
+            "start training from it instead"
         )
     return build(resized(stored, input_size, where), dtype, where)
 
@@ -91,7 +91,7 @@ def save_pose_model(model: PoseModel, folder: str | Path) -> None:
 def load_backbone_weights(
     model: PoseModel, source: str | Path, *, num_heads: int | None = None
 ) -> None:
-    """Sets the model's backbone, in place, to the one of a pretraining (MAE) file or any pose weights.
+    """Sets the model's backbone, in place, to that of a pretraining (MAE) file or pose weights.
 
     The position grid is interpolated to the model's input size.
 

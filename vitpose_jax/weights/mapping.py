@@ -6,7 +6,7 @@ Three namings of the same numbers:
     huggingface   transformers' VitPose, `backbone.encoder.layer.0.attention.attention.query.weight`
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,58 @@ from vitpose_jax.models.vit import ViTConfig
 
 Tensors = Mapping[str, np.ndarray]
 
-# Axis orders: layout -> axes of ours in terms of PyTorch's, and of PyTorch's in terms of ours.
+# The table. Columns: ours, layout, original, huggingface, each behind a prefix (see `backbone_rows`
+# and `decoder_rows`). Several keys in one cell are tensors side by side along the output channels.
+BACKBONE = (
+    ("pos_embed", "same", "pos_embed", "embeddings.position_embeddings"),
+    ("patch_embed.kernel", "patches", "patch_embed.proj.weight",
+     "embeddings.patch_embeddings.projection.weight"),
+    ("patch_embed.bias", "same", "patch_embed.proj.bias",
+     "embeddings.patch_embeddings.projection.bias"),
+    ("last_norm.scale", "same", "last_norm.weight", "layernorm.weight"),
+    ("last_norm.bias", "same", "last_norm.bias", "layernorm.bias"),
+)  # fmt: skip
+BLOCK = (
+    ("norm1.scale", "same", "norm1.weight", "layernorm_before.weight"),
+    ("norm1.bias", "same", "norm1.bias", "layernorm_before.bias"),
+    ("attn.qkv.kernel", "linear", "attn.qkv.weight",
+     "attention.attention.query.weight attention.attention.key.weight "
+     "attention.attention.value.weight"),
+    ("attn.qkv.bias", "same", "attn.qkv.bias",
+     "attention.attention.query.bias attention.attention.key.bias "
+     "attention.attention.value.bias"),
+    ("attn.proj.kernel", "linear", "attn.proj.weight", "attention.output.dense.weight"),
+    ("attn.proj.bias", "same", "attn.proj.bias", "attention.output.dense.bias"),
+    ("norm2.scale", "same", "norm2.weight", "layernorm_after.weight"),
+    ("norm2.bias", "same", "norm2.bias", "layernorm_after.bias"),
+    ("mlp.fc1.kernel", "linear", "mlp.fc1.weight", "mlp.fc1.weight"),
+    ("mlp.fc1.bias", "same", "mlp.fc1.bias", "mlp.fc1.bias"),
+    ("mlp.fc2.kernel", "linear", "mlp.fc2.weight", "mlp.fc2.weight"),
+    ("mlp.fc2.bias", "same", "mlp.fc2.bias", "mlp.fc2.bias"),
+)  # fmt: skip
+EXPERTS = (  # one tensor for each expert, stacked along a new first axis
+    ("mlp.experts.kernel", "linear", "mlp.experts.{e}.weight", "mlp.experts.{e}.weight"),
+    ("mlp.experts.bias", "same", "mlp.experts.{e}.bias", "mlp.experts.{e}.bias"),
+)
+DECONV = (  # the original numbers deconvolution, norm and ReLU through; transformers counts from 1
+    ("deconvs.{i}.kernel", "deconv", "deconv_layers.{conv}.weight", "deconv{n}.weight"),
+    ("norms.{i}.scale", "same", "deconv_layers.{norm}.weight", "batchnorm{n}.weight"),
+    ("norms.{i}.bias", "same", "deconv_layers.{norm}.bias", "batchnorm{n}.bias"),
+    ("norms.{i}.mean", "same", "deconv_layers.{norm}.running_mean", "batchnorm{n}.running_mean"),
+    ("norms.{i}.var", "same", "deconv_layers.{norm}.running_var", "batchnorm{n}.running_var"),
+)
+FINAL = {
+    "classic": (
+        ("final.kernel", "pixel conv", "final_layer.weight", "conv.weight"),
+        ("final.bias", "same", "final_layer.bias", "conv.bias"),
+    ),
+    "simple": (
+        ("final.kernel", "conv", "final_layer.weight", "conv.weight"),
+        ("final.bias", "same", "final_layer.bias", "conv.bias"),
+    ),
+}
+
+# Layouts that only reorder axes: ours in terms of PyTorch's, and PyTorch's in terms of ours.
 AXES = {
     "linear": ((1, 0), (1, 0)),  # (out, in) <-> (in, out)
     "conv": ((2, 3, 1, 0), (3, 2, 0, 1)),  # (out, in, h, w) <-> (h, w, in, out)
@@ -27,18 +78,17 @@ AXES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One of our parameters and the tensors it is made of.
+    """One of our parameters and the keys of the tensors it is made of.
 
-    `original` and `huggingface` hold several keys where one parameter of ours is several tensors
-    there: side by side along the output channels ("side by side": query, key, value), or stacked
-    along a new first axis ("stack": experts). An empty tuple: that naming has no such tensor.
+    Several tensors are joined along the output channels (query, key, value) or, with `stacked`,
+    along a new first axis (experts).
     """
 
     ours: str
     layout: str
     original: tuple[str, ...]
     huggingface: tuple[str, ...]
-    join: str = "side by side"
+    stacked: bool = False
 
     def keys(self, naming: str) -> tuple[str, ...]:
         return self.original if naming == "original" else self.huggingface
@@ -46,14 +96,14 @@ class Row:
     def to_ours(self, tensors: list[np.ndarray]) -> np.ndarray:
         """PyTorch's tensors, in the order of the keys, to our array."""
         parts = [_to_ours(tensor, self.layout) for tensor in tensors]
-        if self.join == "stack":
+        if self.stacked:
             return np.stack(parts)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
     def to_torch(self, array: np.ndarray, naming: str) -> dict[str, np.ndarray]:
         """Our array to PyTorch's tensors by key (views where possible)."""
         keys = self.keys(naming)
-        parts = list(array) if self.join == "stack" else np.split(array, len(keys), axis=-1)
+        parts = list(array) if self.stacked else np.split(array, len(keys), axis=-1)
         return {k: _to_torch(part, self.layout) for k, part in zip(keys, parts, strict=True)}
 
 
@@ -79,85 +129,44 @@ def _to_torch(array: np.ndarray, layout: str) -> np.ndarray:
 
 
 def backbone_rows(config: ViTConfig) -> list[Row]:
-    """The backbone's part of the table."""
-    original, hf = "backbone", "backbone"
-    rows = [
-        _row("backbone.pos_embed", "same",
-             f"{original}.pos_embed", f"{hf}.embeddings.position_embeddings"),
-        *_weight_and_bias("backbone.patch_embed", "patches",
-                          f"{original}.patch_embed.proj",
-                          f"{hf}.embeddings.patch_embeddings.projection"),
-    ]  # fmt: skip
+    """The table written out for one backbone."""
+    rows = _rows(BACKBONE, ("backbone", "backbone", "backbone"))
     for i in range(config.depth):
-        ours, torch, layer = (
-            f"backbone.blocks.{i}",
-            f"{original}.blocks.{i}",
-            f"{hf}.encoder.layer.{i}",
-        )
-        attention = f"{layer}.attention"
-        rows += [
-            *_norm(f"{ours}.norm1", f"{torch}.norm1", f"{layer}.layernorm_before"),
-            *_weight_and_bias(f"{ours}.attn.qkv", "linear", f"{torch}.attn.qkv",
-                              *(f"{attention}.attention.{p}" for p in ("query", "key", "value"))),
-            *_weight_and_bias(f"{ours}.attn.proj", "linear",
-                              f"{torch}.attn.proj", f"{attention}.output.dense"),
-            *_norm(f"{ours}.norm2", f"{torch}.norm2", f"{layer}.layernorm_after"),
-            *_weight_and_bias(f"{ours}.mlp.fc1", "linear", f"{torch}.mlp.fc1", f"{layer}.mlp.fc1"),
-            *_weight_and_bias(f"{ours}.mlp.fc2", "linear", f"{torch}.mlp.fc2", f"{layer}.mlp.fc2"),
-        ]  # fmt: skip
-        for end, kind, layout in (("kernel", "weight", "linear"), ("bias", "bias", "same")):
-            experts = range(config.num_experts)
-            if experts:
-                rows.append(
-                    Row(
-                        f"{ours}.mlp.experts.{end}",
-                        layout,
-                        tuple(f"{torch}.mlp.experts.{e}.{kind}" for e in experts),
-                        tuple(f"{layer}.mlp.experts.{e}.{kind}" for e in experts),
-                        join="stack",
-                    )
-                )
-    return rows + _norm("backbone.last_norm", f"{original}.last_norm", f"{hf}.layernorm")
+        prefixes = (f"backbone.blocks.{i}", f"backbone.blocks.{i}", f"backbone.encoder.layer.{i}")
+        rows += _rows(BLOCK, prefixes)
+        if config.num_experts:
+            rows += _rows(EXPERTS, prefixes, experts=config.num_experts)
+    return rows
 
 
 def decoder_rows(config: DecoderConfig) -> list[Row]:
-    """The decoder's part of the table."""
-    if config.kind == "simple":
-        return _weight_and_bias("decoder.final", "conv", "keypoint_head.final_layer", "head.conv")
+    """The table written out for one decoder."""
+    prefixes, rows = ("decoder", "keypoint_head", "head"), []
+    if config.kind == "classic":
+        for i in range(len(config.filters)):
+            rows += _rows(DECONV, prefixes, i=i, n=i + 1, conv=3 * i, norm=3 * i + 1)
+    return rows + _rows(FINAL[config.kind], prefixes)
+
+
+def _rows(
+    table: Iterable[tuple[str, str, str, str]],
+    prefixes: tuple[str, str, str],
+    experts: int = 0,
+    **numbers: int,
+) -> list[Row]:
     rows = []
-    for i in range(len(config.filters)):
-        deconv, norm = f"keypoint_head.deconv_layers.{3 * i}", f"head.batchnorm{i + 1}"
-        rows.append(
-            _row(f"decoder.deconvs.{i}.kernel", "deconv",
-                 f"{deconv}.weight", f"head.deconv{i + 1}.weight")
-        )  # fmt: skip
-        batch_norm = f"keypoint_head.deconv_layers.{3 * i + 1}"
-        rows += _norm(f"decoder.norms.{i}", batch_norm, norm)
-        for end, kind in (("mean", "running_mean"), ("var", "running_var")):
-            rows.append(
-                _row(f"decoder.norms.{i}.{end}", "same", f"{batch_norm}.{kind}", f"{norm}.{kind}")
+    for ours, layout, *theirs in table:
+        keys = [
+            tuple(
+                f"{prefix}.{key.format(e=e, **numbers)}"
+                for e in range(experts or 1)
+                for key in cell.split()
             )
-    return rows + _weight_and_bias(
-        "decoder.final", "pixel conv", "keypoint_head.final_layer", "head.conv"
-    )
-
-
-def _row(ours: str, layout: str, original: str, *huggingface: str) -> Row:
-    return Row(ours, layout, (original,), huggingface)
-
-
-def _weight_and_bias(ours: str, layout: str, original: str, *huggingface: str) -> list[Row]:
-    return [
-        _row(f"{ours}.kernel", layout, f"{original}.weight", *(f"{k}.weight" for k in huggingface)),
-        _row(f"{ours}.bias", "same", f"{original}.bias", *(f"{k}.bias" for k in huggingface)),
-    ]
-
-
-def _norm(ours: str, original: str, huggingface: str) -> list[Row]:
-    return [
-        _row(f"{ours}.scale", "same", f"{original}.weight", f"{huggingface}.weight"),
-        _row(f"{ours}.bias", "same", f"{original}.bias", f"{huggingface}.bias"),
-    ]
+            for prefix, cell in zip(prefixes[1:], theirs, strict=True)
+        ]
+        name = f"{prefixes[0]}.{ours.format(**numbers)}"
+        rows.append(Row(name, layout, *keys, stacked=experts > 0))
+    return rows
 
 
 def from_torch(

@@ -8,9 +8,10 @@ CUBIC = -0.75  # the kernel's free parameter in PyTorch's bicubic interpolation
 
 
 def cubic_weights(old: int, new: int) -> np.ndarray:
-    """(new, old) matrix of PyTorch's 1-d bicubic interpolation, corners not aligned, edges repeated.
+    """(new, old) matrix of PyTorch's 1-d bicubic interpolation, corners not aligned.
 
-    PyTorch's kernel has the parameter -0.75; `jax.image.resize` has -0.5, so it will not do.
+    Edges are repeated. PyTorch's kernel has the parameter -0.75; `jax.image.resize` has -0.5, so
+    it will not do.
     """
     centres = (np.arange(new) + 0.5) * (old / new) - 0.5
     first = np.floor(centres).astype(int)
@@ -52,6 +53,6 @@ def guess_grid(positions: int, where: str) -> tuple[int, int]:
     if side**2 == positions:
         return side, side
     raise UserError(
-        f"{where}: cannot tell the grid of {positions} position embeddings (neither 4:3 nor square); "
-        "give the input size the weights were made for"
+        f"{where}: cannot tell the grid of {positions} position embeddings (neither 4:3 nor "
+        "square); give the input size the weights were made for"
     )

@@ -1,4 +1,4 @@
-"""From what the user names (folder, file, hub id) to tensors in memory; nothing is interpreted here."""
+"""From what the user names (folder, file, hub id) to tensors in memory, not yet interpreted."""
 
 import json
 import pickle
@@ -51,13 +51,14 @@ def _download(hub_id: str) -> Path:
             folder = Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=files))
     except (errors.RepositoryNotFoundError, errors.GatedRepoError):
         raise UserError(
-            f"{hub_id}: no such folder here, and no public model of this name on the Hugging Face hub"
+            f"{hub_id}: no such folder here, and no public model of this name on the Hugging Face "
+            "hub"
         ) from None
     except (OSError, ValueError, errors.HfHubHTTPError, _network_error()) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{hub_id}: no such folder here, and it could not be downloaded from the Hugging Face hub "
-            f"nor found in its cache; check the network or pass a local folder ({reason})"
+            f"{hub_id}: no such folder here, and it could not be downloaded from the Hugging Face "
+            f"hub nor found in its cache; check the network or pass a local folder ({reason})"
         ) from None
     return folder
 
@@ -160,8 +161,8 @@ def read_torch_file(file: Path) -> dict[str, np.ndarray]:
         found = re.search(r"(?:GLOBAL|global) `?([\w.]+)", str(error))
         what = f" ({found.group(1)})" if found else ""
         raise UserError(
-            f"{file}: refused, it holds more than tensors: loading it would run code{what} or it is "
-            "not a PyTorch file; save its state dict alone (torch.save(model.state_dict(), ...))"
+            f"{file}: refused, it holds more than tensors: loading it would run code{what} or it "
+            "is not a PyTorch file; save its state dict alone (torch.save(model.state_dict(), ...))"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

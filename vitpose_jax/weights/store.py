@@ -39,8 +39,15 @@ def is_native(config: dict[str, Any]) -> bool:
     return config.get("model_type") == MODEL_TYPE
 
 
+def check_overwrite(folder: str | Path) -> None:
+    """Raises UserError where `write_folder` would overwrite a config.json that is not ours."""
+    file = Path(folder) / "config.json"
+    if file.exists() and not is_native(read_config(Path(folder))):
+        raise UserError(f"{file} was not written by this package; choose another folder")
+
+
 def write_folder(stored: Stored, folder: str | Path) -> None:
-    """Writes config.json and model.safetensors; an interrupted write leaves the old folder whole."""
+    """Writes config.json and model.safetensors; an interrupted write leaves the old files."""
     from safetensors.numpy import save_file
 
     if isinstance(stored.config, ViTConfig):
@@ -50,6 +57,7 @@ def write_folder(stored: Stored, folder: str | Path) -> None:
     text = json.dumps({"model_type": MODEL_TYPE} | values, indent=2) + "\n"
 
     folder = Path(folder)
+    check_overwrite(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))

@@ -1,0 +1,46 @@
+"""vitpose_jax weights to PyTorch: a .pth for the original code, or a folder for transformers.
+
+python convert/flax_to_torch.py weights/vitpose-b --out vitpose-b.pth
+python convert/flax_to_torch.py weights/vitpose-b --out vitpose-b-transformers
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.weights.export import write_huggingface, write_original
+from vitpose_jax.weights.loading import load_stored
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Converts weights of vitpose_jax to PyTorch.")
+    parser.add_argument("source", metavar="SRC", help="folder written by vitpose_jax")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="a name ending in .pth: a file for the original code; else a folder for transformers",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    try:
+        stored, _ = load_stored(options.source, None, None, None)
+        if Path(options.out).suffix == ".pth":
+            for note in write_original(stored, options.out):
+                print(f"note: {note}")
+        else:
+            write_huggingface(stored, options.out)
+    except UserError as error:
+        print(f"flax_to_torch: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

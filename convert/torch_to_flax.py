@@ -1,0 +1,70 @@
+"""PyTorch weights of ViTPose to a folder that vitpose_jax opens fast.
+
+python convert/torch_to_flax.py vitpose-b.pth --out weights/vitpose-b
+python convert/torch_to_flax.py vitpose+_base.pth --dataset wholebody --out weights/wholebody
+python convert/torch_to_flax.py usyd-community/vitpose-base-simple --out weights/base-simple
+python convert/torch_to_flax.py mae_pretrain_vit_base.pth --out weights/mae-base
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.pose import EXPERT_DATASETS
+from vitpose_jax.weights.conversion import convert
+from vitpose_jax.weights.loading import resized
+from vitpose_jax.weights.sources import resolve_source
+from vitpose_jax.weights.store import check_overwrite, write_folder
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Converts PyTorch ViTPose weights to a folder of config.json and "
+        "model.safetensors, and says what became of every tensor."
+    )
+    parser.add_argument(
+        "source", metavar="SRC", help="original .pth, MAE file, transformers folder, or hub id"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--dataset",
+        choices=EXPERT_DATASETS,
+        help="which head of a ViTPose+ file to take (default: coco)",
+    )
+    parser.add_argument(
+        "--num-heads",
+        type=int,
+        metavar="N",
+        help="attention heads, for .pth files of other widths than ViT-S, B, L and H",
+    )
+    parser.add_argument(
+        "--input-size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="crop size in pixels; the position grid is interpolated if it differs",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    size = tuple(options.input_size) if options.input_size else None
+    try:
+        check_overwrite(options.out)
+        path = resolve_source(options.source)
+        stored, report = convert(
+            path, num_heads=options.num_heads, dataset=options.dataset, input_size=size
+        )
+        print(report)
+        write_folder(resized(stored, size, options.source), options.out)
+    except UserError as error:
+        print(f"torch_to_flax: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
