@@ -1,0 +1,254 @@
+"""Motion as tracks of joints, cut into windows of observed and future frames.
+
+Everything here is the same for 2D keypoints and 3D joints and for any number of joints. A joint
+that was not seen is marked in `visible`, never guessed.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from vitpose_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionTrack:
+    """One person over time.
+
+    Attributes:
+      name: where it comes from, for messages.
+      positions: (T, J, D) float32, D = 2 (pixels) or 3 (metres); 0 where not `visible`.
+      visible: (T, J) bool.
+      frame_ids: (T,) int64, consecutive where the track is: a step above 1 is a gap.
+      fps: frames per second.
+    """
+
+    name: str
+    positions: np.ndarray
+    visible: np.ndarray
+    frame_ids: np.ndarray
+    fps: float
+
+    def __post_init__(self) -> None:
+        shape = self.positions.shape
+        if len(shape) != 3 or shape[2] not in (2, 3):
+            raise UserError(f"track {self.name}: positions are {shape}, not (frames, joints, 2|3)")
+        if self.visible.shape != shape[:2] or self.frame_ids.shape != shape[:1]:
+            raise UserError(
+                f"track {self.name}: positions are {shape}, but visible {self.visible.shape} and "
+                f"frame_ids {self.frame_ids.shape}"
+            )
+        bad = self.visible & ~np.isfinite(self.positions).all(-1)
+        if bad.any():
+            frame, joint = np.argwhere(bad)[0]
+            raise UserError(
+                f"track {self.name}: frame {frame}, joint {joint} is marked visible but its "
+                "position is not a number; mark it as missing (visible = False)"
+            )
+
+
+def make_track(
+    positions: np.ndarray,
+    visible: np.ndarray | None = None,
+    *,
+    fps: float,
+    name: str = "track",
+    frame_ids: np.ndarray | None = None,
+) -> MotionTrack:
+    """A track from plain arrays; joints that are not finite count as missing.
+
+    Args:
+      positions: (T, J, D), pixels or metres.
+      visible: (T, J) bool, all by default.
+      fps: frames per second.
+      name: for messages.
+      frame_ids: (T,), consecutive by default.
+    """
+    positions = np.asarray(positions, np.float32)
+    if positions.ndim != 3:
+        raise UserError(f"track {name}: positions are {positions.shape}, not (frames, joints, 2|3)")
+    seen = np.isfinite(positions).all(-1)
+    if visible is not None:
+        seen = seen & np.asarray(visible, bool)
+    ids = np.arange(len(positions)) if frame_ids is None else np.asarray(frame_ids, np.int64)
+    return MotionTrack(name, np.where(seen[..., None], positions, 0), seen, ids, float(fps))
+
+
+def resample(track: MotionTrack, fps: float) -> MotionTrack:
+    """The track at another frame rate, by linear interpolation between neighbouring frames.
+
+    A joint exists at a new time only if it was seen in both frames around it, and never across a
+    gap.
+    """
+    if fps <= 0 or track.fps <= 0:
+        raise UserError(f"track {track.name}: cannot resample {track.fps} to {fps} frames a second")
+    if fps == track.fps or not len(track.frame_ids):
+        return dataclasses.replace(track, fps=fps)
+    times = (track.frame_ids - track.frame_ids[0]) / track.fps
+    ids = np.arange(int(np.floor(times[-1] * fps + 1e-6)) + 1)
+    wanted = ids / fps
+    after = np.searchsorted(times, wanted - 1e-6).clip(0, len(times) - 1)
+    before = np.where(np.abs(times[after] - wanted) < 1e-6, after, (after - 1).clip(0))
+    span = np.maximum(times[after] - times[before], 1e-9)
+    weight = np.where(after == before, 0, (wanted - times[before]) / span)[:, None, None]
+    values = track.positions[before] * (1 - weight) + track.positions[after] * weight
+    joined = track.frame_ids[after] - track.frame_ids[before] <= 1
+    seen = track.visible[before] & track.visible[after] & joined[:, None]
+    kept = joined
+    return MotionTrack(
+        track.name,
+        np.where(seen[..., None], values, 0).astype(np.float32)[kept],
+        seen[kept],
+        ids[kept],
+        float(fps),
+    )
+
+
+class MotionWindows:
+    """Windows of `observed` + `future` frames over tracks, never across a gap or another person.
+
+    A random-access data set of samples:
+      observed (n, J, D) float32, observed_visible (n, J) bool, future (m, J, D) float32,
+      future_visible (m, J) bool.
+    Windows in which nothing was observed, or nothing is there to be predicted, are left out.
+    """
+
+    def __init__(
+        self,
+        tracks: Iterable[MotionTrack],
+        observed: int = 10,
+        future: int = 5,
+        stride: int = 1,
+        complete: bool = False,
+    ) -> None:
+        """
+        Args:
+          tracks: all with the same joints and frame rate.
+          observed: n, frames to see.
+          future: m, frames to predict.
+          stride: frames between the starts of windows.
+          complete: keep only windows in which every joint is visible in every frame.
+
+        Raises:
+          UserError: tracks that do not go together, or too short to hold a window.
+        """
+        if min(observed, future, stride) < 1:
+            raise UserError(
+                f"observed, future and stride must be at least 1, not {observed}, {future}, "
+                f"{stride}"
+            )
+        self.tracks = list(tracks)
+        self.observed, self.future = observed, future
+        _check_alike(self.tracks)
+        self.starts = self._find(stride, complete)
+        if not len(self.starts):
+            raise UserError(self._why_empty(complete))
+
+    def _find(self, stride: int, complete: bool) -> np.ndarray:
+        """(N, 2) int64: track and first frame of every window."""
+        length, found = self.observed + self.future, []
+        for index, track in enumerate(self.tracks):
+            for first, end in _runs(track.frame_ids):
+                for start in range(first, end - length + 1, stride):
+                    seen = track.visible[start : start + length]
+                    if complete:
+                        keep = seen.all()
+                    else:
+                        keep = seen[: self.observed].any() and seen[self.observed :].any()
+                    if keep:
+                        found.append((index, start))
+        return np.array(found, np.int64).reshape(-1, 2)
+
+    def _why_empty(self, complete: bool) -> str:
+        length = self.observed + self.future
+        if not self.tracks:
+            return "no tracks to take windows from"
+        if not any(track.visible.any() for track in self.tracks):
+            return f"nobody is visible in any of the {len(self.tracks)} tracks"
+        longest = max(end - first for t in self.tracks for first, end in _runs(t.frame_ids))
+        if longest < length:
+            return (
+                f"a window needs {self.observed} + {self.future} = {length} frames in a row, the "
+                f"longest track has {longest}; give longer sequences or shorter windows"
+            )
+        return (
+            f"no window of {length} frames {'has every joint visible' if complete else 'shows anybody'}"
+            f" in {len(self.tracks)} tracks; "
+            + ("allow windows with missing joints" if complete else "check the detections")
+        )
+
+    @property
+    def num_joints(self) -> int:
+        return self.tracks[0].positions.shape[1]
+
+    @property
+    def dims(self) -> int:
+        return self.tracks[0].positions.shape[2]
+
+    @property
+    def fps(self) -> float:
+        return self.tracks[0].fps
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        which, start = self.starts[index]
+        track, middle = self.tracks[which], start + self.observed
+        return {
+            "observed": track.positions[start:middle],
+            "observed_visible": track.visible[start:middle],
+            "future": track.positions[middle : middle + self.future],
+            "future_visible": track.visible[middle : middle + self.future],
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All windows at once: the samples' arrays with a leading axis of N."""
+        samples = [self[index] for index in range(len(self))]
+        return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def last_seen(observed: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """The last visible position of every joint: (..., n, J, D), (..., n, J) -> (..., J, D).
+
+    A joint that was never seen gets the mean of those that were (0 if there are none).
+    """
+    frames = visible.shape[-2]
+    newest = frames - 1 - np.argmax(visible[..., ::-1, :], axis=-2)
+    pose = np.take_along_axis(observed, newest[..., None, :, None], axis=-3)[..., 0, :, :]
+    seen = visible.any(-2)[..., None]
+    count = np.maximum(seen.sum(-2, keepdims=True), 1)
+    return np.where(seen, pose, (pose * seen).sum(-2, keepdims=True) / count).astype(np.float32)
+
+
+def person_size(pose: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Longest side of the box around the visible joints: (..., J, D), (..., J) -> (...)."""
+    low = np.where(visible[..., None], pose, np.inf).min(-2)
+    high = np.where(visible[..., None], pose, -np.inf).max(-2)
+    return np.where(visible.any(-1), (high - low).max(-1), 0).astype(np.float32)
+
+
+def _runs(frame_ids: np.ndarray) -> list[tuple[int, int]]:
+    """[first, end) of every stretch of consecutive frames."""
+    if not len(frame_ids):
+        return []
+    cuts = np.flatnonzero(np.diff(frame_ids) != 1) + 1
+    edges = [0, *cuts.tolist(), len(frame_ids)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _check_alike(tracks: list[MotionTrack]) -> None:
+    for track in tracks[1:]:
+        if track.positions.shape[1:] != tracks[0].positions.shape[1:]:
+            raise UserError(
+                f"track {track.name} has {track.positions.shape[1]} joints in "
+                f"{track.positions.shape[2]}D, {tracks[0].name} has "
+                f"{tracks[0].positions.shape[1]} in {tracks[0].positions.shape[2]}D; forecast them "
+                "separately"
+            )
+        if track.fps != tracks[0].fps:
+            raise UserError(
+                f"track {track.name} has {track.fps:g} frames a second, {tracks[0].name} "
+                f"{tracks[0].fps:g}; resample them to one rate"
+            )
