@@ -73,7 +73,7 @@ def draw_pose(
     if not shown.any():
         return
     spread = np.ptp(keypoints[shown], axis=0)
-    width = float(np.clip(np.hypot(*spread) / 60, 1.0, max(canvas.shape) / 100))
+    width = float(np.clip(np.hypot(*spread) / 80, 1.0, max(canvas.shape) / 100))
     if skeleton.num_keypoints > 100:  # fingers and faces: many short limbs
         width *= 0.6
     sides = [skeleton.side(k) for k in range(skeleton.num_keypoints)]
@@ -85,8 +85,8 @@ def draw_pose(
     for k in np.flatnonzero(shown):
         fill = colour or SIDE_COLOURS[sides[k]]
         small = 0.5 if k >= 23 and skeleton.num_keypoints > 100 else 1.0
-        _disc(canvas, keypoints[k], width * 1.7 * small, EDGE)
-        _disc(canvas, keypoints[k], width * 1.2 * small, fill)
+        _disc(canvas, keypoints[k], width * 1.6 * small, EDGE)
+        _disc(canvas, keypoints[k], width * 1.1 * small, fill)
 
 
 def overlay_heatmaps(
@@ -149,27 +149,27 @@ def _draw_box(canvas: np.ndarray, person: Person) -> None:
 
 def _draw_label(
     canvas: np.ndarray, text: str, corner: np.ndarray, colour: tuple[int, int, int]
-) -> None:
-    """Text on a plate of the given colour that stands on `corner`, inside the picture."""
+) -> int:
+    """Text on a plate of the given colour that stands on `corner`; the plate's height."""
     font, size = cv2.FONT_HERSHEY_SIMPLEX, float(np.clip(min(canvas.shape[:2]) / 1100, 0.36, 2.0))
     (text_width, text_height), base = cv2.getTextSize(text, font, size, 1)
     pad = max(2, text_height // 4)
-    left = int(np.clip(corner[0], 0, max(0, canvas.shape[1] - text_width - 2 * pad)))
-    top = int(np.clip(corner[1] - text_height - base - pad, 0, canvas.shape[0]))
-    plate = (left, top), (left + text_width + 2 * pad, top + text_height + base + pad)
-    cv2.rectangle(canvas, *plate, colour, cv2.FILLED)
+    width, height = text_width + 2 * pad, text_height + base + pad
+    left = int(np.clip(corner[0], 0, max(0, canvas.shape[1] - width)))
+    top = int(np.clip(corner[1] - height, 0, max(0, canvas.shape[0] - height)))
+    cv2.rectangle(canvas, (left, top), (left + width, top + height), colour, cv2.FILLED)
     origin = (left + pad, top + text_height + pad)
     cv2.putText(canvas, text, origin, font, size, EDGE, max(1, round(size)), cv2.LINE_AA)
+    return height
 
 
 def _draw_legend(canvas: np.ndarray) -> None:
-    height, width = canvas.shape[:2]
-    if min(height, width) < 120:
+    if min(canvas.shape[:2]) < 120:
         return
-    for row, side in enumerate(("left", "right")):
-        unit = max(14, min(height, width) // 30)
-        corner = np.array([unit // 2, height - (2 - row) * unit * 1.2])
-        _draw_label(canvas, f"{side} side", corner + np.array([0, unit]), SIDE_COLOURS[side])
+    margin = min(canvas.shape[:2]) // 60
+    corner = np.array([margin, canvas.shape[0] - margin])
+    for side in ("right", "left"):
+        corner[1] -= _draw_label(canvas, f"{side} side", corner, SIDE_COLOURS[side]) + 2
 
 
 def _line(

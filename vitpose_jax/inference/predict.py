@@ -99,13 +99,16 @@ class _Run:
         self.problems: list[str] = []
         self.unusable = 0  # inputs nothing could be got from
         self.notes: dict[str, None] = {}  # where things are, in order
+        if isinstance(finder, BoxFile) and finder.skipped:
+            self.notes[f"{finder.skipped} box(es) of other categories or crowds left out"] = None
         self.started = time.perf_counter()
 
     def images(self, sources: list[Source]) -> None:
         """Predict on picture files."""
         items = ((source.location, self._boxes(source)) for source in sources)
         stream = self.estimator.stream(items, skip_errors=True)
-        for source, prediction in zip(sources, _progress(stream, len(sources), "image")):
+        predictions = _progress(stream, len(sources), "image")
+        for source, prediction in zip(sources, predictions, strict=True):
             if prediction.error is not None:
                 self.problems.append(str(prediction.error))
                 self.unusable += 1
