@@ -64,7 +64,7 @@ def train_batches(
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(_Augment(dataset.crops(), augmentation or Augmentation()))
+        .random_map(_Augment(dataset.training_crops(), augmentation or Augmentation()))
     )
     batches = stream[index::count].batch(batch_size).to_iter_dataset(_read_options(num_threads))
     if num_workers:

@@ -38,10 +38,12 @@ class PoseDataset:
         split: "train" or "val".
         skeleton: what is annotated.
         input_size: (height, width) of the crops.
-        people: the table; its length is the data set's.
+        load_people: gives the table of people.
         images: where the pictures come from.
         image_ids: int64 (M,), ids of all images, also of those without people.
-        image_wh: int32 (M, 2), their sizes.
+        load_image_wh: gives int32 (M, 2), their sizes.
+        load_coco: gives the annotations as a COCO dict.
+        max_bad_share: the largest share of images that may be unreadable.
         dataset_index: which expert of a mixture-of-experts model the people belong to.
         boxes_are_free: whether crops can be taken anywhere on the images (not so from records).
     """
@@ -50,10 +52,10 @@ class PoseDataset:
     split: str
     skeleton: Skeleton
     input_size: tuple[int, int]
-    people: People
+    load_people: Callable[[], People] = field(repr=False)
     images: ImageSource
-    image_ids: np.ndarray
-    image_wh: np.ndarray
+    image_ids: np.ndarray = field(repr=False)
+    load_image_wh: Callable[[], np.ndarray] = field(repr=False)
     load_coco: Callable[[], dict[str, Any]] = field(repr=False)
     max_bad_share: float = MAX_BAD_SHARE
     dataset_index: int = 0
@@ -61,6 +63,11 @@ class PoseDataset:
 
     def __len__(self) -> int:
         return len(self.people)
+
+    @cached_property
+    def people(self) -> People:
+        """Everybody, one row per sample."""
+        return self.load_people()
 
     @cached_property
     def coco_gt(self) -> dict[str, Any]:
@@ -71,6 +78,10 @@ class PoseDataset:
     def bad_images(self) -> BadImageCount:
         """Images that could not be read so far (in this process)."""
         return BadImageCount(len(self.image_ids), self.max_bad_share)
+
+    def training_crops(self) -> PersonCrops:
+        """What makes training samples of the rows."""
+        return self.crops()
 
     def crops(self) -> PersonCrops:
         """What makes samples of the people."""
@@ -95,7 +106,7 @@ class PoseDataset:
                 "evaluate on detections with the COCO folder it was made from"
             )
         return read_detections(
-            path, self.image_ids, self.image_wh, self.skeleton.num_keypoints, min_score
+            path, self.image_ids, self.load_image_wh(), self.skeleton.num_keypoints, min_score
         )
 
 
@@ -167,10 +178,10 @@ def open_coco_folder(
         split=split,
         skeleton=annotations.skeleton,
         input_size=input_size,
-        people=annotations.people.take(~missing[annotations.people.image_row]),
+        load_people=lambda: annotations.people.take(~missing[annotations.people.image_row]),
         images=images,
         image_ids=np.array([image["id"] for image in entries], np.int64),
-        image_wh=np.array([(i["width"], i["height"]) for i in entries], np.int32),
+        load_image_wh=lambda: np.array([(i["width"], i["height"]) for i in entries], np.int32),
         load_coco=lambda: annotations.coco,
         max_bad_share=max_bad_share,
     )

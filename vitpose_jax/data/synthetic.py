@@ -1,0 +1,156 @@
+"""Synthetic people as a pose data set: nothing on disk, every image a function of its number."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.datasets import PoseDataset
+from vitpose_jax.data.images import BadImageCount
+from vitpose_jax.data.people import People, Picture
+from vitpose_jax.data.samples import PersonCrops, Sample
+from vitpose_jax.data.synthetic_scene import Scene, render_scene
+from vitpose_jax.keypoints.skeletons import SKELETONS
+
+NUM_SCENES = {"train": 50_000, "val": 300}
+
+_STREAMS = {"train": 1, "val": 2}
+_COCO = SKELETONS["coco"]
+
+
+@lru_cache(maxsize=32)
+def synthetic_scene(split: str, index: int, crowded: bool = False) -> Scene:
+    """Scene `index` of a split; the splits' random streams share nothing."""
+    rng = np.random.default_rng([_STREAMS[split], int(crowded), index])
+    return render_scene(rng, crowded=crowded)
+
+
+def open_synthetic(split: str, input_size: tuple[int, int], *, crowded: bool) -> "SyntheticPeople":
+    """Synthetic people as a data set; `crowded` scenes hold three to six who overlap."""
+    images = SyntheticImages(split, crowded)
+    return SyntheticPeople(
+        name="synthetic-crowd" if crowded else "synthetic",
+        split=split,
+        skeleton=_COCO,
+        input_size=input_size,
+        load_people=lambda: _everybody(images),
+        images=images,
+        image_ids=np.arange(NUM_SCENES[split], dtype=np.int64),
+        load_image_wh=lambda: _image_sizes(images),
+        load_coco=lambda: _coco_annotations(images),
+    )
+
+
+@dataclass(frozen=True)
+class SyntheticImages:
+    """The scenes of a split, by number."""
+
+    split: str
+    crowded: bool
+
+    def scene(self, index: int) -> Scene:
+        """Scene `index`, rendered or remembered."""
+        return synthetic_scene(self.split, int(index), self.crowded)
+
+    def load(self, people: People, row: int, shrink: float) -> Picture:
+        """See `ImageSource.load`."""
+        return Picture(self.scene(people.image_row[row]).pixels)
+
+
+class SyntheticPeople(PoseDataset):
+    """In training, a row is a scene, of which one annotated person is drawn; no table is needed.
+
+    In the validation split a row is a person, as in every data set.
+    """
+
+    def __len__(self) -> int:
+        return NUM_SCENES["train"] if self.split == "train" else len(self.people)
+
+    def training_crops(self) -> "_SceneCrops | PersonCrops":
+        """What makes training samples of the rows."""
+        if self.split == "train":
+            return _SceneCrops(self.images, self.input_size, self.dataset_index)
+        return super().training_crops()
+
+
+@dataclass(frozen=True)
+class _SceneCrops:
+    """Training samples from scenes: the same cropping, on the scene's own small table."""
+
+    images: SyntheticImages
+    input_size: tuple[int, int]
+    dataset_index: int
+
+    def training_sample(
+        self, row: int, rng: np.random.Generator, augmentation: Augmentation
+    ) -> Sample:
+        """An augmented sample of one of the people of scene `row`."""
+        people = people_of_scene(self.images.scene(row), row)
+        crops = PersonCrops(
+            people, self.images, _COCO, self.input_size, BadImageCount(1, 1), self.dataset_index
+        )
+        return crops.training_sample(int(rng.integers(len(people))), rng, augmentation)
+
+
+def people_of_scene(scene: Scene, index: int) -> People:
+    """The annotated people of scene `index` as a table; ids are 100 x scene + person."""
+    persons = np.flatnonzero(scene.annotated)
+    people = People.empty(len(persons), _COCO.num_keypoints)
+    people.image_row[:] = people.image_id[:] = index
+    people.image_wh[:] = scene.pixels.shape[1::-1]
+    people.annotation_id[:] = 100 * index + persons + 1
+    people.box[:] = scene.boxes[persons]
+    people.keypoints[:] = scene.keypoints[persons]
+    people.visible[:] = scene.visible[persons]
+    return people
+
+
+def _everybody(images: SyntheticImages) -> People:
+    tables = [
+        people_of_scene(images.scene(index), index).columns()
+        for index in range(NUM_SCENES[images.split])
+    ]
+    return People(**{name: np.concatenate([t[name] for t in tables]) for name in tables[0]})
+
+
+def _image_sizes(images: SyntheticImages) -> np.ndarray:
+    sizes = [images.scene(i).pixels.shape[1::-1] for i in range(NUM_SCENES[images.split])]
+    return np.array(sizes, np.int32)
+
+
+def _coco_annotations(images: SyntheticImages) -> dict[str, Any]:
+    """The split as a COCO dict; people of whom too little is seen have no keypoints, as in COCO."""
+    entries, annotations = [], []
+    for index in range(NUM_SCENES[images.split]):
+        scene = images.scene(index)
+        height, width = scene.pixels.shape[:2]
+        name = f"{index:012d}.jpg"
+        entries.append({"id": index, "file_name": name, "width": width, "height": height})
+        for person, labelled in enumerate(scene.annotated):
+            if scene.areas[person] == 0:
+                continue
+            visible = scene.visible[person] * labelled
+            points = np.column_stack([scene.keypoints[person] * (visible[:, None] > 0), visible])
+            annotations.append(
+                {
+                    "id": 100 * index + person + 1,
+                    "image_id": index,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "bbox": scene.boxes[person].tolist(),
+                    "area": float(scene.areas[person]),
+                    "num_keypoints": int(np.count_nonzero(visible)),
+                    "keypoints": points.ravel().tolist(),
+                }
+            )
+    category = {
+        "id": 1,
+        "name": "person",
+        "supercategory": "person",
+        "keypoints": list(_COCO.keypoint_names),
+        "skeleton": [[a + 1, b + 1] for a, b in _COCO.limbs],
+    }
+    info = {"description": "synthetic people"}
+    return {"info": info, "images": entries, "annotations": annotations, "categories": [category]}

@@ -1,0 +1,410 @@
+"""Drawing a posed body with OpenCV: shaded limbs, clothes, hair, a face where it shows.
+
+Parts are painted from far to near, in colour and, with the same outlines, into a buffer of part
+numbers from which it is read afterwards what hides what.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vitpose_jax.data.synthetic_body import HEAD_RADIUS, BodyShape, PosedBody
+
+# Part numbers within one person; the buffer holds PARTS * person + part + 1, and 0 is nobody.
+TORSO, HEAD, NECK = 0, 1, 2
+UPPER_ARM, LOWER_ARM, HAND = 3, 5, 7  # left; right is one more
+UPPER_LEG, LOWER_LEG, FOOT = 9, 11, 13
+PARTS = 15
+OCCLUDER = 255
+
+_BITS = 4
+"""OpenCV takes polygon corners in 1/16 pixel."""
+
+_SKIN = np.array(
+    [
+        *((62, 84, 141), (88, 120, 178), (108, 150, 206), (130, 170, 224), (150, 185, 235)),
+        *((40, 58, 98), (30, 42, 72), (120, 158, 200)),
+    ],
+    np.float64,
+)
+_HAIR = np.array(
+    [*((20, 20, 22), (30, 42, 62), (40, 70, 110), (90, 150, 190), (150, 150, 155), (35, 55, 130))],
+    np.float64,
+)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Colours (blue, green, red) and clothes of one person.
+
+    Attributes:
+        skin, hair, top, bottom, shoes: (3,) colours.
+        long_sleeves, long_legs: fraction of the limb that is covered, 0 to 2 (1: to the joint).
+        long_hair: falls to the shoulders.
+        bald: hardly any hair.
+        pattern: 0 plain, 1 stripes across, 2 stripes along, 3 dots, on the top.
+        accent: (3,) colour of the pattern and of what is printed on the chest.
+    """
+
+    skin: np.ndarray
+    hair: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
+    shoes: np.ndarray
+    accent: np.ndarray
+    sleeves: float
+    legs: float
+    long_hair: bool
+    bald: bool
+    pattern: int
+
+    @staticmethod
+    def draw(rng: np.random.Generator) -> "Looks":
+        """A person's looks at random."""
+        colours = rng.uniform(15, 245, (4, 3))
+        grey = rng.random((4, 1)) < 0.35
+        colours = np.where(grey, colours.mean(axis=1, keepdims=True), colours)
+        return Looks(
+            skin=np.clip(_SKIN[rng.integers(len(_SKIN))] + rng.normal(0, 8, 3), 10, 250),
+            hair=np.clip(_HAIR[rng.integers(len(_HAIR))] + rng.normal(0, 8, 3), 5, 250),
+            top=colours[0],
+            bottom=colours[1],
+            shoes=colours[2],
+            accent=colours[3],
+            sleeves=float(rng.choice([0.0, 0.5, 2.0], p=[0.15, 0.4, 0.45])),
+            legs=float(rng.choice([0.35, 0.9, 2.0], p=[0.2, 0.15, 0.65])),
+            long_hair=bool(rng.random() < 0.35),
+            bald=bool(rng.random() < 0.08),
+            pattern=int(rng.choice(4, p=[0.45, 0.25, 0.15, 0.15])),
+        )
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """An image being painted: uint8 (h, w, 3) colours and uint8 (h, w) part numbers."""
+
+    colours: np.ndarray
+    parts: np.ndarray
+
+    def polygon(self, corners: np.ndarray, colour: np.ndarray, part: int | None = None) -> None:
+        """Fill a convex polygon (n, 2), x and y in pixels; None leaves the part numbers alone."""
+        fixed = np.round(corners * (1 << _BITS)).astype(np.int32)
+        shade = tuple(map(float, colour))
+        cv2.fillConvexPoly(self.colours, fixed, shade, cv2.LINE_AA, _BITS)
+        if part is not None:
+            cv2.fillConvexPoly(self.parts, fixed, part, cv2.LINE_8, _BITS)
+
+    def line(self, start: np.ndarray, end: np.ndarray, colour: np.ndarray, width: float) -> None:
+        """Draw a line, colours only."""
+        a, b = (tuple(np.round(p * (1 << _BITS)).astype(int).tolist()) for p in (start, end))
+        shade = tuple(map(float, colour))
+        cv2.line(self.colours, a, b, shade, max(1, round(width)), cv2.LINE_AA, _BITS)
+
+
+_HALF_TURN = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
+_TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=-1)
+# Strips of one limb: width, brightness, and shift towards the light, from below to above.
+_STRIPS = ((1.0, 0.66, 0.0), (0.78, 0.86, 0.13), (0.52, 1.0, 0.24), (0.22, 1.12, 0.34))
+
+
+def capsule(a: np.ndarray, b: np.ndarray, ra: float, rb: float) -> np.ndarray:
+    """Outline (18, 2) of a limb from a to b with rounded ends of radius ra and rb."""
+    angle = np.arctan2(b[1] - a[1], b[0] - a[0])
+    turn = _HALF_TURN + angle
+    arc = np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    return np.concatenate([a + ra * arc, b - rb * arc])
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A camera at a distance on the z axis, looking at the body's pelvis.
+
+    Attributes:
+        position: (2,), where the pelvis is on the image.
+        scale: pixels per metre at the pelvis.
+        distance: metres from the camera to the pelvis.
+    """
+
+    position: np.ndarray
+    scale: float
+    distance: float
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Image positions (..., 2) of points (..., 3)."""
+        magnified = self.scale * self.distance / (self.distance - points[..., 2:])
+        return self.position + points[..., :2] * magnified * (1, -1)
+
+
+def draw_person(
+    canvas: Canvas,
+    person: int,
+    body: PosedBody,
+    shape: BodyShape,
+    looks: Looks,
+    project: Projection,
+    light: np.ndarray,
+) -> None:
+    """Paint one person over what is there.
+
+    Args:
+        canvas: painted in place.
+        person: number in the part buffer, from 0.
+        body: one frame, seen from the camera's frame.
+        shape: for the widths.
+        looks: for the colours.
+        project: camera frame to image.
+        light: (2,), direction on the image from which light comes, length at most 1.
+    """
+    _Painter(canvas, person * PARTS + 1, body, shape, looks, project, light).paint()
+
+
+class _Painter:
+    """The measurements that all parts of one person share."""
+
+    def __init__(self, canvas, first_part, body, shape, looks, project, light):
+        self.canvas, self.first_part, self.looks, self.light = canvas, first_part, looks, light
+        self.body, self.shape, self.project = body, shape, project
+        self.unit = shape.height * project.scale  # the body's height in pixels
+        self.joints = body.joints[0]
+        self.points = project(self.joints)
+        self.hands, self.toes = project(body.hands[0]), project(body.toes[0])
+
+    def paint(self) -> None:
+        depth = self.joints[:, 2]
+        jobs = [(self._torso_depth(), self._torso), (body_depth(self.body), self._head)]
+        for side in (0, 1):
+            jobs += [
+                ((depth[5 + side] + depth[7 + side]) / 2, lambda s=side: self._upper_arm(s)),
+                ((depth[7 + side] + depth[9 + side]) / 2, lambda s=side: self._lower_arm(s)),
+                ((depth[11 + side] + depth[13 + side]) / 2, lambda s=side: self._upper_leg(s)),
+                ((depth[13 + side] + depth[15 + side]) / 2, lambda s=side: self._lower_leg(s)),
+            ]
+        for _, job in sorted(jobs, key=lambda job: job[0]):
+            job()
+
+    def _torso_depth(self) -> float:
+        return float(self.joints[[5, 6, 11, 12], 2].mean())
+
+    def _limb(self, a, b, ra, rb, colour, part, covered=None) -> None:
+        """A shaded limb; `covered` is (fraction from a, colour) of what it wears."""
+        ra, rb = ra * self.unit * self.shape.girth, rb * self.unit * self.shape.girth
+        pieces = [(a, b, ra, rb, colour)]
+        if covered and covered[0] > 0:
+            end = min(covered[0], 1.0)
+            middle, rm = a + (b - a) * end, ra + (rb - ra) * end
+            pieces.append((a, middle, ra * 1.12, rm * 1.12, covered[1]))
+            if end == 1.0:
+                pieces = pieces[1:]
+        for start, stop, r0, r1, tint in pieces:
+            across = np.array([stop[1] - start[1], start[0] - stop[0]])
+            across /= np.hypot(*across) + 1e-6
+            lean = across * (across @ self.light)
+            for width, brightness, shift in _STRIPS:
+                moved = lean * shift
+                outline = capsule(start + moved * r0, stop + moved * r1, r0 * width, r1 * width)
+                number = self.first_part + part if width == 1.0 else None
+                self.canvas.polygon(outline, np.clip(tint * brightness, 0, 255), number)
+
+    def _upper_arm(self, side: int) -> None:
+        cover = (self.looks.sleeves, self.looks.top)
+        a, b = self.points[5 + side], self.points[7 + side]
+        self._limb(a, b, 0.031, 0.022, self.looks.skin, UPPER_ARM + side, cover)
+
+    def _lower_arm(self, side: int) -> None:
+        cover = (self.looks.sleeves - 1, self.looks.top)
+        elbow, wrist, hand = self.points[7 + side], self.points[9 + side], self.hands[side]
+        self._limb(wrist, hand, 0.015, 0.019, self.looks.skin, HAND + side)
+        self._limb(elbow, wrist, 0.022, 0.015, self.looks.skin, LOWER_ARM + side, cover)
+
+    def _upper_leg(self, side: int) -> None:
+        cover = (self.looks.legs, self.looks.bottom)
+        a, b = self.points[11 + side], self.points[13 + side]
+        self._limb(a, b, 0.047, 0.031, self.looks.skin, UPPER_LEG + side, cover)
+
+    def _lower_leg(self, side: int) -> None:
+        cover = (self.looks.legs - 1, self.looks.bottom)
+        knee, ankle, toe = self.points[13 + side], self.points[15 + side], self.toes[side]
+        self._limb(ankle, toe, 0.022, 0.016, self.looks.shoes, FOOT + side)
+        self._limb(knee, ankle, 0.031, 0.02, self.looks.skin, LOWER_LEG + side, cover)
+
+    def _torso(self) -> None:
+        left, right, right_hip, left_hip = self.points[[5, 6, 12, 11]]
+        chest, pelvis = self.project(self.body.chest[0]), self.project(self.body.pelvis[0])
+        neck_top = self.project(self.body.head[0])
+        skin = self.looks.skin * 0.85
+        self._limb(chest, chest + (neck_top - chest) * 0.7, 0.028, 0.026, skin, NECK)
+        girth, depth = self.shape.girth, 0.062
+        # Seen from the side the shoulders meet; the trunk still has its depth.
+        r_top, r_low = 0.033 * self.unit * girth, 0.05 * self.unit * girth
+        thick = depth * self.unit * girth * np.sqrt(1 - self.body.chest_axes[0, 2, 2] ** 2)
+        ring = [p + r_top * _CIRCLE for p in (left, right)]
+        ring += [p + r_low * _CIRCLE for p in (left_hip, right_hip)]
+        down = pelvis - chest
+        side = np.array([down[1], -down[0]]) / (np.hypot(*down) + 1e-6)
+        ring += [chest + down * t + side * thick * s for t in (0.15, 0.9) for s in (-1, 1)]
+        outline = cv2.convexHull(
+            np.concatenate([np.reshape(r, (-1, 2)) for r in ring]).astype(np.float32)
+        )[:, 0]
+        centre = outline.mean(axis=0)
+        colour = self.looks.top
+        for width, brightness, shift in _STRIPS:
+            moved = centre + (outline - centre) * (0.35 + 0.65 * width)
+            moved = moved + self.light * shift * r_top * 1.2
+            number = self.first_part + TORSO if width == 1.0 else None
+            self.canvas.polygon(moved, np.clip(colour * (0.3 + 0.7 * brightness), 0, 255), number)
+        self._clothes(left, right, left_hip, right_hip)
+
+    def _clothes(self, left, right, left_hip, right_hip) -> None:
+        """Trousers' waist, the top's pattern, and a print that only the chest's front has."""
+        looks, canvas, width = self.looks, self.canvas, max(1.0, 0.012 * self.unit)
+        accent = looks.accent
+        if looks.pattern == 1:
+            for t in np.linspace(0.12, 0.82, 6):
+                canvas.line(
+                    left + (left_hip - left) * t, right + (right_hip - right) * t, accent, width
+                )
+        elif looks.pattern == 2:
+            for t in np.linspace(0.1, 0.9, 5):
+                canvas.line(
+                    left + (right - left) * t, left_hip + (right_hip - left_hip) * t, accent, width
+                )
+        elif looks.pattern == 3:
+            for t in np.linspace(0.15, 0.85, 4):
+                for s in np.linspace(0.1, 0.9, 4):
+                    upper, lower = left + (right - left) * s, left_hip + (right_hip - left_hip) * s
+                    canvas.polygon(upper + (lower - upper) * t + _CIRCLE * width, accent)
+        waist = capsule(left_hip, right_hip, 0.046 * self.unit, 0.046 * self.unit)
+        canvas.polygon(waist, looks.bottom * 0.8)
+        facing = self.body.chest_axes[0, 2, 2]
+        if facing > 0.2:
+            neckline = (left + right) / 2
+            down = ((left_hip + right_hip) / 2 - neckline) * 0.16
+            across = (right - left) * 0.14
+            canvas.polygon(
+                np.stack([neckline - across, neckline + across, neckline + down]), looks.skin * 0.92
+            )
+            if looks.pattern == 0:
+                canvas.line(neckline + down, neckline + down * 5.2, looks.top * 0.55, width)
+
+    def _head(self) -> None:
+        looks, unit = self.looks, self.unit
+        radius = HEAD_RADIUS * self.shape.head * unit
+        left, up, forward = self.body.head_axes[0].T
+        flat = np.array([1, -1])
+        up2, forward2 = up[:2] * flat, forward[:2] * flat
+        centre = self.project(self.body.head[0])
+        number = self.first_part + HEAD
+        hair = looks.skin * 0.9 if looks.bald else looks.hair
+        if looks.long_hair and not looks.bald:
+            back = centre - up2 * radius * 0.75 - forward2 * radius * 0.3
+            self.canvas.polygon(back + _CIRCLE * radius * (1.0, 1.25), hair * 0.75, number)
+        long_axis = up2 / (np.hypot(*up2) + 1e-6)
+        self._egg(centre, long_axis, radius * 1.2, radius * 1.02, hair * 0.8, number)
+        crown = centre + (up2 * 0.25 + self.light * 0.2) * radius
+        self._egg(crown, long_axis, radius * 0.75, radius * 0.7, np.clip(hair * 1.15, 0, 255))
+        for sign, point in ((1, self.points[3]), (-1, self.points[4])):
+            if sign * left[2] > -0.25 and (not looks.long_hair or looks.bald):
+                self._egg(point, long_axis, radius * 0.3, radius * 0.18, looks.skin * 0.85, number)
+        if forward[2] > -0.45:
+            self._face(centre, radius, left, up2, forward, forward2)
+
+    def _egg(self, centre, axis, long, short, colour, part=None) -> None:
+        across = np.array([-axis[1], axis[0]])
+        outline = centre + _CIRCLE[:, :1] * axis * long + _CIRCLE[:, 1:] * across * short
+        self.canvas.polygon(outline, colour, part)
+
+    def _face(self, centre, radius, left, up2, forward, forward2) -> None:
+        """The cap of the head's ball around the face, narrowing as the head turns away."""
+        skin, canvas = self.looks.skin, self.canvas
+        turned = np.hypot(*forward2)
+        axis = forward2 / turned if turned > 1e-3 else np.array([0.0, 1.0])
+        open_ = np.clip((forward[2] + 0.45) / 1.45, 0.02, 1)
+        middle = centre + (forward2 * 0.42 - up2 * 0.18 * (1 - 0.4 * turned)) * radius
+        self._egg(
+            middle,
+            axis,
+            radius * (0.3 + 0.62 * open_),
+            radius * 0.9,
+            skin * 0.88,
+            self.first_part + HEAD,
+        )
+        lit = middle + self.light * radius * 0.12
+        self._egg(
+            lit, axis, radius * (0.2 + 0.5 * open_), radius * 0.68, np.clip(skin * 1.05, 0, 255)
+        )
+        dark = skin * 0.35
+        for eye, sign in ((1, 1), (2, -1)):
+            if 0.88 * forward[2] + 0.38 * sign * left[2] > 0.12:
+                point = self.points[eye]
+                canvas.polygon(point + _CIRCLE * radius * (0.17, 0.12), (235, 235, 235))
+                canvas.polygon(point + _CIRCLE * radius * 0.09, dark * 0.4)
+                brow = up2 * radius * 0.26
+                tilt = np.array([radius * 0.2, 0])
+                canvas.line(
+                    point + brow - tilt, point + brow + tilt, self.looks.hair * 0.8, 0.1 * radius
+                )
+        if forward[2] > -0.1:
+            bridge = centre + (forward2 * 0.95 + up2 * 0.08) * radius
+            canvas.line(bridge, self.points[0], skin * 0.65, 0.16 * radius)
+            mouth = centre + (forward2 * 0.92 - up2 * 0.5) * radius
+            half = left[:2] * (1, -1) * radius * 0.28
+            canvas.line(mouth - half, mouth + half, (60, 50, 130), 0.13 * radius)
+
+
+def body_depth(body: PosedBody) -> float:
+    """Depth of the head, for painting from far to near."""
+    return float(body.head[0, 2])
+
+
+# Which parts show a joint when they are what one sees at its place.
+_OWN_PARTS = {
+    **{k: (HEAD,) for k in range(5)},
+    **{5 + s: (UPPER_ARM + s, TORSO) for s in (0, 1)},
+    **{7 + s: (UPPER_ARM + s, LOWER_ARM + s) for s in (0, 1)},
+    **{9 + s: (LOWER_ARM + s, HAND + s) for s in (0, 1)},
+    **{11 + s: (UPPER_LEG + s, TORSO) for s in (0, 1)},
+    **{13 + s: (UPPER_LEG + s, LOWER_LEG + s) for s in (0, 1)},
+    **{15 + s: (LOWER_LEG + s, FOOT + s) for s in (0, 1)},
+}
+
+
+def read_visibility(
+    parts: np.ndarray, person: int, body: PosedBody, points: np.ndarray
+) -> np.ndarray:
+    """What one sees of a person's keypoints, from the finished part buffer.
+
+    Args:
+        parts: uint8 (h, w).
+        person: number in the buffer.
+        body: the person, one frame, in the camera's frame.
+        points: (17, 2), the keypoints on the image.
+
+    Returns:
+        float32 (17,): 0 outside the image, 1 hidden (by oneself, another or a thing), 2 visible.
+    """
+    height, width = parts.shape
+    visible = np.zeros(17, np.float32)
+    forward, left = body.head_axes[0, :, 2], body.head_axes[0, :, 0]
+    faces = np.array(
+        [
+            forward[2],
+            0.88 * forward[2] + 0.38 * left[2],
+            0.88 * forward[2] - 0.38 * left[2],
+            left[2] + 0.2,
+            -left[2] + 0.2,
+        ]
+    )
+    trunk = {5: body.chest[0, 2], 11: body.pelvis[0, 2]}
+    for k, (x, y) in enumerate(points):
+        if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
+            continue
+        seen = int(parts[round(y), round(x)]) - 1 - person * PARTS
+        shows = seen in _OWN_PARTS[k]
+        if k < 5:
+            shows = shows and faces[k] > 0.05
+        elif seen == TORSO:
+            shows = shows and body.joints[0, k, 2] > trunk[5 if k < 7 else 11] - 0.06
+        visible[k] = 2 if shows else 1
+    return visible
