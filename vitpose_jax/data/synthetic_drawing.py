@@ -4,6 +4,7 @@ Parts are painted from far to near, in colour and, with the same outlines, into 
 numbers from which it is read afterwards what hides what.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +21,17 @@ OCCLUDER = 255
 
 _BITS = 4
 """OpenCV takes polygon corners in 1/16 pixel."""
+_FIXED_POINT = 1 << _BITS
+
+_TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=-1)
+_HALF_TURN = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
+_HALF_CIRCLE = np.stack([np.cos(_HALF_TURN), np.sin(_HALF_TURN)], axis=-1)
+
+# Strips of a shaded limb: width, brightness, and shift towards the light, from below to above.
+_STRIP_WIDTH = np.array([1.0, 0.78, 0.52, 0.22])
+_STRIP_BRIGHTNESS = np.array([0.66, 0.86, 1.0, 1.12])
+_STRIP_SHIFT = np.array([0.0, 0.13, 0.24, 0.34])
 
 _SKIN = np.array(
     [
@@ -89,32 +101,43 @@ class Canvas:
 
     def polygon(self, corners: np.ndarray, colour: np.ndarray, part: int | None = None) -> None:
         """Fill a convex polygon (n, 2), x and y in pixels; None leaves the part numbers alone."""
-        fixed = np.round(corners * (1 << _BITS)).astype(np.int32)
-        shade = tuple(map(float, colour))
-        cv2.fillConvexPoly(self.colours, fixed, shade, cv2.LINE_AA, _BITS)
+        self._fill((corners * _FIXED_POINT).astype(np.int32), [float(c) for c in colour], part)
+
+    def _fill(self, corners: np.ndarray, colour: list[float], part: int | None) -> None:
+        cv2.fillConvexPoly(self.colours, corners, colour, cv2.LINE_AA, _BITS)
         if part is not None:
-            cv2.fillConvexPoly(self.parts, fixed, part, cv2.LINE_8, _BITS)
+            cv2.fillConvexPoly(self.parts, corners, part, cv2.LINE_8, _BITS)
+
+    def limb(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        radii: tuple[float, float],
+        colour: np.ndarray,
+        light: np.ndarray,
+        part: int | None = None,
+    ) -> None:
+        """A round limb from a to b, shaded in strips that move towards the light."""
+        ra, rb = radii
+        (ax, ay), (bx, by) = a, b
+        length = math.hypot(bx - ax, by - ay) + 1e-6
+        across = np.array([(by - ay) / length, (ax - bx) / length])
+        moved = across * (across @ light) * _STRIP_SHIFT[:, None]
+        widths = _STRIP_WIDTH[:, None, None]
+        arc = _HALF_CIRCLE @ np.array([-across[::-1] * (1, -1), across]) * widths
+        start = arc * ra + (a + moved * ra)[:, None]
+        end = (b + moved * rb)[:, None] - arc * rb
+        outlines = (np.concatenate([start, end], axis=1) * _FIXED_POINT).astype(np.int32)
+        tones = np.minimum(np.multiply.outer(_STRIP_BRIGHTNESS, colour), 255).tolist()
+        self._fill(outlines[0], tones[0], part)
+        for outline, tone in zip(outlines[1:], tones[1:], strict=True):
+            cv2.fillConvexPoly(self.colours, outline, tone, cv2.LINE_AA, _BITS)
 
     def line(self, start: np.ndarray, end: np.ndarray, colour: np.ndarray, width: float) -> None:
         """Draw a line, colours only."""
         a, b = (tuple(np.round(p * (1 << _BITS)).astype(int).tolist()) for p in (start, end))
         shade = tuple(map(float, colour))
         cv2.line(self.colours, a, b, shade, max(1, round(width)), cv2.LINE_AA, _BITS)
-
-
-_HALF_TURN = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
-_TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=-1)
-# Strips of one limb: width, brightness, and shift towards the light, from below to above.
-_STRIPS = ((1.0, 0.66, 0.0), (0.78, 0.86, 0.13), (0.52, 1.0, 0.24), (0.22, 1.12, 0.34))
-
-
-def capsule(a: np.ndarray, b: np.ndarray, ra: float, rb: float) -> np.ndarray:
-    """Outline (18, 2) of a limb from a to b with rounded ends of radius ra and rb."""
-    angle = np.arctan2(b[1] - a[1], b[0] - a[0])
-    turn = _HALF_TURN + angle
-    arc = np.stack([np.cos(turn), np.sin(turn)], axis=-1)
-    return np.concatenate([a + ra * arc, b - rb * arc])
 
 
 @dataclass(frozen=True)
@@ -198,14 +221,8 @@ class _Painter:
             if end == 1.0:
                 pieces = pieces[1:]
         for start, stop, r0, r1, tint in pieces:
-            across = np.array([stop[1] - start[1], start[0] - stop[0]])
-            across /= np.hypot(*across) + 1e-6
-            lean = across * (across @ self.light)
-            for width, brightness, shift in _STRIPS:
-                moved = lean * shift
-                outline = capsule(start + moved * r0, stop + moved * r1, r0 * width, r1 * width)
-                number = self.first_part + part if width == 1.0 else None
-                self.canvas.polygon(outline, np.clip(tint * brightness, 0, 255), number)
+            number = self.first_part + part
+            self.canvas.limb(start, stop, (r0, r1), tint, self.light, number)
 
     def _upper_arm(self, side: int) -> None:
         cover = (self.looks.sleeves, self.looks.top)
@@ -239,8 +256,8 @@ class _Painter:
         # Seen from the side the shoulders meet; the trunk still has its depth.
         r_top, r_low = 0.033 * self.unit * girth, 0.05 * self.unit * girth
         thick = depth * self.unit * girth * np.sqrt(1 - self.body.chest_axes[0, 2, 2] ** 2)
-        ring = [p + r_top * _CIRCLE for p in (left, right)]
-        ring += [p + r_low * _CIRCLE for p in (left_hip, right_hip)]
+        ring = [p + r_top * CIRCLE for p in (left, right)]
+        ring += [p + r_low * CIRCLE for p in (left_hip, right_hip)]
         down = pelvis - chest
         side = np.array([down[1], -down[0]]) / (np.hypot(*down) + 1e-6)
         ring += [chest + down * t + side * thick * s for t in (0.15, 0.9) for s in (-1, 1)]
@@ -249,7 +266,8 @@ class _Painter:
         )[:, 0]
         centre = outline.mean(axis=0)
         colour = self.looks.top
-        for width, brightness, shift in _STRIPS:
+        strips = zip(_STRIP_WIDTH, _STRIP_BRIGHTNESS, _STRIP_SHIFT, strict=True)
+        for width, brightness, shift in strips:
             moved = centre + (outline - centre) * (0.35 + 0.65 * width)
             moved = moved + self.light * shift * r_top * 1.2
             number = self.first_part + TORSO if width == 1.0 else None
@@ -274,9 +292,9 @@ class _Painter:
             for t in np.linspace(0.15, 0.85, 4):
                 for s in np.linspace(0.1, 0.9, 4):
                     upper, lower = left + (right - left) * s, left_hip + (right_hip - left_hip) * s
-                    canvas.polygon(upper + (lower - upper) * t + _CIRCLE * width, accent)
-        waist = capsule(left_hip, right_hip, 0.046 * self.unit, 0.046 * self.unit)
-        canvas.polygon(waist, looks.bottom * 0.8)
+                    canvas.polygon(upper + (lower - upper) * t + CIRCLE * width, accent)
+        hips = (0.042 * self.unit * self.shape.girth,) * 2
+        canvas.limb(left_hip, right_hip, hips, looks.bottom, self.light)
         facing = self.body.chest_axes[0, 2, 2]
         if facing > 0.2:
             neckline = (left + right) / 2
@@ -299,7 +317,7 @@ class _Painter:
         hair = looks.skin * 0.9 if looks.bald else looks.hair
         if looks.long_hair and not looks.bald:
             back = centre - up2 * radius * 0.75 - forward2 * radius * 0.3
-            self.canvas.polygon(back + _CIRCLE * radius * (1.0, 1.25), hair * 0.75, number)
+            self.canvas.polygon(back + CIRCLE * radius * (1.0, 1.25), hair * 0.75, number)
         long_axis = up2 / (np.hypot(*up2) + 1e-6)
         self._egg(centre, long_axis, radius * 1.2, radius * 1.02, hair * 0.8, number)
         crown = centre + (up2 * 0.25 + self.light * 0.2) * radius
@@ -312,7 +330,7 @@ class _Painter:
 
     def _egg(self, centre, axis, long, short, colour, part=None) -> None:
         across = np.array([-axis[1], axis[0]])
-        outline = centre + _CIRCLE[:, :1] * axis * long + _CIRCLE[:, 1:] * across * short
+        outline = centre + CIRCLE[:, :1] * axis * long + CIRCLE[:, 1:] * across * short
         self.canvas.polygon(outline, colour, part)
 
     def _face(self, centre, radius, left, up2, forward, forward2) -> None:
@@ -321,7 +339,7 @@ class _Painter:
         turned = np.hypot(*forward2)
         axis = forward2 / turned if turned > 1e-3 else np.array([0.0, 1.0])
         open_ = np.clip((forward[2] + 0.45) / 1.45, 0.02, 1)
-        middle = centre + (forward2 * 0.42 - up2 * 0.18 * (1 - 0.4 * turned)) * radius
+        middle = centre + (forward2 * 0.42 - up2 * 0.26 * (1 - 0.4 * turned)) * radius
         self._egg(
             middle,
             axis,
@@ -338,8 +356,8 @@ class _Painter:
         for eye, sign in ((1, 1), (2, -1)):
             if 0.88 * forward[2] + 0.38 * sign * left[2] > 0.12:
                 point = self.points[eye]
-                canvas.polygon(point + _CIRCLE * radius * (0.17, 0.12), (235, 235, 235))
-                canvas.polygon(point + _CIRCLE * radius * 0.09, dark * 0.4)
+                canvas.polygon(point + CIRCLE * radius * (0.17, 0.12), (235, 235, 235))
+                canvas.polygon(point + CIRCLE * radius * 0.09, dark * 0.4)
                 brow = up2 * radius * 0.26
                 tilt = np.array([radius * 0.2, 0])
                 canvas.line(

@@ -7,12 +7,12 @@ import numpy as np
 
 from vitpose_jax.data.synthetic_body import BodyShape, PosedBody, pose_body, rotation_x
 from vitpose_jax.data.synthetic_drawing import (
+    CIRCLE,
     OCCLUDER,
     PARTS,
     Canvas,
     Looks,
     Projection,
-    capsule,
     draw_person,
     read_visibility,
 )
@@ -63,14 +63,15 @@ def render_scene(rng: np.random.Generator, *, crowded: bool = False) -> Scene:
     """
     while True:
         width, height = (int(side) for side in rng.integers(224, 353, 2))
-        canvas = Canvas(_background(width, height, rng), np.zeros((height, width), np.uint8))
         light = rng.uniform(-0.7, 0.7, 2)
+        background = _background(width, height, light, rng)
+        canvas = Canvas(background, np.zeros((height, width), np.uint8))
         figures = _place_people(width, height, crowded, rng)
         for person, figure in enumerate(figures):
             draw_person(
                 canvas, person, figure.body, figure.shape, figure.looks, figure.project, light
             )
-        _things_in_front(canvas, figures, rng)
+        _things_in_front(canvas, figures, light, rng)
         scene = _annotate(canvas, figures, rng)
         if scene.annotated.any():
             return scene
@@ -109,7 +110,7 @@ def _random_colour(rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(10, 245, 3)
 
 
-def _background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+def _background(width: int, height: int, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Soft colours, a floor, and things: boxes, balls, poles and limb-like sticks."""
     cells = int(rng.integers(2, 9))
     base = rng.uniform(30, 225, 3) + rng.normal(0, 30, (cells, cells, 3))
@@ -124,12 +125,17 @@ def _background(width: int, height: int, rng: np.random.Generator) -> np.ndarray
             corners = np.array([[0, y], [width, y], [width, height], [0, height]])
             canvas.polygon(corners, floor * (0.75 + 0.25 * t))
     for _ in range(int(rng.integers(6, 26))):
-        _thing(canvas, rng.uniform(0, 1, 2) * (width, height), min(width, height), rng)
+        _thing(canvas, rng.uniform(0, 1, 2) * (width, height), min(width, height), light, rng)
     return image
 
 
 def _thing(
-    canvas: Canvas, where: np.ndarray, size: float, rng: np.random.Generator, part=None
+    canvas: Canvas,
+    where: np.ndarray,
+    size: float,
+    light: np.ndarray,
+    rng: np.random.Generator,
+    part: int | None = None,
 ) -> None:
     """One object: a box with an edge in the shade, a ball, a pole, or a bundle of sticks."""
     colour, kind = _random_colour(rng), rng.integers(4)
@@ -143,37 +149,32 @@ def _thing(
         canvas.polygon(corners, colour, part)
         canvas.polygon(where + (corners - where) * (0.85, 0.6), np.clip(colour * 1.2, 0, 255))
     elif kind == 1:
-        angles = np.linspace(0, 2 * np.pi, 18, endpoint=False)
-        ring = np.stack([np.cos(angles), np.sin(angles)], axis=-1) * half
+        ring = CIRCLE * half
         canvas.polygon(where + ring, colour * 0.8, part)
         canvas.polygon(where + ring * 0.6 - half * 0.15, np.clip(colour * 1.15, 0, 255))
     elif kind == 2:
         reach = axis * size * rng.uniform(0.2, 0.9)
         radius = max(1.5, size * rng.uniform(0.005, 0.03))
-        for shrink, brightness in ((1, 0.75), (0.5, 1.1)):
-            outline = capsule(where - reach, where + reach, radius * shrink, radius * shrink)
-            tone = np.clip(colour * brightness, 0, 255)
-            canvas.polygon(outline, tone, part if shrink == 1 else None)
+        canvas.limb(where - reach, where + reach, (radius, radius), colour, light, part)
     else:
         joint = where
         radius = size * rng.uniform(0.01, 0.035)
         for _ in range(int(rng.integers(2, 4))):
             turn = rng.uniform(0, 2 * np.pi)
             end = joint + np.array([np.cos(turn), np.sin(turn)]) * size * rng.uniform(0.08, 0.22)
-            for shrink, brightness in ((1, 0.7), (0.7, 0.95), (0.35, 1.12)):
-                outline = capsule(joint, end, radius * shrink, radius * 0.75 * shrink)
-                tone = np.clip(colour * brightness, 0, 255)
-                canvas.polygon(outline, tone, part if shrink == 1 else None)
+            canvas.limb(joint, end, (radius, radius * 0.75), colour, light, part)
             joint = end
 
 
-def _things_in_front(canvas: Canvas, figures: list[_Figure], rng: np.random.Generator) -> None:
+def _things_in_front(
+    canvas: Canvas, figures: list[_Figure], light: np.ndarray, rng: np.random.Generator
+) -> None:
     height, width = canvas.parts.shape
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.4, 0.3, 0.2, 0.1]))):
         figure = figures[rng.integers(len(figures))]
         points = figure.project(figure.body.joints[0])
         where = points[rng.integers(17)] + rng.normal(0, 0.06, 2) * height
-        _thing(canvas, where, min(width, height), rng, OCCLUDER)
+        _thing(canvas, where, min(width, height), light, rng, OCCLUDER)
 
 
 _NOISE_SIDE = 512
