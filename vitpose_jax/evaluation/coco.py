@@ -161,7 +161,12 @@ def evaluate_coco(
 
 
 def keypoint_table(
-    predictions: PosePredictions, annotations: Mapping, sigmas: np.ndarray, names: Sequence[str]
+    predictions: PosePredictions,
+    annotations: Mapping,
+    sigmas: np.ndarray,
+    names: Sequence[str],
+    *,
+    use_nms: bool = True,
 ) -> dict[str, float]:
     """AP of each keypoint by itself: the same protocol, all other keypoints taken as unlabelled.
 
@@ -170,7 +175,7 @@ def keypoint_table(
     """
     truth = open_ground_truth(annotations)
     category_id = next(iter(truth.anns.values()))["category_id"]
-    results = coco_results(predictions, sigmas, category_id=category_id)
+    results = coco_results(predictions, sigmas, category_id=category_id, use_nms=use_nms)
     table = {}
     for index, name in enumerate(names):
         alone = [_only_keypoint(entry, index) for entry in truth.dataset["annotations"]]

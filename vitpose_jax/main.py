@@ -1,0 +1,45 @@
+"""Train or evaluate by a configuration file.
+
+    python -m vitpose_jax.main --config=configs/vitpose_b.py:coco --workdir=runs/vitpose_b
+
+`--mode=eval` evaluates the run's best checkpoint, or `--config.init_from` where there is no run.
+Any value is overridden by `--config.name=value`. Run the same command again to go on with a run
+that was stopped. On several hosts start it on each, with --distributed.
+"""
+
+import logging
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from vitpose_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configuration file, :data set")
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "what to do")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "this is one of several processes")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0; found on clusters")
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "their number; found on clusters")
+_PROCESS = flags.DEFINE_integer("process_id", None, "which one this is; found on clusters")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"what is {argv[1]!r}?")
+    from vitpose_jax.training import run
+
+    run.log_plainly()
+    try:
+        if _DISTRIBUTED.value:
+            run.join_processes(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        action = {"train": run.train, "eval": run.evaluate}[_MODE.value]
+        action(_CONFIG.value, _WORKDIR.value)
+    except UserError as error:
+        logging.getLogger(__name__).error("%s", error)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

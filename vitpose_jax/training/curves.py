@@ -1,0 +1,48 @@
+"""Pictures of a run: loss and metric curves, and saving what a task draws."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+
+def save_picture(file: Path, pixels: np.ndarray) -> None:
+    """A uint8 RGB (H, W, 3) array as JPEG or PNG; a full disk costs the picture, not the run."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    except OSError as error:
+        log.error("%s could not be written: %s", file, error)
+
+
+def draw_curves(rows: Sequence[dict[str, float]], file: Path) -> None:
+    """Loss, learning rate and every evaluation metric over the steps, as one PNG."""
+    from matplotlib.figure import Figure
+
+    names = {name for row in rows for name in row if name.startswith("eval/")}
+    panels = [["train/loss"], ["train/lr"]] + [[name] for name in _main_metrics(names)]
+    figure = Figure(figsize=(4 * len(panels), 3.2), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for name in panel:
+            points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+            if points:
+                marker = "o" if len(points) < 50 and name.startswith("eval/") else None
+                axes.plot(*zip(*points, strict=True), marker=marker, markersize=3)
+        axes.set_title(" ".join(panel))
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        if panel == ["train/loss"]:
+            axes.set_yscale("log")
+    try:
+        figure.savefig(file, dpi=80)
+    except OSError as error:
+        log.error("%s could not be written: %s", file, error)
+
+
+def _main_metrics(names: set[str]) -> list[str]:
+    """At most six, those without a further slash (per-keypoint tables have one)."""
+    return sorted(name for name in names if name.count("/") == 1)[:6]

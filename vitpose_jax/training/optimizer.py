@@ -1,0 +1,147 @@
+"""What each parameter's share of an update is: freezing, layer-wise decay, schedules, AdamW.
+
+The rules are those of the original's `LayerDecayOptimizerConstructor` with `torch.optim.AdamW`,
+gradient clipping and mmcv's linear warm-up.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import optax
+
+from vitpose_jax.errors import UserError
+
+Parameters = dict[str, jax.Array]
+"""Arrays by dotted path, for example `backbone.blocks.0.attn.qkv.kernel`."""
+
+_BLOCK = re.compile(r"backbone\.blocks\.(\d+)\.")
+_EMBEDDINGS = ("backbone.pos_embed", "backbone.patch_embed.")
+_NO_DECAY = ("bias", "pos_embed")
+
+
+@dataclass(frozen=True)
+class ParameterLabel:
+    """How one parameter is trained."""
+
+    trainable: bool
+    lr_scale: float
+    decayed: bool
+
+
+def is_under(name: str, prefixes: Sequence[str]) -> bool:
+    """Whether a dotted name is one of the prefixes or lies below one."""
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def label_parameters(
+    parameters: Mapping[str, jax.Array],
+    *,
+    layer_decay: float = 1.0,
+    frozen: Sequence[str] = (),
+) -> dict[str, ParameterLabel]:
+    """Label every parameter by its name and rank.
+
+    With depth d, the embeddings learn at layer_decay^(d+1) of the rate, block i at
+    layer_decay^(d-i), everything after the blocks at the full rate. Weight decay spares vectors,
+    biases and the position embedding. `frozen` names parts ("backbone", "decoder.final", ...).
+
+    Raises UserError when a frozen part does not exist.
+    """
+    for part in frozen:
+        if not any(is_under(name, [part]) for name in parameters):
+            tops = sorted({name.split(".")[0] for name in parameters})
+            raise UserError(f"config.frozen: the model has no {part!r}; its parts are {tops}")
+    blocks = [int(match[1]) for name in parameters if (match := _BLOCK.match(name))]
+    depth = max(blocks, default=-1) + 1
+
+    def distance_from_head(name: str) -> int:
+        if match := _BLOCK.match(name):
+            return depth - int(match[1])
+        return depth + 1 if name.startswith(_EMBEDDINGS) else 0
+
+    return {
+        name: ParameterLabel(
+            trainable=not is_under(name, frozen),
+            lr_scale=layer_decay ** distance_from_head(name),
+            decayed=value.ndim > 1 and not name.endswith(_NO_DECAY),
+        )
+        for name, value in parameters.items()
+    }
+
+
+def step_schedule(
+    lr: float, *, milestones: Sequence[int], gamma: float = 0.1, warmup: int, warmup_ratio: float
+) -> optax.Schedule:
+    """lr x gamma at every milestone (in steps), after a linear warm-up from lr x warmup_ratio."""
+    steps = optax.piecewise_constant_schedule(lr, dict.fromkeys(milestones, gamma))
+    return _warm_up(steps, warmup, warmup_ratio)
+
+
+def cosine_schedule(
+    lr: float, *, total: int, final_ratio: float = 0.0, warmup: int, warmup_ratio: float
+) -> optax.Schedule:
+    """Half a cosine from lr to lr x final_ratio over `total` steps, with a linear warm-up."""
+    cosine = optax.cosine_decay_schedule(lr, max(total, 1), alpha=final_ratio)
+    return _warm_up(cosine, warmup, warmup_ratio)
+
+
+def _warm_up(schedule: optax.Schedule, warmup: int, ratio: float) -> optax.Schedule:
+    """mmcv's: the schedule's own value times a factor that rises from `ratio` to 1."""
+    if warmup <= 0:
+        return schedule
+    rise = optax.linear_schedule(ratio, 1.0, warmup)
+    return lambda step: schedule(step) * rise(step)
+
+
+def adamw(
+    labels: Mapping[str, ParameterLabel],
+    schedule: optax.Schedule,
+    *,
+    weight_decay: float,
+    clip_norm: float | None = 1.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+) -> optax.GradientTransformation:
+    """AdamW over flat parameters, as torch's: decay is decoupled and scaled by the learning rate.
+
+    `labels` are those of the trainable parameters; `clip_norm` bounds their global gradient norm.
+    """
+    decayed = {name: label.decayed for name, label in labels.items()}
+
+    def scale_layers(updates: Parameters, state: optax.OptState, params: Parameters | None = None):
+        return {name: update * labels[name].lr_scale for name, update in updates.items()}, state
+
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8),
+        optax.add_decayed_weights(weight_decay, mask=decayed),
+        optax.GradientTransformation(lambda params: optax.EmptyState(), scale_layers),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def parameter_table(
+    parameters: Mapping[str, jax.Array], labels: Mapping[str, ParameterLabel]
+) -> str:
+    """One line for each part (a block, the embeddings, ...): count, trained or not, rate."""
+    rows: dict[tuple, int] = {}
+    for name, value in parameters.items():
+        label = labels[name]
+        key = (_part(name), label.trainable, round(label.lr_scale, 6))
+        rows[key] = rows.get(key, 0) + value.size
+    lines = [f"{'part':<28}{'parameters':>14}  {'trained':<8}{'lr scale':>10}"]
+    for (part, trainable, scale), count in rows.items():
+        rate = f"{scale:.4g}" if trainable else "-"
+        lines.append(f"{part:<28}{count:>14,}  {'yes' if trainable else 'frozen':<8}{rate:>10}")
+    total = sum(value.size for value in parameters.values())
+    trained = sum(value.size for name, value in parameters.items() if labels[name].trainable)
+    lines.append(f"{'total':<28}{total:>14,}  {trained:,} trained")
+    return "\n".join(lines)
+
+
+def _part(name: str) -> str:
+    pieces = name.split(".")
+    numbered = next((i for i, piece in enumerate(pieces) if piece.isdigit()), None)
+    return ".".join(pieces[: 2 if numbered is None else numbered + 1])

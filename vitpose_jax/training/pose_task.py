@@ -1,0 +1,152 @@
+"""Pose estimation as a training task: model, loss, data, COCO and PCK evaluation, pictures."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.batches import train_batches
+from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
+from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.decoding import find_peaks
+from vitpose_jax.keypoints.normalization import normalize_crops
+from vitpose_jax.keypoints.targets import encode_heatmaps
+from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.pose import EXPERT_DATASETS, PoseConfig, PoseModel
+from vitpose_jax.models.vit import ViTConfig
+from vitpose_jax.training.losses import LOSSES
+from vitpose_jax.training.pose_evaluation import PoseEvaluation
+from vitpose_jax.training.sharding import local_batch_size, process_shard
+from vitpose_jax.training.task import Task
+
+
+def pose_config(config: ml_collections.ConfigDict, dataset: PoseDataset) -> PoseConfig:
+    """`config.model` made whole: as many keypoints as the data has, as many channels as come in."""
+    values = config.model.to_dict()
+    backbone = ViTConfig(**values["backbone"])
+    neck, channels = None, backbone.width
+    if values.get("neck"):
+        neck = NeckConfig(**{"width": backbone.width, **values["neck"]})
+        channels = neck.out_channels
+    decoder = DecoderConfig(
+        num_keypoints=dataset.skeleton.num_keypoints, in_channels=channels, **values["decoder"]
+    )
+    name = dataset.skeleton.name if dataset.skeleton.name in EXPERT_DATASETS else None
+    return PoseConfig(backbone, decoder, neck, dataset=name)
+
+
+def build_model(config: ml_collections.ConfigDict, model_config: Mapping[str, Any]) -> PoseModel:
+    """The model with random weights by `config.seed`."""
+    dtype = jnp.dtype(config.get("dtype", "float32"))
+    rngs = nnx.Rngs(config.get("seed", 0))
+    return PoseModel(PoseConfig.from_dict(model_config), dtype=dtype, rngs=rngs)
+
+
+def save_model(model: PoseModel, folder: str | Path) -> None:
+    """A weights folder, as `load_pose_model` opens it."""
+    from vitpose_jax.weights import save_pose_model
+
+    save_pose_model(model, folder)
+
+
+def load_initial_weights(model: PoseModel, config: ml_collections.ConfigDict) -> None:
+    """`config.init_from`, into the parts `config.init_parts` ("backbone" when not set)."""
+    if config.get("init_from"):
+        from vitpose_jax.weights import load_weights_into
+
+        parts = tuple(config.get("init_parts", ("backbone",)))
+        load_weights_into(model, config.init_from, parts)
+
+
+def pose_loss(
+    model: PoseModel,
+    batch: Mapping[str, jax.Array],
+    key: jax.Array,
+    *,
+    loss: str,
+    sigma: float,
+    frozen: tuple[str, ...],
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of a batch of uint8 crops; normalising and drawing targets happen here, on device.
+
+    Parts that are frozen whole run as in inference, so that batch norm's statistics stay.
+    """
+    config = model.config
+    crops = normalize_crops(batch["crop"], model.dtype)
+    targets, weights = encode_heatmaps(
+        batch["crop_xy"], batch["visible"], config.input_size, config.heatmap_size, sigma
+    )
+    experts = batch["dataset_index"] if config.backbone.num_experts else None
+    heatmaps = model(
+        crops,
+        experts,
+        train=True,
+        freeze_backbone="backbone" in frozen,
+        freeze_decoder="decoder" in frozen,
+        key=key,
+    )
+    value = LOSSES[loss](heatmaps, targets, weights)
+    return value, {"accuracy": heatmap_accuracy(heatmaps, targets, weights)}
+
+
+def heatmap_accuracy(
+    heatmaps: jax.Array, targets: jax.Array, weights: jax.Array, threshold: float = 0.05
+) -> jax.Array:
+    """Share of peaks within 5% of the map's size of the target's, as the original logs (acc_pose).
+
+    Its mean over joints is one over the joints that are labelled at all. The original divides x by
+    the height and y by the width.
+    """
+    _, height, width, _ = heatmaps.shape
+    found, wanted = find_peaks(heatmaps)[0], find_peaks(targets)[0]
+    distance = jnp.linalg.norm((found - wanted) / jnp.array([height, width]), axis=-1)
+    counted = weights > 0
+    hits, all_ = ((distance < threshold) & counted).sum(0), counted.sum(0)
+    share = hits / jnp.maximum(all_, 1)
+    return share.sum() / jnp.maximum((all_ > 0).sum(), 1)
+
+
+def build_task(config: ml_collections.ConfigDict) -> Task:
+    """Opens the data, builds the model. Raises UserError on what the configuration has wrong."""
+    input_size = tuple(config.model.backbone.input_size)
+    options = {"input_size": input_size, "dataset_index": config.get("dataset_index", 0)}
+    train_set = open_pose_dataset(config.data, "train", **options)
+    val_set = open_pose_dataset(config.get("val_data") or config.data, "val", **options)
+    if config.loss not in LOSSES:
+        raise UserError(f"config.loss is {config.loss!r}; choose one of {', '.join(LOSSES)}")
+    if val_set.skeleton.keypoint_names != train_set.skeleton.keypoint_names:
+        raise UserError(f"{config.data} and {config.val_data} have different keypoints")
+    model_config = pose_config(config, train_set)
+    model = build_model(config, model_config.to_dict())
+    load_initial_weights(model, config)
+    frozen = tuple(config.get("frozen", ()))
+
+    def loss_fn(model, batch, key):
+        sigma = config.get("sigma", 2.0)
+        return pose_loss(model, batch, key, loss=config.loss, sigma=sigma, frozen=frozen)
+
+    batches = train_batches(
+        train_set,
+        local_batch_size(config.batch_size),
+        seed=config.get("seed", 0),
+        augmentation=Augmentation(**config.get("augmentation", {})),
+        shard=process_shard(),
+        num_workers=config.get("num_workers", 0),
+    )
+    evaluation = PoseEvaluation(val_set, config.eval)
+    return Task(
+        model=model,
+        model_config=model_config.to_dict(),
+        loss_fn=loss_fn,
+        train_batches=batches,
+        train_size=len(train_set),
+        evaluate=evaluation.evaluate,
+        metric=evaluation.metric,
+        draw=evaluation.draw,
+    )

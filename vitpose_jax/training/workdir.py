@@ -1,0 +1,137 @@
+"""The folder of one run: its configuration, its log, and the check that it is the same run."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.training.task import Task
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.json"
+TASK_FILE = "task.json"
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINT_FOLDER = "checkpoints"
+
+
+def claim(workdir: Path, config: ml_collections.ConfigDict, task: Task) -> None:
+    """Make the folder this run's, or make sure that it is.
+
+    Raises UserError, with the differences, when it was made by another configuration.
+    """
+    values = plain(config)
+    if (workdir / CONFIG_FILE).exists():
+        there = json.loads((workdir / CONFIG_FILE).read_text())
+        changes = differences(there, values)
+        if changes:
+            raise UserError(
+                f"{workdir} belongs to another configuration: {'; '.join(changes)}. "
+                "Choose another --workdir, or the same options as before"
+            )
+    elif jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        about = {"metric": task.metric, "maximize": task.maximize, "model": task.model_config}
+        _write(workdir / TASK_FILE, about)
+        _write(workdir / CONFIG_FILE, values)
+
+
+def read_config(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
+    """(configuration, `metric`, `maximize` and `model` of its task) of a run.
+
+    Raises UserError when the folder is none.
+    """
+    try:
+        values = json.loads((workdir / CONFIG_FILE).read_text())
+        about = json.loads((workdir / TASK_FILE).read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{workdir} is no training run: {error.filename} is missing") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{workdir}: its configuration cannot be read ({error})") from None
+    return ml_collections.ConfigDict(values), about
+
+
+def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Nested plain values, as JSON gives them back."""
+    return json.loads(config.to_json_best_effort())
+
+
+def differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """What changed between two nested configurations, one line for each value."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        found = []
+        for key in sorted(set(there) | set(here)):
+            path = f"{name}.{key}" if name else key
+            found += differences(there.get(key, "absent"), here.get(key, "absent"), path)
+        return found
+    return [] if there == here else [f"{name} was {there!r}, now {here!r}"]
+
+
+def _write(file: Path, values: Mapping) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(values, indent=2) + "\n")
+    partial.replace(file)
+
+
+def read_metrics(workdir: Path, *, up_to: int | None = None) -> list[dict[str, float]]:
+    """The rows of metrics.jsonl; a torn last line is left out, and rows after step `up_to`."""
+    rows = []
+    file = workdir / METRICS_FILE
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if up_to is None or row["step"] <= up_to:
+            rows.append(row)
+    return rows
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard; only the first process writes.
+
+    Rows after `start` (a run that was killed had gone further than its last checkpoint) are
+    dropped, so that every step is in the file once. A full disk costs rows, not the run.
+    """
+
+    def __init__(self, workdir: Path, start: int = 0) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._active = jax.process_index() == 0
+        if not self._active:
+            return
+        rows = read_metrics(workdir, up_to=start)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        self._file = workdir / METRICS_FILE
+        partial = self._file.with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(self._file)
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """One row; names with a slash are grouped in TensorBoard."""
+        if not self._active:
+            return
+        row = {"step": step} | {k: v if math.isfinite(v) else None for k, v in values.items()}
+        try:
+            with self._file.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+        except OSError as error:
+            log.error("step %d could not be logged: %s", step, error)
+
+    def picture(self, step: int, name: str, pixels: Any) -> None:
+        """A uint8 (H, W, 3) picture for TensorBoard."""
+        if self._active:
+            self._board.add_image(name, pixels, step, dataformats="HWC")
+
+    def close(self) -> None:
+        if self._active:
+            self._board.close()
