@@ -26,7 +26,7 @@ class _Augment(grain.transforms.RandomMap):
 
 def _read_options(num_threads: int | None) -> grain.ReadOptions:
     """A thread makes a whole batch; as many batches are kept ready as there are threads."""
-    threads = num_threads or min(16, os.cpu_count() or 1)
+    threads = min(16, os.cpu_count() or 1) if num_threads is None else num_threads
     return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
 
 
@@ -52,7 +52,8 @@ def train_batches(
         seed: of the order and of the augmentation.
         augmentation: None is the original's.
         shard: (this process, number of processes).
-        num_threads: threads that prepare batches; None is one per core, at most 16.
+        num_threads: threads that prepare batches; 0 prepares them when asked, None is one per
+            core, at most 16.
         num_workers: processes that prepare batches; 0 uses threads alone.
 
     Returns:
@@ -116,7 +117,8 @@ def eval_batches(
         boxes: "gt" for the annotated boxes, else the path of a detections file in COCO's form.
         min_box_score: detections below it are left out.
         shard: (this process, number of processes).
-        num_threads: threads that prepare batches; None is one per core, at most 16.
+        num_threads: threads that prepare batches; 0 prepares them when asked, None is one per
+            core, at most 16.
 
     Raises:
         UserError: a detections file that is missing or malformed, or that does not belong to the

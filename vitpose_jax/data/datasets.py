@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from vitpose_jax.data.annotations import MAX_BAD_SHARE, read_annotations
+from vitpose_jax.data.annotations import MAX_BAD_SHARE, read_annotations, read_json
 from vitpose_jax.data.detections import read_detections
 from vitpose_jax.data.images import BadImageCount, FolderImages
 from vitpose_jax.data.people import ImageSource, People
+from vitpose_jax.data.records import BUILDER, MARKER, Records
 from vitpose_jax.data.samples import PersonCrops
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import Skeleton
@@ -148,7 +149,10 @@ def open_pose_dataset(
             folder = epath.Path(name_or_path).expanduser()
         if not folder.exists():
             raise UserError(f"there is no data set at {folder}. {COCO_HELP}")
-        dataset = open_coco_folder(folder, split, input_size, max_bad_share)
+        if (folder / MARKER).exists() or (folder / BUILDER).exists():
+            dataset = open_records(folder, split, input_size, max_bad_share)
+        else:
+            dataset = open_coco_folder(folder, split, input_size, max_bad_share)
         dataset.name = name_or_path
     dataset.dataset_index = dataset_index
     return dataset
@@ -184,4 +188,32 @@ def open_coco_folder(
         load_image_wh=lambda: np.array([(i["width"], i["height"]) for i in entries], np.int32),
         load_coco=lambda: annotations.coco,
         max_bad_share=max_bad_share,
+    )
+
+
+def open_records(
+    folder: epath.Path, split: str, input_size: tuple[int, int], max_bad_share: float
+) -> PoseDataset:
+    """Open a folder written by `vitpose prepare`; see `open_pose_dataset`."""
+    records = Records(folder, split)
+    people, images, image_ids, image_wh = records.read()
+    if input_size[0] > records.input_size[0] or input_size[1] > records.input_size[1]:
+        log.warning(
+            "%s was prepared for crops of %dx%d; crops of %dx%d will be less sharp than from the "
+            "images themselves",
+            *(folder, *records.input_size, *input_size),
+        )
+    log.info("%s: %d people on %d images", folder, len(people), len(image_ids))
+    return PoseDataset(
+        name=str(folder),
+        split=split,
+        skeleton=records.skeleton,
+        input_size=input_size,
+        load_people=lambda: people,
+        images=images,
+        image_ids=image_ids,
+        load_image_wh=lambda: image_wh,
+        load_coco=lambda: read_json(folder / f"annotations_{split}.json"),
+        max_bad_share=max_bad_share,
+        boxes_are_free=False,
     )
