@@ -29,7 +29,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     try:
-        stored, _ = load_stored(options.source, None, None, None)
+        stored, _ = load_stored(options.source)
         if Path(options.out).suffix == ".pth":
             for note in write_original(stored, options.out):
                 print(f"note: {note}")

@@ -55,6 +55,7 @@ def recognise(
     num_heads: int | None = None,
     dataset: str | None = None,
     input_size: tuple[int, int] | None = None,
+    backbone_only: bool = False,
 ) -> Architecture:
     """Reads the architecture off a checkpoint.
 
@@ -63,6 +64,7 @@ def recognise(
         num_heads: for an original file of an unusual width, which does not tell.
         dataset: the head to take of a ViTPose+ file, and its default expert.
         input_size: (height, width) the weights were made for, where their grid does not tell.
+        backbone_only: leave out whatever is not the backbone, known or not.
 
     Raises:
         UserError: not a ViTPose checkpoint, or something it does not tell is needed.
@@ -70,13 +72,15 @@ def recognise(
     if dataset is not None and dataset not in EXPERT_DATASETS:
         raise UserError(f"no data set {dataset!r}: choose one of {', '.join(EXPERT_DATASETS)}")
     if checkpoint.config:
-        found = _recognise_huggingface(checkpoint, num_heads)
+        found = _recognise_huggingface(checkpoint, num_heads, backbone_only)
     else:
-        found = _recognise_original(checkpoint, num_heads, dataset, input_size)
+        found = _recognise_original(checkpoint, num_heads, dataset, input_size, backbone_only)
     return _settle_dataset(found, dataset, checkpoint.where)
 
 
-def _recognise_huggingface(checkpoint: Checkpoint, num_heads: int | None) -> Architecture:
+def _recognise_huggingface(
+    checkpoint: Checkpoint, num_heads: int | None, backbone_only: bool
+) -> Architecture:
     where, tensors, config = checkpoint.where, checkpoint.tensors, checkpoint.config
     if config.get("model_type") != "vitpose":
         raise UserError(
@@ -111,6 +115,8 @@ def _recognise_huggingface(checkpoint: Checkpoint, num_heads: int | None) -> Arc
         num_experts=experts,
         part_features=given["part_features"] if experts else 0,
     )
+    if backbone_only:
+        return Architecture("huggingface", backbone, None, None, tensors)
     simple = config.get("use_simple_decoder", True)
     filters = () if simple else _filters(tensors, "head.deconv{}.weight", 1, 1)
     keypoints = _tensor(tensors, "head.conv.weight", where).shape[0]
@@ -123,12 +129,14 @@ def _recognise_original(
     num_heads: int | None,
     dataset: str | None,
     input_size: tuple[int, int] | None,
+    backbone_only: bool,
 ) -> Architecture:
     where, tensors, notes = checkpoint.where, dict(checkpoint.tensors), []
     if "backbone.pos_embed" not in tensors and "pos_embed" in tensors:
         tensors = _from_pretraining(tensors)
         notes.append("pretraining file: backbone only")
-    if necks := sorted(key for key in tensors if key.startswith("neck.")):
+    necks = sorted(key for key in tensors if key.startswith("neck."))
+    if necks and not backbone_only:
         raise UserError(
             f"{where}: it has a neck ({necks[0]}, ...), which a plain ViTPose model has not"
         )
@@ -151,7 +159,7 @@ def _recognise_original(
         tensors["backbone.last_norm.weight"] = np.ones(backbone.width, np.float32)
         tensors["backbone.last_norm.bias"] = np.zeros(backbone.width, np.float32)
 
-    if not any(key.startswith("keypoint_head.") for key in tensors):
+    if backbone_only or not any(key.startswith("keypoint_head.") for key in tensors):
         return Architecture("original", backbone, None, dataset, tensors, tuple(notes))
     split_already = not backbone.num_experts and any(".experts." in key for key in tensors)
     if split_already:

@@ -48,8 +48,11 @@ def convert(
     num_heads: int | None = None,
     dataset: str | None = None,
     input_size: tuple[int, int] | None = None,
+    backbone_only: bool = False,
 ) -> tuple[Stored, Report]:
-    """Converts a PyTorch file or a transformers folder; see `load_pose_model` for the options.
+    """Converts a PyTorch file or a transformers folder, or the backbone in it alone.
+
+    The options are those of `load_pose_model`.
 
     Returns:
         The configuration (a ViTConfig where the file holds a backbone only) with float32 arrays by
@@ -59,7 +62,13 @@ def convert(
         UserError: anything missing, misshapen, unreadable or unknown.
     """
     checkpoint = read_checkpoint(path)
-    found = recognise(checkpoint, num_heads=num_heads, dataset=dataset, input_size=input_size)
+    found = recognise(
+        checkpoint,
+        num_heads=num_heads,
+        dataset=dataset,
+        input_size=input_size,
+        backbone_only=backbone_only,
+    )
     rows = backbone_rows(found.backbone)
     if found.decoder is None:
         config = found.backbone

@@ -74,7 +74,7 @@ def load_backbone(
     num_heads: int | None = None,
 ) -> ViT:
     """The backbone alone, from any source that `load_pose_model` takes or a pretraining file."""
-    stored, where = load_stored(source, input_size, num_heads, None)
+    stored, where = load_stored(source, input_size, num_heads, backbone_only=True)
     stored = resized(backbone_only(stored), input_size, where)
     return build(stored, dtype, where)
 
@@ -118,7 +118,9 @@ def load_weights_into(
     """
     wanted = model.config.backbone
     heads = num_heads or wanted.num_heads
-    stored, where = load_stored(source, wanted.input_size, heads, dataset)
+    stored, where = load_stored(
+        source, wanted.input_size, heads, dataset, backbone_only=tuple(parts) == ("backbone",)
+    )
     if "backbone" in parts:
         stored = resized(stored, wanted.input_size, where)
         for name in ("num_heads", "layer_norm_eps", "num_experts"):
@@ -136,15 +138,21 @@ def load_weights_into(
 
 def load_stored(
     source: str | Path,
-    input_size: tuple[int, int] | None,
-    num_heads: int | None,
-    dataset: str | None,
+    input_size: tuple[int, int] | None = None,
+    num_heads: int | None = None,
+    dataset: str | None = None,
+    backbone_only: bool = False,
 ) -> tuple[Stored, str]:
     """Configuration and arrays of any source at its own input size, and its name for messages."""
     path = resolve_source(source)
     if path.is_dir() and is_native(read_config(path)):
         return _with_options(read_folder(path), num_heads, dataset, str(source)), str(source)
-    options = {"num_heads": num_heads, "dataset": dataset, "input_size": input_size}
+    options = {
+        "num_heads": num_heads,
+        "dataset": dataset,
+        "input_size": input_size,
+        "backbone_only": backbone_only,
+    }
     cached = _cache_folder(path, options)
     if (cached / "config.json").exists():
         try:

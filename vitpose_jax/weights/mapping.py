@@ -219,4 +219,4 @@ def to_torch(arrays: Tensors, rows: list[Row], naming: str) -> dict[str, np.ndar
         if key.endswith(".running_var"):
             counter = key.removesuffix("running_var") + "num_batches_tracked"
             tensors[counter] = np.zeros((), np.int64)
-    return {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}
+    return {key: np.asarray(tensor, order="C") for key, tensor in tensors.items()}

@@ -1,0 +1,95 @@
+"""The two scripts, as a user calls them: there and back bit for bit, and transformers reads it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+torch = pytest.importorskip("torch")
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, REPOSITORY / "convert" / script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize("kind", ["classic", "simple"])
+def test_original_there_and_back(golden: Path, tmp_path: Path, kind: str) -> None:
+    source = golden / f"vitpose_tiny_{kind}.pth"
+    done = run("torch_to_flax.py", source, "--num-heads", 3, "--out", "ours", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "mapped   backbone.blocks.*.attn.qkv.kernel (4)" in done.stdout
+    assert "missing  none" in done.stdout
+    assert run("flax_to_torch.py", "ours", "--out", "back.pth", cwd=tmp_path).returncode == 0
+
+    before = torch.load(source, weights_only=True)["state_dict"]
+    after = torch.load(tmp_path / "back.pth", weights_only=True)["state_dict"]
+    assert before.keys() == after.keys()
+    for key, tensor in before.items():
+        assert tensor.dtype == after[key].dtype
+        assert tensor.shape == after[key].shape
+        if not key.endswith("num_batches_tracked"):
+            assert torch.equal(tensor, after[key]), key
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_simple", "plus_tiny"])
+def test_transformers_there_and_back(golden: Path, tmp_path: Path, name: str) -> None:
+    source = golden / f"hf_vitpose_{name}"
+    assert run("torch_to_flax.py", source, "--out", "ours", cwd=tmp_path).returncode == 0
+    assert run("flax_to_torch.py", "ours", "--out", "back", cwd=tmp_path).returncode == 0
+    before, after = (load_file(f / "model.safetensors") for f in (source, tmp_path / "back"))
+    assert before.keys() == after.keys()
+    for key in before:
+        if not key.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(before[key], after[key])
+
+    transformers = pytest.importorskip("transformers")
+    model, info = transformers.VitPoseForPoseEstimation.from_pretrained(
+        tmp_path / "back", output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    reference = np.load(source / "outputs.npz")
+    pixels = torch.tensor(np.load(golden / "inputs.npz")["x"][:2])
+    index = {}
+    if name == "plus_tiny":
+        index = {"dataset_index": torch.tensor(reference["mixed_index"])}
+    with torch.no_grad():
+        heatmaps = model.eval()(pixels, **index).heatmaps.numpy()
+    expected = reference["heatmaps_mixed" if index else "heatmaps"]
+    np.testing.assert_allclose(heatmaps, expected, atol=1e-5)
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "back")
+    assert type(processor).__name__.startswith("VitPoseImageProcessor")
+    assert dict(processor.size) == {"height": 256, "width": 192}
+
+
+def test_original_to_transformers_needs_its_filters(golden: Path, tmp_path: Path) -> None:
+    source = golden / "vitpose_tiny_classic.pth"
+    run("torch_to_flax.py", source, "--num-heads", 3, "--out", "ours", cwd=tmp_path)
+    failed = run("flax_to_torch.py", "ours", "--out", "hf", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert "(256, 256) filters" in failed.stderr
+
+
+def test_mistakes_are_one_line(golden: Path, tmp_path: Path) -> None:
+    source = golden / "vitpose_tiny_classic.pth"
+    failed = run("torch_to_flax.py", source, "--out", "ours", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert "--num-heads" in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    assert not (tmp_path / "ours").exists()
+
+
+def test_other_input_size(golden: Path, tmp_path: Path) -> None:
+    done = run(
+        "torch_to_flax.py", golden / "hf_vitpose_tiny", "--input-size", 384, 288, "--out", "ours",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "interpolated (bicubic) from 16x12 to 24x18" in done.stderr
+    positions = load_file(tmp_path / "ours" / "model.safetensors")["backbone.pos_embed"]
+    assert positions.shape == (1, 1 + 24 * 18, 48)

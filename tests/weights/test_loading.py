@@ -1,0 +1,211 @@
+"""Sources of every kind, the cache, and parts of a model."""
+
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.pose import PoseConfig, PoseModel
+from vitpose_jax.models.vit import ViTConfig
+from vitpose_jax.weights import (
+    load_backbone,
+    load_backbone_weights,
+    load_pose_model,
+    load_weights_into,
+    save_pose_model,
+)
+from vitpose_jax.weights.conversion import convert
+from vitpose_jax.weights.positions import resize_positions
+
+torch = pytest.importorskip("torch")
+
+
+def leaves(module: nnx.Module) -> list[np.ndarray]:
+    return [np.asarray(v) for v in jax.tree.leaves(nnx.state(module))]
+
+
+def assert_same(one: nnx.Module, two: nnx.Module) -> None:
+    for a, b in zip(leaves(one), leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def save_and_load(tensors: dict, folder: Path, **options: object) -> PoseModel:
+    file = folder / "checkpoint.pth"
+    torch.save({"state_dict": tensors}, file)
+    return load_pose_model(file, **{"num_heads": 3} | options)
+
+
+@pytest.fixture(scope="module")
+def plus(golden: Path) -> dict:
+    """A ViTPose+ file with all its heads: the golden backbone, heads numbered by their values."""
+    tensors = dict(torch.load(golden / "vitpose_plus_tiny.pth", weights_only=True)["state_dict"])
+    for i, padded in enumerate((17, 17, 17, 17, 17, 133)):
+        prefix = "keypoint_head" if i == 0 else f"associate_keypoint_heads.{i - 1}"
+        tensors[f"{prefix}.final_layer.weight"] = torch.full((padded, 96, 3, 3), float(i))
+        tensors[f"{prefix}.final_layer.bias"] = torch.full((padded,), float(i))
+    return tensors
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expert", "keypoints"),
+    [(None, 0, 17), ("coco", 0, 17), ("aic", 1, 14), ("mpii", 2, 16), ("wholebody", 5, 133)],
+)
+def test_heads_of_vitpose_plus(
+    plus: dict, tmp_path: Path, crops: np.ndarray, dataset: str, expert: int, keypoints: int
+) -> None:
+    model = save_and_load(plus, tmp_path, dataset=dataset)
+    assert model.config.num_keypoints == keypoints
+    assert (np.asarray(model.decoder.final.bias[...]) == expert).all()
+    if dataset == "mpii":
+        np.testing.assert_array_equal(model(crops[:1]), model(crops[:1], dataset_index=expert))
+
+
+def test_head_that_is_not_there(plus: dict, tmp_path: Path) -> None:
+    fewer = {k: v for k, v in plus.items() if not k.startswith("associate_keypoint_heads.4.")}
+    with pytest.raises(UserError, match="no head for wholebody; it has those of coco, aic, mpii"):
+        save_and_load(fewer, tmp_path, dataset="wholebody")
+
+
+@pytest.mark.parametrize("leftovers", [True, False])
+def test_split_vitpose_plus_is_a_plain_vit(
+    plus: dict, tmp_path: Path, crops: np.ndarray, leftovers: bool
+) -> None:
+    """As the authors' splitting tool writes it: expert 3 merged, the others left in or not."""
+    split = dict(plus)
+    for i in range(4):
+        for kind in ("weight", "bias"):
+            mlp = f"backbone.blocks.{i}.mlp"
+            parts = [plus[f"{mlp}.fc2.{kind}"], plus[f"{mlp}.experts.3.{kind}"]]
+            split[f"{mlp}.fc2.{kind}"] = torch.cat(parts)
+    if not leftovers:
+        split = {k: v for k, v in split.items() if "experts" not in k and "associate" not in k}
+    merged = save_and_load(split, tmp_path)
+    assert merged.config.backbone.num_experts == 0
+    whole = save_and_load(plus, tmp_path)
+    np.testing.assert_allclose(merged.backbone(crops[:1]), whole.backbone(crops[:1], 3), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def mae(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """A pretraining file in MAE's form: no prefix, class token, square grid, its own decoder."""
+    tensors = torch.load(golden / "vitpose_tiny_classic.pth", weights_only=True)["state_dict"]
+    encoder = {
+        key.removeprefix("backbone.").replace("last_norm", "norm"): value
+        for key, value in tensors.items()
+        if key.startswith("backbone.")
+    }
+    generator = torch.Generator().manual_seed(0)
+    encoder["pos_embed"] = torch.randn(1, 197, 96, generator=generator)
+    encoder |= {
+        "cls_token": torch.zeros(1, 1, 96),
+        "mask_token": torch.zeros(1, 1, 64),
+        "decoder_embed.weight": torch.zeros(64, 96),
+        "decoder_blocks.0.attn.qkv.weight": torch.zeros(192, 64),
+    }
+    file = tmp_path_factory.mktemp("mae") / "mae.pth"
+    torch.save({"model": encoder}, file)
+    return file, encoder
+
+
+def test_pretraining_file_into_a_model(mae: tuple[Path, dict], golden: Path) -> None:
+    file, encoder = mae
+    config = PoseConfig(ViTConfig(96, 4, 3), DecoderConfig(in_channels=96))
+    model = PoseModel(config, rngs=nnx.Rngs(0))
+    head = leaves(model.decoder)
+    load_backbone_weights(model, file)
+    expected = resize_positions(encoder["pos_embed"].numpy(), (14, 14), (16, 12))
+    np.testing.assert_array_equal(model.backbone.pos_embed[...], expected)
+    reference = load_pose_model(golden / "vitpose_tiny_classic.pth", num_heads=3)
+    assert_same(model.backbone.blocks, reference.backbone.blocks)
+    assert_same(model.backbone.last_norm, reference.backbone.last_norm)
+    for a, b in zip(head, leaves(model.decoder), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_report_of_a_pretraining_file(mae: tuple[Path, dict], tmp_path: Path) -> None:
+    file, encoder = mae
+    _, report = convert(file, num_heads=3)
+    assert "decoder_embed.weight" in report.ignored
+    assert "cls_token" in report.ignored
+    assert report.missing == ("decoder (the file holds a backbone only)",)
+    bare = {k: v for k, v in encoder.items() if not k.startswith("norm.")}
+    torch.save({"model": bare}, tmp_path / "bare.pth")
+    _, report = convert(tmp_path / "bare.pth", num_heads=3)
+    assert "backbone.last_norm (identity)" in report.missing
+
+
+def test_position_embedding_without_a_class_token(golden: Path, crops: np.ndarray) -> None:
+    """The intermediate-map study's backbone, whose taps skip the final norm."""
+    vit = load_backbone(golden / "fpn_intermediate.pth", num_heads=3)
+    _, taps = vit(crops[:1], tap_blocks=(3, 7, 11))
+    reference = np.load(golden / "fpn_intermediate.npz")["features_o3_7_11"]
+    ours = jnp.concatenate(taps).transpose(0, 3, 1, 2)
+    assert np.abs(ours - reference).max() <= 1e-4 * np.abs(reference).max()
+
+
+def test_own_folder_there_and_back(golden: Path, tmp_path: Path) -> None:
+    model = load_pose_model(golden / "hf_vitpose_plus_tiny")
+    save_pose_model(model, tmp_path / "w")
+    again = load_pose_model(tmp_path / "w")
+    assert again.config == model.config
+    assert_same(model, again)
+    assert sorted(p.name for p in (tmp_path / "w").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    half = load_pose_model(tmp_path / "w", dtype=jnp.bfloat16)
+    assert half.dtype == jnp.bfloat16
+    assert half.decoder.final.kernel[...].dtype == jnp.float32
+
+
+def test_parts_from_a_pose_checkpoint(golden: Path) -> None:
+    source = golden / "vitpose_tiny_classic.pth"
+    reference = load_pose_model(source, num_heads=3)
+    model = PoseModel(reference.config, rngs=nnx.Rngs(1))
+    load_weights_into(model, source, ("decoder",))
+    assert_same(model.decoder, reference.decoder)
+    assert not np.allclose(model.backbone.pos_embed[...], reference.backbone.pos_embed[...])
+    with pytest.raises(UserError, match="there is no neck in it"):
+        load_weights_into(model, source, ("neck",))
+
+
+def test_conversion_is_kept_until_the_file_changes(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "a.pth"
+    file.write_bytes((golden / "vitpose_tiny_simple.pth").read_bytes())
+    first = load_pose_model(file, num_heads=3)
+
+    import vitpose_jax.weights.loading as loading
+
+    conversions = []
+    monkeypatch.setattr(
+        loading, "convert", lambda *a, **o: conversions.append(a) or convert(*a, **o)
+    )
+    assert_same(load_pose_model(file, num_heads=3), first)
+    assert not conversions
+    load_pose_model(file, num_heads=6)
+    os.utime(file, (1, 1))
+    load_pose_model(file, num_heads=3)
+    assert len(conversions) == 2
+
+    for kept in (tmp_path / "cache").rglob("model.safetensors"):
+        kept.write_bytes(b"spoilt")
+    assert_same(load_pose_model(file, num_heads=3), first)
+    assert len(conversions) == 3
+
+
+def test_cache_that_cannot_be_written(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    load_pose_model(golden / "hf_vitpose_tiny_simple")
+    assert "could not be kept" in caplog.text
