@@ -1,5 +1,6 @@
 """The pose model: backbone, optional neck, decoder."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -145,6 +146,21 @@ class PoseModel(nnx.Module):
             if freeze_backbone:
                 outputs = jax.lax.stop_gradient(outputs)
             features, tapped = outputs if taps else (outputs, [])
+            return self.head(features, tapped, train=train, freeze_decoder=freeze_decoder)
+
+    def head(
+        self,
+        features: jax.Array,
+        tapped: Sequence[jax.Array] = (),
+        *,
+        train: bool = False,
+        freeze_decoder: bool = False,
+    ) -> jax.Array:
+        """Heatmaps (B, h, w, K) float32 of the backbone's maps: what follows it in `__call__`.
+
+        features: (B, rows, columns, C), after the final norm. tapped: the maps of `neck.taps`.
+        """
+        with full_precision(self.dtype):
             if self.neck is not None:
                 features = self.neck(features, tapped, train=train)
             return self.decoder(features, train=train and not freeze_decoder)

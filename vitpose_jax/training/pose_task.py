@@ -12,6 +12,7 @@ from flax import nnx
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.data.batches import train_batches
 from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
+from vitpose_jax.data.subset import ImageSubset, choose_images
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.decoding import find_peaks
 from vitpose_jax.keypoints.normalization import normalize_crops
@@ -118,6 +119,8 @@ def build_task(config: ml_collections.ConfigDict) -> Task:
     options = {"input_size": input_size, "dataset_index": config.get("dataset_index", 0)}
     train_set = open_pose_dataset(config.data, "train", **options)
     val_set = open_pose_dataset(config.get("val_data") or config.data, "val", **options)
+    if config.get("train_share", 1.0) != 1.0:
+        train_set = ImageSubset(train_set, choose_images(train_set.image_ids, config.train_share))
     if config.loss not in LOSSES:
         raise UserError(f"config.loss is {config.loss!r}; choose one of {', '.join(LOSSES)}")
     if val_set.skeleton.keypoint_names != train_set.skeleton.keypoint_names:

@@ -1,0 +1,60 @@
+"""A seeded share of a data set's training images."""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.datasets import PoseDataset
+from vitpose_jax.data.samples import PersonCrops, Sample
+from vitpose_jax.errors import UserError
+
+
+def choose_images(image_ids: np.ndarray, share: float, seed: int = 42) -> np.ndarray:
+    """int(share x M) of M image ids, in the order drawn.
+
+    The rule of the ViTPose-FPN study's generate_coco_split.py (`random.seed(42)`, `random.sample`
+    over the annotation file's list of images), so on COCO train2017 a tenth is the same tenth.
+
+    Raises:
+        UserError: a share that is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise UserError(f"config.train_share is {share}; choose a share above 0, up to 1")
+    count = max(1, int(len(image_ids) * share))
+    chosen = random.Random(seed).sample(range(len(image_ids)), count)
+    return image_ids[chosen]
+
+
+class ImageSubset(PoseDataset):
+    """The rows of a training split that lie on some of its images; everything else is as it was."""
+
+    def __init__(self, whole: PoseDataset, image_ids: np.ndarray) -> None:
+        vars(self).update(vars(whole))
+        self._whole = whole
+        # Rows of synthetic people are scenes, whose people are known only once rendered.
+        row_is_image = len(whole) == len(whole.image_ids) and whole.name.startswith("synthetic")
+        images_of_rows = whole.image_ids if row_is_image else whole.people.image_id
+        self.rows = np.flatnonzero(np.isin(images_of_rows, image_ids))
+        if len(self.rows) == 0:
+            raise UserError(f"{whole.name}: nobody is on the {len(image_ids)} images chosen")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def training_crops(self) -> "_SomeRows":
+        """What makes training samples of the rows."""
+        return _SomeRows(self._whole.training_crops(), self.rows)
+
+
+@dataclass(frozen=True)
+class _SomeRows:
+    crops: PersonCrops
+    rows: np.ndarray
+
+    def training_sample(
+        self, row: int, rng: np.random.Generator, augmentation: Augmentation
+    ) -> Sample:
+        """The augmented sample of row `rows[row]` of the whole."""
+        return self.crops.training_sample(int(self.rows[row]), rng, augmentation)
