@@ -5,6 +5,7 @@ batch before. Crops travel as bytes; normalisation, the mirrored pass, averaging
 way back to image pixels are one jitted function of one batch size, compiled once.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,7 @@ BoxesLike = np.ndarray | list | None
 BoxSource = BoxesLike | Callable[[np.ndarray], np.ndarray]
 """Boxes, or a function that finds them in the image (uint8 RGB), such as a detector."""
 
-CPU_BATCH, ACCELERATOR_BATCH = 4, 64
+ACCELERATOR_BATCH = 64
 WORKERS = 4
 BATCHES_IN_FLIGHT = 2
 
@@ -98,15 +99,15 @@ class PoseEstimator:
                 else the first of `SKELETONS` with as many keypoints.
             flip_test: average with the heatmaps of the mirrored crop (twice the work).
             method: how heatmaps are decoded, see `vitpose_jax.keypoints.decoding`.
-            batch_size: people per batch; by default 4 on a CPU and 64 on an accelerator.
+            batch_size: people per batch; by default 64 on an accelerator and few on a CPU,
+                where more people at once are no faster.
             keep_heatmaps: give every `Person` its heatmaps.
 
         Raises:
             UserError: a batch size below 1, or a skeleton that does not fit the network.
         """
-        on_cpu = jax.default_backend() == "cpu"
         self.model = model
-        self.batch_size = batch_size or (CPU_BATCH if on_cpu else ACCELERATOR_BATCH)
+        self.batch_size = batch_size if batch_size is not None else _default_batch_size()
         if self.batch_size < 1:
             raise UserError(f"batch size {batch_size}: must be at least 1")
         self.input_size = model.config.input_size
@@ -333,6 +334,12 @@ def _predict_batch(
     heatmap_xy, scores = decode_heatmaps(heatmaps, method)
     xy = heatmap_to_image(heatmap_xy, center, scale, heatmaps.shape[1:3])
     return (xy, scores, heatmaps) if keep_heatmaps else (xy, scores)
+
+
+def _default_batch_size() -> int:
+    if jax.default_backend() != "cpu":
+        return ACCELERATOR_BATCH
+    return min(max((os.cpu_count() or 1) // 2, 1), 8)
 
 
 def _skeleton_of(model: PoseModel) -> Skeleton:

@@ -80,4 +80,4 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> float:
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
     common = float(np.prod(np.maximum(high - low, 0)))
     union = float(np.prod(a[2:]) + np.prod(b[2:])) - common
-    return common / union if union > 0 else 0.0
+    return min(common / union, 1.0) if union > 0 else 0.0

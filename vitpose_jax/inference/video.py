@@ -1,6 +1,9 @@
 """Videos and cameras as streams of frames, and frames back into a video file."""
 
+import contextlib
 import os
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -79,29 +82,60 @@ class VideoWriter:
             UserError: imageio with ffmpeg is not installed.
         """
         try:
-            import imageio.v2 as imageio
-            import imageio_ffmpeg  # noqa: F401
+            import imageio_ffmpeg
         except ImportError:
             raise UserError(
-                "writing videos needs imageio: pip install 'vitpose-jax[video]'"
+                "writing videos needs ffmpeg: pip install 'vitpose-jax[video]'"
             ) from None
-        self._path = Path(path)
+        self._ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+        self._path, self._fps = Path(path), fps
         self._draft = self._path.with_name(f".part-{self._path.name}")
-        self._writer = imageio.get_writer(
-            self._draft, fps=fps, codec="libx264", quality=7, macro_block_size=1
-        )
+        self._process: subprocess.Popen | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
 
     def write(self, frame: np.ndarray) -> None:
-        """Append a frame, uint8 RGB (height, width, 3), all of one size."""
+        """Append a frame, uint8 RGB (height, width, 3), all of one size.
+
+        Raises:
+            UserError: ffmpeg gave up, for instance because the disk is full.
+        """
         # H.264 wants even sides: repeat the last row or column of odd ones.
         odd = [(0, side % 2) for side in frame.shape[:2]]
-        self._writer.append_data(np.pad(frame, [*odd, (0, 0)], mode="edge"))
+        frame = np.pad(frame, [*odd, (0, 0)], mode="edge")
+        if self._process is None:
+            self._start(frame.shape[1], frame.shape[0])
+        try:
+            self._process.stdin.write(frame.tobytes())
+        except BrokenPipeError:
+            self._process.wait()
+            raise self._failure() from None
+
+    def _start(self, width: int, height: int) -> None:
+        raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {self._fps} -i -"
+        encoded = "-c:v libx264 -crf 20 -pix_fmt yuv420p -movflags +faststart"
+        command = [self._ffmpeg, "-y", "-loglevel", "error", *raw.split(), *encoded.split()]
+        self._process = subprocess.Popen(
+            [*command, str(self._draft)],
+            stdin=subprocess.PIPE,
+            stderr=self._log,
+            process_group=0,  # so that Ctrl-C reaches only us, and the file gets finished
+        )
+
+    def _failure(self) -> UserError:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines() or ["no reason"]
+        return UserError(f"{self._path}: ffmpeg cannot write this video ({lines[-1]})")
 
     def close(self) -> None:
-        """Finish the file."""
-        self._writer.close()
-        if self._draft.exists():
+        """Finish the file; there is none if no frame was written."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            if process.wait() != 0:
+                raise self._failure()
             os.replace(self._draft, self._path)
+        self._log.close()
 
     def __enter__(self) -> Self:
         return self

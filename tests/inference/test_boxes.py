@@ -1,0 +1,93 @@
+"""Boxes from JSON files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.inference.boxes import read_boxes
+from vitpose_jax.inference.inputs import Source
+
+
+def image(name: str) -> Source:
+    return Source("image", f"/somewhere/{name}", name)
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_detections_by_number_and_by_name(tmp_path: Path) -> None:
+    entries = [
+        {"image_id": 7, "bbox": [1, 2, 3, 4], "score": 0.5, "category_id": 1},
+        {"file_name": "x.jpg", "bbox": [5, 6, 7, 8]},
+        {"image_id": 7, "bbox": [9, 9, 9, 9], "score": 0.4, "category_id": 3},
+        {"image_id": 7, "bbox": [4, 3, 2, 1], "score": 0.9, "category_id": 1},
+    ]
+    boxes = read_boxes(write(tmp_path / "b.json", entries))
+    np.testing.assert_array_equal(
+        boxes.of(image("0007.jpg")), [[1, 2, 3, 4, 0.5], [4, 3, 2, 1, 0.9]]
+    )
+    np.testing.assert_array_equal(boxes.of(image("x.jpg")), [[5, 6, 7, 8, 1]])
+    assert boxes.of(image("8.jpg")).shape == (0, 5)
+    assert boxes.skipped == 1
+    assert boxes.entries[7, None] == [0, 3]
+    assert len(read_boxes(tmp_path / "b.json", any_category=True).of(image("7.jpg"))) == 3
+
+
+def test_coco_annotations(shared: Path) -> None:
+    path = shared / "data/coco-mini/annotations/person_keypoints_train2017.json"
+    content = json.loads(path.read_text())
+    boxes = read_boxes(path)
+    crowds = sum(entry["iscrowd"] for entry in content["annotations"])
+    assert boxes.skipped == crowds > 0
+    assert sum(map(len, boxes.boxes.values())) == len(content["annotations"]) - crowds
+    entry = content["annotations"][0]
+    name = next(i["file_name"] for i in content["images"] if i["id"] == entry["image_id"])
+    np.testing.assert_array_equal(boxes.of(image(name))[0, :4], entry["bbox"])
+
+
+def test_frames_of_a_video(tmp_path: Path) -> None:
+    entries = [{"file_name": "v.mp4", "frame": i, "bbox": [i, 0, 5, 5]} for i in (0, 2)]
+    boxes = read_boxes(write(tmp_path / "b.json", entries))
+    video = Source("video", "v.mp4", "v.mp4")
+    assert [len(boxes.of(video, i)) for i in range(3)] == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("{oops", "is not JSON"),
+        ("[" * 100000, "is not JSON"),
+        ([], "no boxes"),
+        ({"boxes": []}, "must be a list"),
+        (3, "must be a list"),
+        ([[1, 2, 3, 4]], "entry 0: must be an object"),
+        ([{"bbox": [1, 2, 3, 4]}], "entry 0: has neither"),
+        ([{"image_id": [1], "bbox": [1, 2, 3, 4]}], "entry 0: has neither"),
+        ([{"image_id": 1}], "entry 0: bbox must be four numbers"),
+        ([{"image_id": 1, "bbox": [1, 2, 3]}], "entry 0: bbox must be four numbers"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, "4"]}], "entry 0: bbox must be four numbers"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": "high"}], "score must be a number"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "frame": 0.5}], "frame must be a whole"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 2}], "no boxes of people"),
+        ({"annotations": [], "images": [3]}, "must be objects with id"),
+    ],
+)
+def test_bad_files(tmp_path: Path, content: object, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        read_boxes(write(tmp_path / "b.json", content))
+    assert "b.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_binary_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_boxes(tmp_path / "b.json")
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(UserError, match="cannot be read as text"):
+        read_boxes(tmp_path / "b.json")

@@ -1,0 +1,89 @@
+"""Drawings: left and right in their colours, lines to scale, odd points without harm."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vitpose_jax.inference.draw import SIDE_COLOURS, draw_people, draw_pose, overlay_heatmaps
+from vitpose_jax.inference.person import Person
+from vitpose_jax.keypoints.crops import box_to_center_scale, transform_points, udp_affine
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+from vitpose_jax.keypoints.targets import encode_heatmaps
+
+COCO = SKELETONS["coco"]
+MakePerson = Callable[..., Person]
+
+
+def test_left_and_right_have_their_colours(make_person: MakePerson) -> None:
+    person = make_person(50, 50, 200, 500)
+    image = np.full((600, 300, 3), 90, np.uint8)
+    drawn = draw_people(image, [person], COCO, boxes=False, legend=False)
+    for k in (9, 13, 10, 14):  # wrists and knees
+        x, y = person.keypoints[k].round().astype(int)
+        np.testing.assert_allclose(drawn[y, x], SIDE_COLOURS[COCO.side(k)], atol=30)
+    for a, b in ((7, 9), (14, 16)):  # the middle of a forearm and of a shank
+        x, y = person.keypoints[[a, b]].mean(0).round().astype(int)
+        np.testing.assert_allclose(drawn[y, x], SIDE_COLOURS[COCO.side(a)], atol=30)
+    assert (image == 90).all()  # the input is left alone
+    assert (drawn != image).any(-1).mean() < 0.2
+
+
+def test_unsure_keypoints_are_left_out(make_person: MakePerson) -> None:
+    image = np.zeros((300, 300, 3), np.uint8)
+    person = make_person(50, 50)
+    unsure = replace(person, keypoint_scores=np.full(17, 0.1, np.float32))
+    assert not draw_people(image, [unsure], COCO, boxes=False, legend=False).any()
+    assert draw_people(image, [person], COCO, boxes=False, legend=False).any()
+    assert draw_people(image, [unsure], COCO, min_score=0.05, boxes=False, legend=False).any()
+
+
+def test_line_width_follows_the_persons_size(make_person: MakePerson) -> None:
+    image = np.zeros((1000, 1000, 3), np.uint8)
+    inked = [
+        draw_people(image, [make_person(10, 10, s, 2 * s)], COCO, boxes=False, legend=False)
+        .any(-1)
+        .sum()
+        for s in (100, 400)
+    ]
+    assert 8 < inked[1] / inked[0] < 20  # like the area, not like the length
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda s: s.name)
+def test_every_skeleton_can_be_drawn(skeleton: Skeleton) -> None:
+    points = np.random.default_rng(0).uniform(0, 200, (skeleton.num_keypoints, 2))
+    canvas = np.zeros((200, 200, 3), np.uint8)
+    draw_pose(canvas, points, np.ones(skeleton.num_keypoints, bool), skeleton)
+    colours = {tuple(c) for c in canvas.reshape(-1, 3).tolist()}
+    assert {SIDE_COLOURS["left"], SIDE_COLOURS["right"]} <= colours
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e12, -1e12])
+def test_points_and_boxes_far_away_do_no_harm(make_person: MakePerson, value: float) -> None:
+    person = make_person(20, 20, track=12)
+    person.keypoints[3] = value
+    image = np.zeros((100, 80, 3), np.uint8)
+    assert draw_people(image, [person], COCO).shape == image.shape
+    lost = replace(person, box=np.full(4, value))
+    assert draw_people(image, [lost], COCO).shape == image.shape
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (40, 30)])
+def test_pictures_of_any_size(make_person: MakePerson, size: tuple[int, int]) -> None:
+    image = np.zeros((*size, 3), np.uint8)
+    assert draw_people(image, [make_person(0, 0)], COCO).shape == image.shape
+
+
+def test_heatmaps_light_up_where_the_joint_is(make_person: MakePerson) -> None:
+    person = make_person(60, 40, 100, 180)
+    center, scale = box_to_center_scale(person.box)
+    matrix = udp_affine(center, scale, 0.0, (256, 192))
+    crop_xy = transform_points(person.keypoints, matrix)[None, 10:11]
+    heatmaps, _ = encode_heatmaps(crop_xy, np.ones((1, 1)), (256, 192), (64, 48))
+    lit = replace(person, heatmaps=np.asarray(heatmaps[0]))
+    image = np.full((300, 240, 3), 128, np.uint8)
+    overlay = overlay_heatmaps(image, [lit, person], (256, 192)).astype(int).sum(-1)
+    y, x = np.unravel_index(overlay.argmax(), overlay.shape)
+    np.testing.assert_allclose([x, y], person.keypoints[10], atol=2.5)
+    assert overlay[-1, -1] < 3 * 128

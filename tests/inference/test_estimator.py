@@ -1,0 +1,244 @@
+"""The estimator end to end: the original's points from the photographs, in order, compiled once."""
+
+import itertools
+import json
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.inference.estimator import PoseEstimator
+from vitpose_jax.inference.images import load_image
+from vitpose_jax.keypoints.crops import box_to_center_scale
+from vitpose_jax.keypoints.decoding import decode_heatmaps, heatmap_to_image
+from vitpose_jax.keypoints.skeletons import SKELETONS
+
+BOXES = np.array([[10, 20, 100.5, 200], [50, 5, 80, 60], [-30, -20, 90, 120.0]])
+
+
+@pytest.mark.parametrize("decoder", ["classic", "simple"])
+@pytest.mark.parametrize("flip", [True, False])
+def test_points_of_the_original(golden: Path, shared: Path, decoder: str, flip: bool) -> None:
+    """From file and box to points in the image, through our own crop, network and decoding."""
+    inputs = np.load(golden / "inputs.npz")
+    reference = np.load(golden / f"vitpose_tiny_{decoder}.npz")
+    expected = reference["preds" if flip else "preds_noflip"]
+    noise = reference["preds_noise" if flip else "preds_noflip_noise"]
+    estimator = PoseEstimator.from_pretrained(
+        golden / f"vitpose_tiny_{decoder}.pth", num_heads=3, flip_test=flip
+    )
+    folder = shared / "data/coco-mini/train2017"
+    paths = [folder / name for name in inputs["image_file"]]
+    items = zip(paths, inputs["bbox"][:, None], strict=True)
+    people = [person for found in estimator.stream(items) for person in found.people]
+    scores = np.stack([person.keypoint_scores for person in people])
+    np.testing.assert_allclose(scores, expected[..., 2], atol=1e-5)
+    error = np.abs(np.stack([p.keypoints for p in people]) - expected[..., :2]).max(-1)
+    excluded = (noise > 0.01) | (expected[..., 2] <= 0)
+    print(f"{decoder} flip={flip}: {excluded.sum()} of {excluded.size} points are noise")
+    assert excluded.sum() <= 6
+    assert error[~excluded].max() < 0.02
+
+
+def test_one_person_per_box_in_order(estimator: PoseEstimator, photos: Path) -> None:
+    path = sorted(photos.iterdir())[0]
+    together = estimator(path, np.column_stack([BOXES, [0.9, 0.8, 0.7]]))
+    assert [person.box.tolist() for person in together] == BOXES.tolist()
+    assert [person.box_score for person in together] == [0.9, 0.8, 0.7]
+    for person, box in zip(together, BOXES, strict=True):
+        alone = estimator(path, [box.tolist()])[0]
+        np.testing.assert_allclose(alone.keypoints, person.keypoints, atol=1e-3)
+        np.testing.assert_allclose(alone.keypoint_scores, person.keypoint_scores, atol=1e-5)
+        seen = person.keypoint_scores[person.keypoint_scores > 0.2]
+        assert person.score == pytest.approx(person.box_score * seen.mean())
+
+
+def test_stream_equals_calls_and_compiles_once(weights: Path, photos: Path) -> None:
+    estimator = PoseEstimator.from_pretrained(weights, num_heads=3, batch_size=3)
+    paths = sorted(photos.iterdir())[:7]
+    counts = [2, 0, 5, 1, 0, 0, 3]
+    grow = np.array([3, 2, 1, 1])
+    boxes = [np.array([BOXES[0] + i * grow for i in range(n)]).reshape(-1, 4) for n in counts]
+    streamed = list(estimator.stream(zip(paths, boxes, strict=True)))
+    assert [len(found.people) for found in streamed] == counts
+    for path, given, found in zip(paths, boxes, streamed, strict=True):
+        np.testing.assert_array_equal(found.image, load_image(path))
+        for a, b in zip(estimator(path, given), found.people, strict=True):
+            np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-3)
+    assert estimator._predict._cache_size() == 1
+
+
+def test_an_image_without_people_runs_nothing(estimator: PoseEstimator, photos: Path) -> None:
+    fresh = PoseEstimator(estimator.model, batch_size=4)
+    path = sorted(photos.iterdir())[0]
+    for boxes in ([], np.zeros((0, 4)), np.zeros((0, 5))):
+        assert fresh(path, boxes) == []
+    assert fresh._predict._cache_size() == 0
+
+
+def test_images_of_every_form(estimator: PoseEstimator, photos: Path) -> None:
+    path = sorted(photos.iterdir())[0]
+    array = load_image(path)
+    expected = estimator(array, BOXES)
+    for form in (path, str(path), Image.open(path)):
+        for a, b in zip(estimator(form, BOXES), expected, strict=True):
+            np.testing.assert_array_equal(a.keypoints, b.keypoints)
+
+
+def test_without_boxes_the_image_is_one_person(estimator: PoseEstimator) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
+    (person,) = estimator(image)
+    assert person.box.tolist() == [0, 0, 70, 90]
+    (tiny,) = estimator(image[:1, :1])
+    assert np.isfinite(tiny.keypoints).all()
+
+
+def test_boxes_from_a_function(estimator: PoseEstimator) -> None:
+    image = np.zeros((100, 80, 3), np.uint8)
+    people = estimator(image, lambda pixels: np.array([[0, 0, *pixels.shape[1::-1], 0.5]]))
+    assert people[0].box_score == 0.5
+
+
+def test_boxes_that_show_nothing_give_zeros(estimator: PoseEstimator) -> None:
+    image = np.full((100, 80, 3), 128, np.uint8)
+    nan, inf = math.nan, math.inf
+    bad = [
+        [nan, 0, 9, 9],
+        [0, 0, inf, 9],
+        [5, 5, 0, 9],
+        [5, 5, 9, -3],
+        [200, 0, 9, 9],
+        [0, -9, 9, 9],
+    ]
+    good = [10.0, 10, 40, 80]
+    people = estimator(image, [*bad[:3], good, *bad[3:]])
+    assert len(people) == 7
+    np.testing.assert_array_equal(people[3].keypoints, estimator(image, [good])[0].keypoints)
+    for person in people[:3] + people[4:]:
+        assert person.score == 0
+        assert not person.keypoints.any()
+
+
+@pytest.mark.parametrize("boxes", [[[1, 2, 3]], [1, 2, 3, 4], [["a", 0, 0, 0]], [[1], [1, 2]]])
+def test_boxes_of_another_shape(estimator: PoseEstimator, boxes: list) -> None:
+    with pytest.raises(UserError, match="boxes must"):
+        estimator(np.zeros((9, 9, 3), np.uint8), boxes)
+
+
+def test_errors_are_raised_or_handed_on(estimator: PoseEstimator, tmp_path: Path) -> None:
+    image = np.zeros((60, 60, 3), np.uint8)
+    items = [(image, None), (tmp_path / "gone.jpg", None), (image, None)]
+    with pytest.raises(UserError, match=r"gone\.jpg"):
+        list(estimator.stream(items))
+    found = list(estimator.stream(items, skip_errors=True))
+    assert [len(prediction.people) for prediction in found] == [1, 0, 1]
+    assert "no such file" in str(found[1].error)
+    assert found[0].error is None
+
+
+def test_a_bug_in_the_users_function_is_not_swallowed(estimator: PoseEstimator) -> None:
+    def broken(image: np.ndarray) -> np.ndarray:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        estimator(np.zeros((9, 9, 3), np.uint8), broken)
+
+
+def test_an_endless_stream_is_read_only_a_little_ahead(estimator: PoseEstimator) -> None:
+    taken = itertools.count()
+    image = np.zeros((60, 60, 3), np.uint8)
+    stream = estimator.stream((image, None) for _ in iter(lambda: next(taken), None))
+    for _ in range(3):
+        assert len(next(stream).people) == 1
+    stream.close()
+    assert next(taken) < 40
+
+
+@pytest.mark.parametrize("dataset", ["coco", "ap10k"])
+def test_mixture_of_experts_by_name(golden: Path, dataset: str) -> None:
+    estimator = PoseEstimator.from_pretrained(
+        golden / "hf_vitpose_plus_tiny", dataset=dataset, flip_test=False, keep_heatmaps=True
+    )
+    assert estimator.skeleton is SKELETONS[dataset]
+    inputs = np.load(golden / "inputs.npz")
+    reference = np.load(golden / "hf_vitpose_plus_tiny/outputs.npz")
+    index = 0 if dataset == "coco" else 3
+    crop = inputs["crop"][reference["pixel_values_index"][0]]
+    (person,) = estimator(crop, [[0, 0, 192, 256]])  # not the very crop: padding is added
+    assert person.heatmaps.shape == (64, 48, 17)
+    # The very crop: a box that the padding and UDP's off-by-one turn into the identity map.
+    box = [95.5 - 191 / 2.5, 127.5 - 191 / 2.5 / 0.75, 191 / 1.25, 191 / 1.25 / 0.75]
+    (person,) = estimator(crop, [box])
+    expected = reference[f"heatmaps_dataset{index}"][0].transpose(1, 2, 0)
+    assert np.abs(person.heatmaps - expected).max() < 0.15 * np.abs(expected).max()
+    other = reference[f"heatmaps_dataset{3 - index}"][0].transpose(1, 2, 0)
+    assert np.abs(person.heatmaps - other).mean() > 3 * np.abs(person.heatmaps - expected).mean()
+
+
+@pytest.mark.parametrize("method", ["udp", "dark", "default"])
+def test_points_are_the_decoded_heatmaps(
+    estimator: PoseEstimator, photos: Path, method: str
+) -> None:
+    other = PoseEstimator(estimator.model, method=method, batch_size=3, keep_heatmaps=True)
+    people = other(sorted(photos.iterdir())[0], BOXES)
+    heatmaps = np.stack([person.heatmaps for person in people])
+    assert heatmaps.shape == (3, 64, 48, 17)
+    heatmap_xy, scores = decode_heatmaps(heatmaps, method)
+    expected = heatmap_to_image(heatmap_xy, *box_to_center_scale(BOXES), (64, 48))
+    # decoded outside of the same compilation, poorly determined points differ a little
+    found = np.stack([person.keypoints for person in people])
+    distance = np.linalg.norm(expected - found, axis=-1)
+    assert np.median(distance) < 1e-3
+    np.testing.assert_array_equal(scores, [person.keypoint_scores for person in people])
+
+
+def test_options_that_do_not_fit(estimator: PoseEstimator, weights: Path) -> None:
+    with pytest.raises(UserError, match="at least 1"):
+        PoseEstimator(estimator.model, batch_size=0)
+    with pytest.raises(UserError, match="skeleton has 133"):
+        PoseEstimator(estimator.model, skeleton=SKELETONS["wholebody"])
+    with pytest.raises(UserError, match="no data set 'hands'"):
+        PoseEstimator.from_pretrained(weights, num_heads=3, dataset="hands")
+
+
+@pytest.mark.slow
+def test_bfloat16_points_are_those_of_float32(golden: Path, shared: Path, tmp_path: Path) -> None:
+    """ViTPose-B with the formula's weights on the people of 43 photographs."""
+    import torch
+
+    keys = json.loads((golden / "vitpose_b_formula_keys.json").read_text())["classic"]
+    state = {k: torch.from_numpy(formula(k, s)) for k, s in keys.items() if "num_batches" not in k}
+    torch.save({"state_dict": state}, tmp_path / "b.pth")
+    folder = shared / "data/coco-mini"
+    content = json.loads((folder / "annotations/person_keypoints_val2017.json").read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    items = [
+        (folder / "val2017" / names[entry["image_id"]], [entry["bbox"]])
+        for entry in content["annotations"]
+        if entry["num_keypoints"]
+    ]
+    points = {}
+    for dtype in ("float32", "bfloat16"):
+        estimator = PoseEstimator.from_pretrained(tmp_path / "b.pth", dtype=dtype)
+        found = estimator.stream(items)
+        points[dtype] = np.stack([person.keypoints for f in found for person in f.people])
+    distance = np.linalg.norm(points["float32"] - points["bfloat16"], axis=-1)
+    print(f"bfloat16: median {np.median(distance):.3f} px over {distance.size} points")
+    assert np.median(distance) < 1
+
+
+def formula(key: str, shape: list[int]) -> np.ndarray:
+    """The golden's weights that need no file."""
+    z = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape, dtype=np.float32)
+    if key.endswith("running_var"):
+        return np.abs(z) + np.float32(0.5)
+    if key.endswith(("running_mean", "pos_embed")):
+        return z * np.float32(0.1)
+    if len(shape) >= 2:
+        fan = shape[0] * 4 if ".deconv_layers." in key else int(np.prod(shape[1:]))
+        return z * np.float32(1 / math.sqrt(fan))
+    return z * np.float32(0.1) + np.float32(0 if key.endswith("bias") else 1)

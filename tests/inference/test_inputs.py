@@ -1,0 +1,67 @@
+"""What the command's arguments stand for."""
+
+from pathlib import Path
+
+import pytest
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.inference.inputs import expand_inputs
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.jpg", "a.PNG", "notes.txt", "clip.mp4", "deep/c.jpg", "other/b.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def names(inputs: list) -> list[tuple[str, str]]:
+    return [(source.kind, source.name) for source in expand_inputs([str(i) for i in inputs])]
+
+
+def test_a_folder_gives_its_pictures_and_videos(folder: Path) -> None:
+    expected = [("image", "a.PNG"), ("image", "b.jpg"), ("video", "clip.mp4")]
+    assert names([folder]) == expected
+
+
+def test_globs(folder: Path) -> None:
+    assert names([folder / "*.jpg"]) == [("image", "b.jpg")]
+    deep = [("image", "b.jpg"), ("image", "deep/c.jpg"), ("image", "other/b.jpg")]
+    assert names([folder / "**/*.jpg"]) == deep
+
+
+def test_a_file_given_twice_counts_once(folder: Path) -> None:
+    assert names([folder / "b.jpg", folder / "deep/../b.jpg"]) == [("image", "b.jpg")]
+
+
+def test_equal_names_are_told_apart(folder: Path) -> None:
+    assert [n for _, n in names([folder / "b.jpg", folder / "other/b.jpg"])] == [
+        str(folder / "b.jpg"),
+        str(folder / "other/b.jpg"),
+    ]
+
+
+def test_a_file_of_any_suffix_is_tried_as_a_picture(folder: Path) -> None:
+    assert names([folder / "notes.txt"]) == [("image", "notes.txt")]
+
+
+def test_cameras(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert names(["0", "rtsp://door"]) == [("camera", "camera0"), ("camera", "stream")]
+    monkeypatch.chdir(folder)
+    (folder / "1").touch()
+    assert names(["1"]) == [("image", "1")]
+
+
+@pytest.mark.parametrize("what", ["nowhere.jpg", "*.webp", "deep"])
+def test_nothing_there(folder: Path, what: str) -> None:
+    (folder / "deep/c.jpg").unlink()
+    with pytest.raises(UserError, match="no "):
+        names([folder / what])
+
+
+def test_image_ids_are_the_number_in_the_name(folder: Path) -> None:
+    for name, expected in (("000000000139.jpg", 139), ("x7.jpg", None)):
+        (folder / name).touch()
+        assert expand_inputs([str(folder / name)])[0].image_id == expected

@@ -1,0 +1,80 @@
+"""People keep their numbers."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vitpose_jax.inference.person import Person
+from vitpose_jax.inference.tracking import Tracker, box_iou
+from vitpose_jax.keypoints.skeletons import SKELETONS
+
+MakePerson = Callable[..., Person]
+
+
+@pytest.fixture
+def tracker() -> Tracker:
+    return Tracker(SKELETONS["coco"], patience=5)
+
+
+def numbers(people: list[Person]) -> list[int | None]:
+    return [person.track for person in people]
+
+
+def test_two_people_walk_past_each_other(tracker: Tracker, make_person: MakePerson) -> None:
+    """They overlap on the way, and come in changing order."""
+    for frame in range(41):
+        a = make_person(10 + 6 * frame, 20)
+        b = make_person(250 - 6 * frame, 60, height=130)
+        found = tracker.update([a, b] if frame % 2 == 0 else [b, a])
+        assert numbers(found) == ([1, 2] if frame % 2 == 0 else [2, 1])
+
+
+def test_order_and_poses_are_untouched(tracker: Tracker, make_person: MakePerson) -> None:
+    people = [make_person(200, 0), make_person(0, 0)]
+    for given_, found in zip(people, tracker.update(people), strict=True):
+        assert found.keypoints is given_.keypoints
+
+
+def test_a_hidden_person_is_remembered_for_a_while(
+    tracker: Tracker, make_person: MakePerson
+) -> None:
+    person, other = make_person(10, 10), make_person(300, 10)
+    assert numbers(tracker.update([person, other])) == [1, 2]
+    for _ in range(5):
+        assert numbers(tracker.update([other])) == [2]
+    assert numbers(tracker.update([person, other])) == [1, 2]
+    for _ in range(6):
+        tracker.update([other])
+    assert numbers(tracker.update([person, other])) == [3, 2]
+
+
+def test_nobody_and_strangers(tracker: Tracker, make_person: MakePerson) -> None:
+    assert tracker.update([]) == []
+    assert numbers(tracker.update([make_person(0, 0)])) == [1]
+    assert tracker.update([]) == []
+    assert numbers(tracker.update([make_person(500, 300)])) == [2]
+
+
+def test_boxes_that_show_nothing(tracker: Tracker) -> None:
+    nothing = Person(np.zeros((17, 2), np.float32), np.zeros(17, np.float32), np.full(4, np.nan))
+    assert numbers(tracker.update([nothing])) == [1]
+    assert numbers(tracker.update([nothing])) == [2]
+
+
+box = st.tuples(*[st.floats(-50, 50)] * 2, *[st.floats(0, 60)] * 2).map(np.array)
+
+
+@given(box, box)
+def test_iou_is_a_symmetric_share(a: np.ndarray, b: np.ndarray) -> None:
+    assert 0 <= box_iou(a, b) <= 1 + 1e-9
+    assert box_iou(a, b) == pytest.approx(box_iou(b, a))
+
+
+def test_iou_values() -> None:
+    a = np.array([0, 0, 10, 10.0])
+    assert box_iou(a, a) == 1
+    assert box_iou(a, np.array([5, 0, 10, 10.0])) == pytest.approx(1 / 3)
+    assert box_iou(a, np.array([20, 0, 10, 10.0])) == 0
