@@ -6,6 +6,7 @@ that was not seen is marked in `visible`, never guessed.
 
 import dataclasses
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -144,6 +145,10 @@ class MotionWindows:
         self.starts = self._find(stride, complete)
         if not len(self.starts):
             raise UserError(self._why_empty(complete))
+        self._positions = np.concatenate([track.positions for track in self.tracks])
+        self._visible = np.concatenate([track.visible for track in self.tracks])
+        lengths = [len(track.positions) for track in self.tracks]
+        self._offsets = np.cumsum([0, *lengths[:-1]])
 
     def _find(self, stride: int, complete: bool) -> np.ndarray:
         """(N, 2) int64: track and first frame of every window."""
@@ -172,11 +177,10 @@ class MotionWindows:
                 f"a window needs {self.observed} + {self.future} = {length} frames in a row, the "
                 f"longest track has {longest}; give longer sequences or shorter windows"
             )
-        return (
-            f"no window of {length} frames {'has every joint visible' if complete else 'shows anybody'}"
-            f" in {len(self.tracks)} tracks; "
-            + ("allow windows with missing joints" if complete else "check the detections")
-        )
+        where = f"no window of {length} frames in {len(self.tracks)} tracks"
+        if complete:
+            return f"{where} has every joint visible; allow windows with missing joints"
+        return f"{where} shows anybody; check the detections"
 
     @property
     def num_joints(self) -> int:
@@ -194,19 +198,23 @@ class MotionWindows:
         return len(self.starts)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        which, start = self.starts[index]
-        track, middle = self.tracks[which], start + self.observed
+        return {key: values[0] for key, values in self.take(np.array([index])).items()}
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Several windows at once: the samples' arrays with a leading axis."""
+        track, start = self.starts[indices].T
+        rows = (self._offsets[track] + start)[:, None] + np.arange(self.observed + self.future)
+        positions, visible = self._positions[rows], self._visible[rows]
         return {
-            "observed": track.positions[start:middle],
-            "observed_visible": track.visible[start:middle],
-            "future": track.positions[middle : middle + self.future],
-            "future_visible": track.visible[middle : middle + self.future],
+            "observed": positions[:, : self.observed],
+            "observed_visible": visible[:, : self.observed],
+            "future": positions[:, self.observed :],
+            "future_visible": visible[:, self.observed :],
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All windows at once: the samples' arrays with a leading axis of N."""
-        samples = [self[index] for index in range(len(self))]
-        return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+        """All windows."""
+        return self.take(np.arange(len(self)))
 
 
 def last_seen(observed: np.ndarray, visible: np.ndarray) -> np.ndarray:
@@ -235,7 +243,7 @@ def _runs(frame_ids: np.ndarray) -> list[tuple[int, int]]:
         return []
     cuts = np.flatnonzero(np.diff(frame_ids) != 1) + 1
     edges = [0, *cuts.tolist(), len(frame_ids)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _check_alike(tracks: list[MotionTrack]) -> None:

@@ -1,0 +1,186 @@
+"""How good a forecast is: baselines to be held against, and metrics per future frame and joint.
+
+A forecast is a function from what was observed to all future frames,
+(observed (B, n, J, D) float32, visible (B, n, J) bool) -> (B, m, J, D).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from vitpose_jax.data.motion import MotionWindows, last_seen, person_size
+from vitpose_jax.errors import UserError
+
+Forecast = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+PIXELS = 50.0
+"""Threshold of the original predictor's score: hits lie strictly within it."""
+
+DAMPING = 0.5
+"""Share of the velocity that the damped fit keeps from frame to frame: the smallest fifth-frame
+error of 0.5, 0.55 .. 1 on the training split of CMU motion in 3DPW's layout, 2D detections."""
+
+
+def zero_velocity(observed: np.ndarray, visible: np.ndarray, frames: int) -> np.ndarray:
+    """The last seen position of every joint, `frames` times."""
+    return np.repeat(last_seen(observed, visible)[:, None], frames, axis=1)
+
+
+def constant_velocity(observed: np.ndarray, visible: np.ndarray, frames: int) -> np.ndarray:
+    """Goes on with the step between the last two frames; still where a joint lacks one of them."""
+    return linear_fit(observed, visible, frames, fitted=2, damping=1.0)
+
+
+def damped_fit(observed: np.ndarray, visible: np.ndarray, frames: int) -> np.ndarray:
+    """The line through the last three frames, each further step shorter than the one before."""
+    return linear_fit(observed, visible, frames, fitted=3, damping=DAMPING)
+
+
+def linear_fit(
+    observed: np.ndarray, visible: np.ndarray, frames: int, *, fitted: int, damping: float
+) -> np.ndarray:
+    """From the last pose along the least-squares velocity of the last `fitted` frames.
+
+    Future step k = 1, 2, .. is damping^(k-1) times that velocity. A joint not visible in all of
+    those frames stays where it was last seen.
+    """
+    fitted = min(fitted, observed.shape[1])
+    time = np.arange(fitted) - (fitted - 1) / 2
+    weights = time / max((time**2).sum(), 1e-9)
+    velocity = np.einsum("t,btjd->bjd", weights, observed[:, -fitted:])
+    velocity = np.where(visible[:, -fitted:].all(1)[..., None], velocity, 0)
+    travel = np.cumsum(damping ** np.arange(frames))[None, :, None, None]
+    return (last_seen(observed, visible)[:, None] + travel * velocity[:, None]).astype(np.float32)
+
+
+BASELINES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+    "zero_velocity": zero_velocity,
+    "constant_velocity": constant_velocity,
+    "damped_fit": damped_fit,
+}
+
+
+def baseline(name: str, frames: int) -> Forecast:
+    """A baseline by name as a forecast of that many frames."""
+    if name not in BASELINES:
+        raise UserError(f"no baseline {name!r}; choose one of {', '.join(BASELINES)}")
+    return lambda observed, visible: BASELINES[name](observed, visible, frames)
+
+
+def forecast_windows(
+    forecast: Forecast, windows: Mapping[str, np.ndarray], batch_size: int = 512
+) -> np.ndarray:
+    """Forecasts of all windows, float32 (N, m, J, D); every batch has the same, padded size."""
+    observed, visible = windows["observed"], windows["observed_visible"]
+    count, size = len(observed), min(batch_size, len(observed))
+    parts = []
+    for first in range(0, count, size):
+        rows = np.minimum(np.arange(first, first + size), count - 1)
+        parts.append(np.asarray(forecast(observed[rows], visible[rows]), np.float32))
+    return np.concatenate(parts)[:count]
+
+
+def evaluate_forecast(
+    predicted: np.ndarray, windows: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """All metrics of a forecast, per future frame and joint.
+
+    Args:
+        predicted: (N, m, J, D), pixels if D is 2, metres if 3.
+        windows: arrays of `MotionWindows.arrays()`; only visible future joints count.
+
+    Returns:
+        float64 (m, J) arrays, NaN where nothing is visible. In 2D: `pck_50px` (share of joints
+        closer than 50 px), `error_px`, `pck_0.1_box`, `pck_0.2_box` (within that share of the
+        longer side of the box around the last observed pose) and `error_heights` (that side as
+        the unit). In 3D: `error_mm`, `error_heights` and the two box PCKs.
+        `count`: how many joints each rests on.
+    Raises:
+        UserError: the forecast does not fit the windows or is not finite.
+    """
+    truth, visible = windows["future"], windows["future_visible"]
+    if predicted.shape != truth.shape:
+        raise UserError(
+            f"the forecast is {predicted.shape}, the windows want {truth.shape} (windows, frames, "
+            "joints, dimensions): was the model trained for other joints or another horizon?"
+        )
+    if not np.isfinite(predicted).all():
+        raise UserError("the forecast holds values that are not finite numbers")
+    error = np.linalg.norm(predicted.astype(np.float64) - truth, axis=-1)
+    last = last_seen(windows["observed"], windows["observed_visible"])
+    size = person_size(last, windows["observed_visible"].any(1)).astype(np.float64)
+    sized = visible & (size > 0)[:, None, None]
+    relative = error / np.where(size > 0, size, 1)[:, None, None]
+    metrics = {
+        "error_heights": _mean(relative, sized),
+        "pck_0.1_box": _mean(relative <= 0.1, sized),
+        "pck_0.2_box": _mean(relative <= 0.2, sized),
+        "count": visible.sum(0).astype(np.float64),
+    }
+    if truth.shape[-1] == 3:
+        return {"error_mm": _mean(1000 * error, visible), **metrics}
+    return {
+        "pck_50px": _mean(error < PIXELS, visible),
+        "error_px": _mean(error, visible),
+        **metrics,
+    }
+
+
+def per_frame(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Metrics (m, J) -> (m,): means over the visible joints of each future frame."""
+    count = metrics["count"]
+    return {
+        name: np.nansum(values * count, axis=1) / np.maximum(count.sum(1), 1)
+        for name, values in metrics.items()
+        if name != "count"
+    }
+
+
+def summarize(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Scalars for logs: each metric's mean over future frames, and its value at the last."""
+    summary = {}
+    for name, values in per_frame(metrics).items():
+        summary[name] = float(values.mean())
+        summary[f"{name}_last"] = float(values[-1])
+    return summary
+
+
+def compare(
+    forecasts: Mapping[str, Forecast], windows: MotionWindows
+) -> dict[str, dict[str, np.ndarray]]:
+    """Metrics of several forecasts on the same windows, by the forecasts' names."""
+    arrays = windows.arrays()
+    return {
+        name: evaluate_forecast(forecast_windows(forecast, arrays), arrays)
+        for name, forecast in forecasts.items()
+    }
+
+
+def table(results: Mapping[str, Mapping[str, np.ndarray]], metric: str) -> str:
+    """One metric of several forecasts as Markdown: a row each, a column per future frame."""
+    rows = {name: per_frame(metrics)[metric] for name, metrics in results.items()}
+    frames = len(next(iter(rows.values())))
+    shown = (lambda v: f"{100 * v:.1f}") if metric.startswith("pck") else (lambda v: f"{v:.4g}")
+    header = f"| {metric} | mean | " + " | ".join(str(k + 1) for k in range(frames)) + " |"
+    lines = [header, "|---" * (frames + 2) + "|"]
+    for name, values in rows.items():
+        cells = " | ".join(shown(value) for value in (values.mean(), *values))
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def joint_table(
+    results: Mapping[str, Mapping[str, np.ndarray]], metric: str, names: list[str], frame: int = -1
+) -> str:
+    """One metric at one future frame per joint as Markdown: a row per joint."""
+    lines = [f"| {metric} | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
+    for joint, name in enumerate(names):
+        cells = " | ".join(f"{metrics[metric][frame, joint]:.4g}" for metrics in results.values())
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def _mean(values: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Mean over windows (N, m, J) -> (m, J), where visible."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(visible, values, 0).sum(0) / visible.sum(0)

@@ -1,0 +1,219 @@
+"""Our motion forecaster: a temporal transformer over person-centred, scale-normalised poses.
+
+All future frames are predicted at once, as a residual on the last seen pose whose last layer starts
+at zero: before training it is exactly the zero-velocity baseline.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vitpose_jax.models.pose_predictor import dropout
+
+VELOCITY_GAIN = 5.0
+"""Velocities are a few percent of a person's size per frame; this brings them to the size of the
+positions, so that one layer can read both."""
+
+KNOWN_EPS = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecasterConfig:
+    """The size of the problem and of the network.
+
+    Attributes:
+      num_joints, dims: J and D (2 or 3).
+      observed, future: n and m, frames.
+      flip_pairs: left-right joint pairs; where given, forecasts are averaged with those of the
+        mirrored motion.
+      fps: frame rate of the training data; forecasts of another rate are wrong.
+      width, depth, num_heads, mlp_ratio: of the transformer over the observed frames.
+      readout_width, readout_depth: of the residual MLP that turns all frames' tokens into the
+        future.
+      dropout: on every residual branch in training.
+    """
+
+    num_joints: int = 17
+    dims: int = 2
+    observed: int = 10
+    future: int = 5
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    fps: float = 30.0
+    width: int = 96
+    depth: int = 2
+    num_heads: int = 4
+    mlp_ratio: float = 2.0
+    readout_width: int = 384
+    readout_depth: int = 2
+    dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} is not a multiple of {self.num_heads} heads")
+        pairs = tuple(tuple(pair) for pair in self.flip_pairs)  # JSON makes lists of them
+        object.__setattr__(self, "flip_pairs", pairs)
+
+    @property
+    def flip_index(self) -> list[int]:
+        """Joint i of a mirrored person is joint flip_index[i] of the person."""
+        index = list(range(self.num_joints))
+        for a, b in self.flip_pairs:
+            index[a], index[b] = b, a
+        return index
+
+
+class Normalized(NamedTuple):
+    """A motion made independent of where the person stands and how large they appear.
+
+    positions: (B, n, J, D) around the last frame's centre, in units of `scale`; a missing joint is
+    where it was last seen (or first will be, or at the centre if it never is).
+    last: (B, J, D) the last seen pose, in input units. scale: (B, 1, 1, 1) the joints' root mean
+    square distance from their centre, in input units.
+    """
+
+    positions: jax.Array
+    last: jax.Array
+    scale: jax.Array
+
+
+def normalize_motion(observed: jax.Array, visible: jax.Array) -> Normalized:
+    """observed (B, n, J, D), visible (B, n, J) bool -> Normalized."""
+    frames = jnp.arange(observed.shape[1])[None, :, None]
+    newest = jax.lax.cummax(jnp.where(visible, frames, -1), axis=1)
+    source = jnp.where(newest >= 0, newest, jnp.argmax(visible, axis=1)[:, None])
+    filled = jnp.take_along_axis(observed, source[..., None], axis=1)
+
+    ever = visible.any(1)[:, None, :, None]
+    count = jnp.maximum(ever.sum(2, keepdims=True), 1)
+    centre = jnp.where(ever, filled, 0).sum(2, keepdims=True) / count
+    filled = jnp.where(ever, filled, centre)
+    spread = jnp.where(ever, jnp.square(filled - centre), 0).sum((2, 3), keepdims=True) / count
+    scale = jnp.sqrt(spread.mean(1, keepdims=True))
+    scale = jnp.where(scale > KNOWN_EPS, scale, 1.0)
+    return Normalized((filled - centre[:, -1:]) / scale, filled[:, -1], scale)
+
+
+class Block(nnx.Module):
+    """Pre-norm transformer block with dropout on its branches."""
+
+    def __init__(self, config: ForecasterConfig, *, rngs: nnx.Rngs) -> None:
+        self.num_heads, self.dropout = config.num_heads, config.dropout
+        width, hidden = config.width, int(config.mlp_ratio * config.width)
+        self.norm1 = nnx.LayerNorm(width, rngs=rngs)
+        self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
+        self.proj = nnx.Linear(width, width, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(width, rngs=rngs)
+        self.fc1 = nnx.Linear(width, hidden, rngs=rngs)
+        self.fc2 = nnx.Linear(hidden, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+        """(B, n, C) -> (B, n, C); `key` drives dropout, None turns it off."""
+        batch, frames, width = x.shape
+        key1, key2 = (None, None) if key is None else jax.random.split(key)
+        shape = (batch, frames, 3, self.num_heads, width // self.num_heads)
+        qkv = self.qkv(self.norm1(x)).reshape(shape)
+        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        x = x + dropout(self.proj(mixed.reshape(batch, frames, width)), self.dropout, key1)
+        hidden = jax.nn.gelu(self.fc1(self.norm2(x)))
+        return x + dropout(self.fc2(hidden), self.dropout, key2)
+
+
+class ReadoutBlock(nnx.Module):
+    """Residual MLP block over the whole motion."""
+
+    def __init__(self, config: ForecasterConfig, *, rngs: nnx.Rngs) -> None:
+        width, self.dropout = config.readout_width, config.dropout
+        self.norm = nnx.LayerNorm(width, rngs=rngs)
+        self.fc1 = nnx.Linear(width, width, rngs=rngs)
+        self.fc2 = nnx.Linear(width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+        """(B, C) -> (B, C)."""
+        return x + dropout(self.fc2(jax.nn.gelu(self.fc1(self.norm(x)))), self.dropout, key)
+
+
+class Forecaster(nnx.Module):
+    """See the module's docstring; parameters and arithmetic are float32."""
+
+    def __init__(self, config: ForecasterConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        joints, dims = config.num_joints, config.dims
+        features = joints * (2 * dims + 1) + 2 * dims
+        start = nnx.initializers.normal(0.02)
+        self.embed = nnx.Linear(features, config.width, rngs=rngs)
+        self.frame_embed = nnx.Param(start(rngs.params(), (config.observed, config.width)))
+        self.blocks = nnx.List([Block(config, rngs=rngs) for _ in range(config.depth)])
+        self.norm = nnx.LayerNorm(config.width, rngs=rngs)
+        self.gather = nnx.Linear(config.observed * config.width, config.readout_width, rngs=rngs)
+        self.readout = nnx.List(
+            [ReadoutBlock(config, rngs=rngs) for _ in range(config.readout_depth)]
+        )
+        self.readout_norm = nnx.LayerNorm(config.readout_width, rngs=rngs)
+        self.out = nnx.Linear(
+            config.readout_width,
+            config.future * joints * dims,
+            kernel_init=nnx.initializers.zeros,
+            rngs=rngs,
+        )
+
+    def __call__(
+        self, observed: jax.Array, visible: jax.Array, *, key: jax.Array | None = None
+    ) -> jax.Array:
+        """The future of a motion.
+
+        Args:
+          observed: (B, n, J, D) float32, pixels or metres; missing joints may hold anything finite.
+          visible: (B, n, J) bool.
+          key: turns on dropout.
+
+        Returns:
+          (B, m, J, D) float32 in the units and the frame of `observed`.
+        """
+        config = self.config
+        batch = observed.shape[0]
+        motion = normalize_motion(observed, visible)
+        x = self.embed(frame_features(motion.positions, visible)) + self.frame_embed[...]
+        for index, block in enumerate(self.blocks):
+            x = block(x, _fold(key, index))
+        x = self.gather(self.norm(x).reshape(batch, -1))
+        for index, block in enumerate(self.readout, start=config.depth):
+            x = block(x, _fold(key, index))
+        shape = (batch, config.future, config.num_joints, config.dims)
+        residual = self.out(self.readout_norm(x)).reshape(shape)
+        return motion.last[:, None] + motion.scale * residual
+
+    def forecast(self, observed: jax.Array, visible: jax.Array) -> jax.Array:
+        """As `__call__`, averaged with the mirrored motion's forecast if flip pairs are known."""
+        future = self(observed, visible)
+        if not self.config.flip_pairs:
+            return future
+        index = jnp.array(self.config.flip_index)
+        mirror = jnp.ones(self.config.dims).at[0].set(-1)
+        mirrored = self(observed[:, :, index] * mirror, visible[:, :, index])
+        return (future + mirrored[:, :, index] * mirror) / 2
+
+
+def frame_features(positions: jax.Array, visible: jax.Array) -> jax.Array:
+    """What the network sees of each frame: (B, n, J, D), (B, n, J) -> (B, n, J (2D + 1) + 2D).
+
+    Joints around their frame's centre, how they move around it, which were seen; the centre and
+    how it moves, which is mostly the camera's motion and the person's walk.
+    """
+    centre = positions.mean(2, keepdims=True)
+    shape = positions - centre
+    parts = (shape, _velocity(shape), centre, _velocity(centre))
+    batch, frames = visible.shape[:2]
+    flat = [part.reshape(batch, frames, -1) for part in parts]
+    return jnp.concatenate([*flat, visible.astype(positions.dtype)], axis=-1)
+
+
+def _velocity(x: jax.Array) -> jax.Array:
+    """Difference to the frame before, 0 for the first, times VELOCITY_GAIN."""
+    return VELOCITY_GAIN * jnp.diff(x, axis=1, prepend=x[:, :1])
+
+
+def _fold(key: jax.Array | None, index: int) -> jax.Array | None:
+    return None if key is None else jax.random.fold_in(key, index)

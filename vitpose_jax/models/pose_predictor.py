@@ -1,0 +1,105 @@
+"""The original pose predictor: a post-norm transformer encoder over whole frames."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+PIXEL_SCALE = 1280.0
+"""The original divides pixels by this, whatever the image's size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictorConfig:
+    """Defaults are the original's.
+
+    Attributes:
+      num_joints, dims: J and D; a frame enters as J x D numbers.
+      future: frames forecast; the last that many outputs are the future.
+      num_frames: 0, or the number of observed frames to have a learned position embedding for. The
+        original has none, so the order of its input is invisible to it.
+    """
+
+    num_joints: int = 17
+    dims: int = 2
+    future: int = 5
+    width: int = 120
+    depth: int = 6
+    num_heads: int = 8
+    mlp_width: int = 2048
+    dropout: float = 0.1
+    num_frames: int = 0
+
+    @property
+    def frame_size(self) -> int:
+        return self.num_joints * self.dims
+
+
+class EncoderLayer(nnx.Module):
+    """PyTorch's `nn.TransformerEncoderLayer` as it is by default: post-norm, ReLU."""
+
+    def __init__(self, config: PredictorConfig, *, rngs: nnx.Rngs) -> None:
+        self.num_heads, self.dropout = config.num_heads, config.dropout
+        uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        xavier = nnx.initializers.xavier_uniform()
+        width = config.width
+        self.qkv = nnx.Linear(width, 3 * width, kernel_init=xavier, rngs=rngs)
+        self.proj = nnx.Linear(width, width, kernel_init=uniform, rngs=rngs)
+        self.fc1 = nnx.Linear(width, config.mlp_width, kernel_init=uniform, rngs=rngs)
+        self.fc2 = nnx.Linear(config.mlp_width, width, kernel_init=uniform, rngs=rngs)
+        self.norm1 = nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+        """(B, T, C) -> (B, T, C); `key` drives dropout, None turns it off."""
+        batch, frames, width = x.shape
+        keys = [None] * 3 if key is None else jax.random.split(key, 3)
+        shape = (batch, frames, 3, self.num_heads, width // self.num_heads)
+        qkv = self.qkv(x).reshape(shape)
+        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        mixed = self.proj(mixed.reshape(batch, frames, width))
+        x = self.norm1(x + dropout(mixed, self.dropout, keys[0]))
+        hidden = dropout(jax.nn.relu(self.fc1(x)), self.dropout, keys[1])
+        return self.norm2(x + dropout(self.fc2(hidden), self.dropout, keys[2]))
+
+
+class PosePredictor(nnx.Module):
+    """Linear, encoder, linear; the frames' outputs come in the frames' places."""
+
+    def __init__(self, config: PredictorConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.input_proj = nnx.Linear(config.frame_size, config.width, rngs=rngs)
+        self.layers = nnx.List([EncoderLayer(config, rngs=rngs) for _ in range(config.depth)])
+        self.output_proj = nnx.Linear(config.width, config.frame_size, rngs=rngs)
+        self.positions = None
+        if config.num_frames:
+            start = nnx.initializers.normal(0.02)
+            self.positions = nnx.Param(start(rngs.params(), (config.num_frames, config.width)))
+
+    def __call__(self, frames: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        """(B, T, J x D), as scaled in training -> (B, T, J x D); `key` turns on dropout."""
+        x = self.input_proj(frames)
+        if self.positions is not None:
+            x = x + self.positions[...]
+        for index, layer in enumerate(self.layers):
+            x = layer(x, None if key is None else jax.random.fold_in(key, index))
+        return self.output_proj(x)
+
+    def forecast(self, observed: jax.Array, visible: jax.Array) -> jax.Array:
+        """(B, n, J, 2) pixels -> (B, m, J, 2): the last m outputs, as they were trained.
+
+        Missing joints enter as (0, 0); the original knows no others.
+        """
+        batch, seen, joints, dims = observed.shape
+        known = jnp.where(visible[..., None], observed, 0)
+        frames = known.reshape(batch, seen, joints * dims) / PIXEL_SCALE
+        future = self(frames)[:, -self.config.future :] * PIXEL_SCALE
+        return future.reshape(batch, self.config.future, joints, dims)
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Zeroes a share `rate` of the entries and scales up the rest; nothing without a key."""
+    if key is None or rate == 0:
+        return x
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
