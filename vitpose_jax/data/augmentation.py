@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitpose_jax.keypoints.crops import box_to_center_scale, transform_points, udp_affine
+from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 
@@ -48,130 +48,179 @@ NO_AUGMENTATION = Augmentation(
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where a crop lies, in the (mirrored, if `flip`) original image.
+class Placements:
+    """Where B crops lie, each in its (mirrored, if `flip`) original image.
 
     Attributes:
-        center: float32 (2,), image pixels.
-        scale: float32 (2,), (width, height) / 200.
-        rotation: degrees.
-        flip: whether the image is mirrored first.
+        center: float32 (B, 2), image pixels.
+        scale: float32 (B, 2), (width, height) / 200.
+        rotation: float64 (B,), degrees.
+        flip: bool (B,), whether the image is mirrored first.
     """
 
     center: np.ndarray
     scale: np.ndarray
-    rotation: float = 0.0
-    flip: bool = False
+    rotation: np.ndarray
+    flip: np.ndarray
+
+
+@dataclass(frozen=True)
+class CropGeometry:
+    """What follows from placements.
+
+    Attributes:
+        matrix: float64 (B, 2, 3), original image (not mirrored) -> crop.
+        crop_xy: float32 (B, K, 2), keypoints on the crop, also of unlabelled ones.
+        visible: float32 (B, K), left and right exchanged where mirrored.
+    """
+
+    matrix: np.ndarray
+    crop_xy: np.ndarray
+    visible: np.ndarray
+
+
+_UNIFORM = ("shift", "shift_x", "shift_y", "flip", "half_body", "rotate", "person")
+_NORMAL = ("which_half", "scale", "rotation")
+
+
+def draw_numbers(rng: np.random.Generator) -> np.ndarray:
+    """All that is random about one sample: float64 (10,), 7 uniform and 3 normal numbers."""
+    return np.concatenate([rng.random(len(_UNIFORM)), rng.standard_normal(len(_NORMAL))])
+
+
+def _named(numbers: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(_UNIFORM + _NORMAL, numbers.T, strict=True))
+
+
+def person_number(numbers: np.ndarray) -> float:
+    """The number (in [0, 1)) that picks one of several people; see `draw_numbers`."""
+    return numbers[_UNIFORM.index("person")]
+
+
+def unaugmented(box: np.ndarray, input_size: tuple[int, int]) -> Placements:
+    """Upright crops around boxes (B, 4), as in evaluation."""
+    center, scale = box_to_center_scale(box, input_size)
+    return Placements(center, scale, np.zeros(len(box)), np.zeros(len(box), bool))
 
 
 def flip_keypoints(
-    keypoints: np.ndarray, visible: np.ndarray, image_width: int, skeleton: Skeleton
+    keypoints: np.ndarray, visible: np.ndarray, image_width: np.ndarray, skeleton: Skeleton
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror keypoints (K, 2) and exchange left and right.
+    """Mirror keypoints (B, K, 2) on images of width (B,) and exchange left and right.
 
     As in the original, unlabelled keypoints become (0, 0).
     """
-    mirrored = np.stack([image_width - 1 - keypoints[:, 0], keypoints[:, 1]], axis=-1)
-    mirrored = mirrored[skeleton.flip_index]
-    visible = visible[skeleton.flip_index]
-    return mirrored * (visible[:, None] > 0), visible
+    visible = visible[:, skeleton.flip_index]
+    mirrored = keypoints[:, skeleton.flip_index]
+    mirrored[..., 0] = image_width[:, None] - 1 - mirrored[..., 0]
+    return mirrored * (visible[..., None] > 0), visible
 
 
-def crop_keypoints(
-    placement: Placement,
+def place_keypoints(
+    placements: Placements,
     keypoints: np.ndarray,
     visible: np.ndarray,
-    image_width: int,
+    image_width: np.ndarray,
     input_size: tuple[int, int],
     skeleton: Skeleton,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The crop's affine map, and the keypoints on it.
+) -> CropGeometry:
+    """The crops' affine maps, with the mirroring in them, and the keypoints on the crops.
 
     Args:
-        placement: where the crop lies.
-        keypoints: (K, 2), original image pixels.
-        visible: (K,).
-        image_width: of the original image.
-        input_size: (height, width) of the crop.
+        placements: where the crops lie.
+        keypoints: (B, K, 2), original image pixels.
+        visible: (B, K).
+        image_width: (B,), of the original images.
+        input_size: (height, width) of the crops.
         skeleton: whose left and right to exchange.
-
-    Returns:
-        matrix: float64 (2, 3), original image (not mirrored) -> crop.
-        crop_xy: float32 (K, 2), unlabelled keypoints included.
-        visible: (K,).
     """
-    matrix = udp_affine(placement.center, placement.scale, placement.rotation, input_size)
-    if placement.flip:
-        keypoints, visible = flip_keypoints(keypoints, visible, image_width, skeleton)
-    crop_xy = transform_points(keypoints, matrix)
+    flip = placements.flip
+    matrix = np.stack(
+        [
+            udp_affine(center, scale, rotation, input_size)
+            for center, scale, rotation in zip(
+                placements.center, placements.scale, placements.rotation.tolist(), strict=True
+            )
+        ]
+    )
+    keypoints, visible = keypoints.copy(), visible.copy()
+    keypoints[flip], visible[flip] = flip_keypoints(
+        keypoints[flip], visible[flip], image_width[flip], skeleton
+    )
+    crop_xy = keypoints @ matrix[:, :, :2].transpose(0, 2, 1) + matrix[:, None, :, 2]
     matrix = matrix.astype(np.float64)
-    if placement.flip:
-        matrix[:, 2] += matrix[:, 0] * (image_width - 1)
-        matrix[:, 0] = -matrix[:, 0]
-    return matrix, crop_xy, visible
+    matrix[flip, :, 2] += matrix[flip, :, 0] * (image_width[flip, None] - 1)
+    matrix[flip, :, 0] *= -1
+    return CropGeometry(matrix, crop_xy.astype(np.float32), visible)
 
 
-def draw_placement(
+def draw_placements(
     augmentation: Augmentation,
+    numbers: np.ndarray,
     box: np.ndarray,
     keypoints: np.ndarray,
     visible: np.ndarray,
-    image_width: int,
+    image_width: np.ndarray,
     input_size: tuple[int, int],
     skeleton: Skeleton,
-    rng: np.random.Generator,
-) -> Placement:
-    """Draw where the crop of a person lies, in the original's order.
+) -> Placements:
+    """Where augmented crops lie; the steps are the original's, in its order.
 
     Args:
         augmentation: ranges and probabilities.
-        box: (4,), cleaned, original image pixels.
-        keypoints: (K, 2), original image pixels.
-        visible: (K,).
-        image_width: of the original image.
-        input_size: (height, width) of the crop.
+        numbers: (B, 10), see `draw_numbers`.
+        box: (B, 4), cleaned, original image pixels.
+        keypoints: (B, K, 2), original image pixels.
+        visible: (B, K).
+        image_width: (B,), of the original images.
+        input_size: (height, width) of the crops.
         skeleton: for the half body and the flip.
-        rng: the sample's own.
     """
+    drawn = _named(numbers)
     center, scale = box_to_center_scale(box, input_size)
-    if rng.random() < augmentation.shift_probability:
-        center = center + augmentation.shift * (rng.random(2) - 0.5) * box[2:]
-    flip = rng.random() < augmentation.flip_probability
-    if flip:
-        keypoints, visible = flip_keypoints(keypoints, visible, image_width, skeleton)
-        center = np.array([image_width - 1 - center[0], center[1]])
-    if (
-        np.count_nonzero(visible) > augmentation.half_body_min_keypoints
-        and rng.random() < augmentation.half_body_probability
-    ):
-        half = _half_body(keypoints, visible, input_size, skeleton, rng)
+    shift = augmentation.shift * (np.stack([drawn["shift_x"], drawn["shift_y"]], -1) - 0.5)
+    shifted = drawn["shift"] < augmentation.shift_probability
+    center = center + shifted[:, None] * shift * box[:, 2:]
+
+    flip = drawn["flip"] < augmentation.flip_probability
+    keypoints, visible = keypoints.copy(), visible.copy()
+    keypoints[flip], visible[flip] = flip_keypoints(
+        keypoints[flip], visible[flip], image_width[flip], skeleton
+    )
+    center[flip, 0] = image_width[flip] - 1 - center[flip, 0]
+
+    enough = np.count_nonzero(visible, axis=1) > augmentation.half_body_min_keypoints
+    for i in np.flatnonzero(enough & (drawn["half_body"] < augmentation.half_body_probability)):
+        half = _half_body(
+            keypoints[i], visible[i], drawn["which_half"][i] < 0.5, input_size, skeleton
+        )
         if half is not None:
-            center, scale = half
-    spread = augmentation.scale
-    scale = scale * np.clip(1 + spread * rng.standard_normal(), 1 - spread, 1 + spread)
-    rotation = 0.0
-    if rng.random() < augmentation.rotation_probability:
-        limit = 2 * augmentation.rotation
-        rotation = float(np.clip(augmentation.rotation * rng.standard_normal(), -limit, limit))
-    return Placement(center.astype(np.float32), scale.astype(np.float32), rotation, flip)
+            center[i], scale[i] = half
+
+    spread, limit = augmentation.scale, 2 * augmentation.rotation
+    scale = scale * np.clip(1 + spread * drawn["scale"], 1 - spread, 1 + spread)[:, None]
+    rotated = drawn["rotate"] < augmentation.rotation_probability
+    rotation = np.clip(augmentation.rotation * drawn["rotation"], -limit, limit) * rotated
+    return Placements(center.astype(np.float32), scale.astype(np.float32), rotation, flip)
 
 
 def _half_body(
     keypoints: np.ndarray,
     visible: np.ndarray,
+    prefer_upper: bool,
     input_size: tuple[int, int],
     skeleton: Skeleton,
-    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Centre and scale around the upper or lower body's labelled keypoints.
 
-    The original compares a standard normal draw with 0.5, so the upper body is preferred in 69% of
-    the cases; the region is 1.5 times the keypoints' extent. None where too few are labelled, or
+    The original prefers the upper body when a standard normal number is below 0.5, which is in 69%
+    of the cases; the region is 1.5 times the keypoints' extent. None where too few are labelled, or
     (not in the original, which divides by zero there) where they all share one place.
     """
-    is_upper = np.isin(np.arange(len(keypoints)), skeleton.upper_body)
+    is_upper = np.zeros(len(keypoints), bool)
+    is_upper[list(skeleton.upper_body)] = True
     upper, lower = keypoints[(visible > 0) & is_upper], keypoints[(visible > 0) & ~is_upper]
-    if rng.standard_normal() < 0.5 and len(upper) > 2:
+    if prefer_upper and len(upper) > 2:
         chosen = upper
     else:
         chosen = lower if len(lower) > 2 else upper

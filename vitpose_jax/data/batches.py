@@ -1,27 +1,29 @@
 """Batches of people for training and evaluation, as grain data sets."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import grain
 import numpy as np
 
-from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.augmentation import Augmentation, draw_numbers
 from vitpose_jax.data.datasets import PoseDataset
-from vitpose_jax.data.samples import PersonCrops, Sample
+from vitpose_jax.data.samples import Batch, PersonCrops
 from vitpose_jax.errors import UserError
 
-Batch = Sample
-"""A `Sample` whose arrays have one more axis in front."""
+
+class _DrawNumbers(grain.transforms.RandomMap):
+    def random_map(self, row: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"row": row, "numbers": draw_numbers(rng)}
 
 
-class _Augment(grain.transforms.RandomMap):
+class _TrainingBatch(grain.transforms.Map):
     def __init__(self, crops: PersonCrops, augmentation: Augmentation):
         self._crops, self._augmentation = crops, augmentation
 
-    def random_map(self, row: int, rng: np.random.Generator) -> Sample:
-        return self._crops.training_sample(int(row), rng, self._augmentation)
+    def map(self, drawn: Mapping[str, np.ndarray]) -> Batch:
+        return self._crops.training_batch(drawn["row"], drawn["numbers"], self._augmentation)
 
 
 def _read_options(num_threads: int | None) -> grain.ReadOptions:
@@ -65,9 +67,14 @@ def train_batches(
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(_Augment(dataset.training_crops(), augmentation or Augmentation()))
+        .random_map(_DrawNumbers())
     )
-    batches = stream[index::count].batch(batch_size).to_iter_dataset(_read_options(num_threads))
+    batches = (
+        stream[index::count]
+        .batch(batch_size)
+        .map(_TrainingBatch(dataset.training_crops(), augmentation or Augmentation()))
+        .to_iter_dataset(_read_options(num_threads))
+    )
     if num_workers:
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return batches
@@ -84,10 +91,8 @@ class EvalBatches:
         padded = -(-num_people // (batch_size * count)) * batch_size * count
         rows = np.full(padded, -1)
         rows[:num_people] = np.arange(num_people)
-        samples = grain.MapDataset.source(rows[index::count]).map(
-            lambda row: crops.evaluation_sample(int(row))
-        )
-        self._batches = samples.batch(batch_size)
+        mine = rows[index::count].reshape(-1, batch_size)
+        self._batches = grain.MapDataset.source(mine).map(crops.evaluation_batch)
         self._read_options = _read_options(num_threads)
         self.people = crops.people
 

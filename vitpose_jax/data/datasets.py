@@ -75,6 +75,11 @@ class PoseDataset:
         """The annotations as a COCO dict, to evaluate against."""
         return self.load_coco()
 
+    @property
+    def image_id_of_rows(self) -> np.ndarray:
+        """int64 (len,): which image each row, the unit of training, is on."""
+        return self.people.image_id
+
     @cached_property
     def bad_images(self) -> BadImageCount:
         """Images that could not be read so far (in this process)."""

@@ -4,6 +4,7 @@ Pixels are not in it. A data set pairs this table with a source of images (a fol
 renderer of synthetic people) that is asked for one picture at a time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -58,6 +59,12 @@ class People:
             keypoints=np.zeros((num_people, num_keypoints, 2), np.float32),
             visible=np.zeros((num_people, num_keypoints), np.float32),
         )
+
+
+def concatenate(tables: Sequence[People]) -> People:
+    """One table after the other."""
+    columns = [table.columns() for table in tables]
+    return People(**{name: np.concatenate([c[name] for c in columns]) for name in columns[0]})
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.data.datasets import PoseDataset
-from vitpose_jax.data.samples import PersonCrops, Sample
+from vitpose_jax.data.samples import Batch, PersonCrops
 from vitpose_jax.errors import UserError
 
 
@@ -33,10 +33,7 @@ class ImageSubset(PoseDataset):
     def __init__(self, whole: PoseDataset, image_ids: np.ndarray) -> None:
         vars(self).update(vars(whole))
         self._whole = whole
-        # Rows of synthetic people are scenes, whose people are known only once rendered.
-        row_is_image = len(whole) == len(whole.image_ids) and whole.name.startswith("synthetic")
-        images_of_rows = whole.image_ids if row_is_image else whole.people.image_id
-        self.rows = np.flatnonzero(np.isin(images_of_rows, image_ids))
+        self.rows = np.flatnonzero(np.isin(whole.image_id_of_rows, image_ids))
         if len(self.rows) == 0:
             raise UserError(f"{whole.name}: nobody is on the {len(image_ids)} images chosen")
 
@@ -53,8 +50,8 @@ class _SomeRows:
     crops: PersonCrops
     rows: np.ndarray
 
-    def training_sample(
-        self, row: int, rng: np.random.Generator, augmentation: Augmentation
-    ) -> Sample:
-        """The augmented sample of row `rows[row]` of the whole."""
-        return self.crops.training_sample(int(self.rows[row]), rng, augmentation)
+    def training_batch(
+        self, rows: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
+    ) -> Batch:
+        """Augmented crops of the rows `rows[...]` of the whole."""
+        return self.crops.training_batch(self.rows[rows], numbers, augmentation)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.augmentation import Augmentation, person_number
 from vitpose_jax.data.datasets import PoseDataset
 from vitpose_jax.data.images import BadImageCount
-from vitpose_jax.data.people import People, Picture
-from vitpose_jax.data.samples import PersonCrops, Sample
+from vitpose_jax.data.people import People, Picture, concatenate
+from vitpose_jax.data.samples import Batch, PersonCrops
 from vitpose_jax.data.synthetic_scene import Scene, render_scene
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
@@ -68,6 +68,11 @@ class SyntheticPeople(PoseDataset):
     def __len__(self) -> int:
         return NUM_SCENES["train"] if self.split == "train" else len(self.people)
 
+    @property
+    def image_id_of_rows(self) -> np.ndarray:
+        """int64 (len,): which image each row, the unit of training, is on."""
+        return self.image_ids if self.split == "train" else self.people.image_id
+
     def training_crops(self) -> "_SceneCrops | PersonCrops":
         """What makes training samples of the rows."""
         if self.split == "train":
@@ -83,15 +88,32 @@ class _SceneCrops:
     input_size: tuple[int, int]
     dataset_index: int
 
-    def training_sample(
-        self, row: int, rng: np.random.Generator, augmentation: Augmentation
-    ) -> Sample:
-        """An augmented sample of one of the people of scene `row`."""
-        people = people_of_scene(self.images.scene(row), row)
+    def training_batch(
+        self, rows: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
+    ) -> Batch:
+        """Augmented crops, one of the people of each of the scenes `rows`."""
+        scenes = [self.images.scene(row) for row in rows.tolist()]
+        tables = []
+        for scene, row, drawn in zip(scenes, rows.tolist(), numbers, strict=True):
+            people = people_of_scene(scene, row)
+            tables.append(people.take([int(person_number(drawn) * len(people))]))
         crops = PersonCrops(
-            people, self.images, _COCO, self.input_size, BadImageCount(1, 1), self.dataset_index
+            concatenate(tables),
+            _RenderedImages(scenes),
+            _COCO,
+            self.input_size,
+            BadImageCount(1, 1),
+            self.dataset_index,
         )
-        return crops.training_sample(int(rng.integers(len(people))), rng, augmentation)
+        return crops.training_batch(np.arange(len(rows)), numbers, augmentation)
+
+
+@dataclass(frozen=True)
+class _RenderedImages:
+    scenes: list[Scene]
+
+    def load(self, people: People, row: int, shrink: float) -> Picture:
+        return Picture(self.scenes[row].pixels)
 
 
 def people_of_scene(scene: Scene, index: int) -> People:
@@ -109,10 +131,9 @@ def people_of_scene(scene: Scene, index: int) -> People:
 
 def _everybody(images: SyntheticImages) -> People:
     tables = [
-        people_of_scene(images.scene(index), index).columns()
-        for index in range(NUM_SCENES[images.split])
+        people_of_scene(images.scene(index), index) for index in range(NUM_SCENES[images.split])
     ]
-    return People(**{name: np.concatenate([t[name] for t in tables]) for name in tables[0]})
+    return concatenate(tables)
 
 
 def _image_sizes(images: SyntheticImages) -> np.ndarray:
