@@ -93,7 +93,7 @@ def small_recipe(
     config.model.backbone.update(
         width=width, depth=depth, num_heads=width // 32, input_size=(128, 96), drop_path_rate=0.0
     )
-    config.model.decoder.filters = (128, 128)
+    config.model.decoder.filters = (64, 64)
     config.dtype = "float32"
     config.loss = "softmax"
     config.sigma = 1.5

@@ -1,0 +1,49 @@
+"""Forecasting 5 frames of motion from 10: our transformer on 3DPW's 2D detections.
+
+python -m vitpose_jax.main --config=configs/forecast_3dpw.py:data/3dpw --workdir=runs/forecast
+python -m vitpose_jax.main --config=configs/forecast_3dpw.py:synthetic --workdir=runs/synthetic
+python -m vitpose_jax.main --config=configs/forecast_3dpw.py:data/3dpw,projected --workdir=runs/3d
+
+The argument is the folder with `sequenceFiles` (or `synthetic`), and after a comma what to
+forecast: detections, projected, joints3d or keypoints (see `vitpose prepare-3dpw`). Training ends
+with a table of the run and the baselines on the test split; `--mode=eval` prints it again, with
+`--config.compare` any number of other runs, weights folders and PyTorch files of the original.
+"""
+
+import ml_collections
+
+
+def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
+    data, _, kind = argument.partition(",")
+    config = ml_collections.ConfigDict()
+    config.task = "forecast"
+    config.seed = 0
+    config.data = data
+    config.input = kind or "detections"
+    config.observed, config.future, config.stride = 10, 5, 1
+    config.fps = 30.0
+
+    config.model = {
+        "kind": "forecaster",
+        "width": 96,
+        "depth": 2,
+        "num_heads": 4,
+        "readout_width": 384,
+        "readout_depth": 2,
+        "dropout": 0.05,
+    }
+    config.init_from = ""
+    config.frozen = ()
+    config.augmentation = {"flip": 0.5, "rotation": 0.1, "drift": 0.3, "missing": 0.3}
+
+    config.batch_size = 128
+    config.steps = 4000
+    config.optimizer = {"lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0, "b2": 0.99}
+    config.schedule = {"kind": "cosine", "warmup_steps": 200, "final_ratio": 0.001}
+    config.ema = 0.998
+
+    config.eval_every = config.checkpoint_every = 500
+    config.log_every = 100
+    config.eval = {"split": "test", "stride": 2, "complete": True}
+    config.compare = ()
+    return config

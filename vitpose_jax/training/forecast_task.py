@@ -1,0 +1,199 @@
+"""Motion forecasting as a training task: model, loss, data, evaluation against the baselines."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import nnx
+
+from vitpose_jax.data.motion import MotionWindows, resample
+from vitpose_jax.data.motion_batches import (
+    INPUTS,
+    MotionAugmentation,
+    open_tracks,
+    train_batches,
+)
+from vitpose_jax.errors import UserError
+from vitpose_jax.evaluation import forecasting
+from vitpose_jax.models.forecaster import Forecaster, normalize_motion
+from vitpose_jax.models.pose_predictor import PosePredictor
+from vitpose_jax.training.sharding import local_batch_size, process_shard
+from vitpose_jax.training.task import Task
+from vitpose_jax.weights.forecaster import (
+    build_forecaster,
+    describe_forecaster,
+    load_forecaster,
+    save_forecaster,
+)
+
+log = logging.getLogger(__name__)
+
+EPS = 1e-3  # square of a distance, in person sizes, below which the loss is smooth
+
+_forecast = nnx.jit(lambda model, observed, visible: model.forecast(observed, visible))
+
+
+def as_forecast(model: Forecaster | PosePredictor) -> forecasting.Forecast:
+    """The model as a compiled function on arrays."""
+    return lambda observed, visible: _forecast(model, observed, visible)
+
+
+def open_windows(
+    config: ml_collections.ConfigDict, split: str, *, stride: int, complete: bool
+) -> MotionWindows:
+    """The windows that `config.data`, `config.input`, `config.observed`, `config.future` name.
+
+    Raises UserError where there are none.
+    """
+    kind = "synthetic" if config.data == "synthetic" else config.input
+    tracks = [resample(track, config.fps) for track in open_tracks(config.data, split, kind)]
+    return MotionWindows(tracks, config.observed, config.future, stride, complete)
+
+
+def model_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """`config.model` made whole with the problem's sizes."""
+    source = INPUTS["synthetic" if config.data == "synthetic" else config.input]
+    values = {
+        "num_joints": len(source.joint_names),
+        "dims": source.dims,
+        "observed": config.observed,
+        "future": config.future,
+        "flip_pairs": source.flip_pairs,
+        "fps": config.fps,
+    }
+    return values | config.model.to_dict()
+
+
+def build_model(
+    config: ml_collections.ConfigDict, model_config: Mapping[str, Any]
+) -> Forecaster | PosePredictor:
+    """The model with random weights by `config.seed`."""
+    return build_forecaster(model_config, config.get("seed", 0), "config.model")
+
+
+def save_model(model: Forecaster | PosePredictor, folder: str | Path) -> None:
+    """A weights folder, as `load_forecaster` opens it."""
+    save_forecaster(model, folder)
+
+
+def forecast_loss(
+    model: Forecaster, batch: Mapping[str, jax.Array], key: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Mean distance of visible future joints from the truth, as a share of the mean person size.
+
+    Distances are averaged in the data's units (large people count for more, as they do in the
+    metrics), then divided by the mean size in the batch.
+    """
+    observed, visible = batch["observed"], batch["observed_visible"]
+    future, counted = batch["future"], batch["future_visible"].astype(jnp.float32)
+    scale = normalize_motion(observed, visible).scale.mean()
+    predicted = model(observed, visible, key=key)
+    squared = jnp.square((predicted - future) / scale).sum(-1)
+    distance = jnp.sqrt(squared + EPS**2) * counted
+    return distance.sum() / jnp.maximum(counted.sum(), 1), {}
+
+
+def build_task(config: ml_collections.ConfigDict) -> Task:
+    """Opens the data, builds the model. Raises UserError on what the configuration has wrong."""
+    train = open_windows(config, "train", stride=config.stride, complete=False)
+    options = config.eval
+    held_out = open_windows(
+        config, "validation", stride=options.stride, complete=options.complete
+    ).arrays()
+    model = build_model(config, model_config(config))
+    if config.get("init_from"):
+        model = load_forecaster(config.init_from)
+    source = INPUTS["synthetic" if config.data == "synthetic" else config.input]
+
+    def evaluate(model: nnx.Module) -> dict[str, float]:
+        predicted = forecasting.forecast_windows(as_forecast(model), held_out)
+        return forecasting.summarize(forecasting.evaluate_forecast(predicted, held_out))
+
+    return Task(
+        model=model,
+        model_config=describe_forecaster(model),
+        loss_fn=forecast_loss,
+        train_batches=train_batches(
+            train,
+            local_batch_size(config.batch_size),
+            seed=config.get("seed", 0),
+            augmentation=MotionAugmentation(**config.augmentation),
+            flip_index=source.flip_index,
+            shard=process_shard(),
+        ),
+        train_size=len(train),
+        evaluate=evaluate,
+        metric="error_heights_last",
+        maximize=False,
+        samples="windows",
+    )
+
+
+def report(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
+    """Compares the run in `folder` with baselines and `config.compare` on `config.eval.split`.
+
+    Prints one table per metric, writes evaluation.json (per future frame and per joint), and
+    returns the summary of the run, or of the last row where there is no run.
+    Raises UserError when a checkpoint cannot be loaded or does not fit the data.
+    """
+    options = config.eval
+    windows = open_windows(config, options.split, stride=options.stride, complete=options.complete)
+    forecasts = {name: forecasting.baseline(name, config.future) for name in forecasting.BASELINES}
+    forecasts |= {str(source): _checked(source, windows) for source in config.compare}
+    if (folder / "config.json").exists():
+        forecasts[str(folder)] = _checked(folder, windows)
+    results = forecasting.compare(forecasts, windows)
+    if jax.process_index() == 0:
+        print(f"{len(windows)} windows of {config.data}, {options.split} split")
+        for metric in next(iter(results.values())):
+            if metric != "count":
+                print("\n" + forecasting.table(results, metric))
+        _write(folder, config, windows, results)
+    return forecasting.summarize(list(results.values())[-1])
+
+
+def open_forecaster(source: str | Path) -> Forecaster | PosePredictor:
+    """A forecaster from a folder of weights, the original's PyTorch file, or a training run."""
+    from vitpose_jax.training.export import load_trained
+    from vitpose_jax.training.workdir import TASK_FILE
+
+    if (Path(source) / TASK_FILE).exists():
+        return load_trained(source)[1]
+    return load_forecaster(source)
+
+
+def _checked(source: str | Path, windows: MotionWindows) -> forecasting.Forecast:
+    """A checkpoint as a forecast; UserError where it was made for another problem."""
+    model = open_forecaster(source)
+    for name in ("num_joints", "dims", "future"):
+        have, want = getattr(model.config, name), getattr(windows, name)
+        if have != want:
+            raise UserError(f"{source} was trained with {name} {have}, the data has {want}")
+    observed = getattr(model.config, "observed", windows.observed)
+    if observed != windows.observed:
+        raise UserError(f"{source} observes {observed} frames, the windows {windows.observed}")
+    if model.config.fps != windows.fps:
+        log.warning(
+            "%s was trained at %g frames a second, the data has %g: set config.fps=%g to resample",
+            *(source, model.config.fps, windows.fps, model.config.fps),
+        )
+    return as_forecast(model)
+
+
+def _write(folder: Path, config: Any, windows: MotionWindows, results: Mapping) -> None:
+    rounded = {
+        name: {
+            metric: np.where(np.isnan(values), None, np.round(values.astype(object), 5)).tolist()
+            for metric, values in metrics.items()
+        }
+        for name, metrics in results.items()
+    }
+    about = {"data": config.data, "split": config.eval.split, "windows": len(windows)}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(about | {"results": rounded}) + "\n")
