@@ -3,6 +3,7 @@
 python convert/torch_to_flax.py vitpose-b.pth --out weights/vitpose-b
 python convert/torch_to_flax.py vitpose+_base.pth --dataset wholebody --out weights/wholebody
 python convert/torch_to_flax.py usyd-community/vitpose-base-simple --out weights/base-simple
+python convert/torch_to_flax.py fpn.pth --fpn-strides 1 3 9 27 --out weights/fpn-log-spaced
 python convert/torch_to_flax.py mae_pretrain_vit_base.pth --out weights/mae-base
 """
 
@@ -45,6 +46,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar=("H", "W"),
         help="crop size in pixels; the position grid is interpolated if it differs",
     )
+    parser.add_argument(
+        "--fpn-strides",
+        type=int,
+        nargs="+",
+        metavar="S",
+        help="strides of the feature pyramid in the file, which does not tell (default: 1 2 4 8, "
+        "or 9 3 1 where it fuses several blocks)",
+    )
+    parser.add_argument(
+        "--fpn-taps",
+        type=int,
+        nargs="+",
+        metavar="I",
+        help="blocks (from 0) that a feature pyramid fuses (default: 3 7 11)",
+    )
     return parser.parse_args(argv)
 
 
@@ -55,7 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_overwrite(options.out)
         path = resolve_source(options.source)
         stored, report = convert(
-            path, num_heads=options.num_heads, dataset=options.dataset, input_size=size
+            path,
+            num_heads=options.num_heads,
+            dataset=options.dataset,
+            input_size=size,
+            fpn_strides=options.fpn_strides and tuple(options.fpn_strides),
+            fpn_taps=options.fpn_taps and tuple(options.fpn_taps),
         )
         print(report)
         write_folder(resized(stored, size, options.source), options.out)

@@ -52,11 +52,12 @@ def test_number_of_heads_is_asked_for(golden: Path) -> None:
     fails(golden / "hf_vitpose_tiny", "config.json says 3", num_heads=4)
 
 
-def test_other_architectures(golden: Path, tmp_path: Path) -> None:
+def test_other_architectures(golden: Path, tensors: dict, tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet.pth")
     fails(tmp_path / "resnet.pth", "not a ViTPose checkpoint.*conv1.weight")
     fails(golden / "pose_predictor.pth", "not a ViTPose checkpoint")
-    fails(golden / "fpn_neck_model.pth", "it has a neck")
+    torch.save({**tensors, "neck.convs.0.weight": torch.zeros(1)}, tmp_path / "neck.pth")
+    fails(tmp_path / "neck.pth", "its neck .neck.convs.* unknown kind")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
     fails(tmp_path, "model_type 'bert'|not readable as safetensors")

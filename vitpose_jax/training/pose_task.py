@@ -57,12 +57,18 @@ def save_model(model: PoseModel, folder: str | Path) -> None:
 
 
 def load_initial_weights(model: PoseModel, config: ml_collections.ConfigDict) -> None:
-    """`config.init_from`, into the parts `config.init_parts` ("backbone" when not set)."""
+    """`config.init_from`, into the parts `config.init_parts` ("backbone" when not set).
+
+    With `config.random_positions` the position embedding stays random.
+    """
     if config.get("init_from"):
         from vitpose_jax.weights import load_weights_into
 
         parts = tuple(config.get("init_parts", ("backbone",)))
+        positions = model.backbone.pos_embed[...]
         load_weights_into(model, config.init_from, parts)
+        if config.get("random_positions", False):
+            model.backbone.pos_embed[...] = positions
 
 
 def pose_loss(
@@ -73,10 +79,12 @@ def pose_loss(
     loss: str,
     sigma: float,
     frozen: tuple[str, ...],
+    drop_in_frozen: bool = False,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of a batch of uint8 crops; normalising and drawing targets happen here, on device.
 
-    Parts that are frozen whole run as in inference, so that batch norm's statistics stay.
+    Parts that are frozen whole run as in inference, so that batch norm's statistics stay; with
+    `drop_in_frozen` a frozen backbone keeps its stochastic depth.
     """
     config = model.config
     crops = normalize_crops(batch["crop"], model.dtype)
@@ -88,7 +96,7 @@ def pose_loss(
         crops,
         experts,
         train=True,
-        freeze_backbone="backbone" in frozen,
+        freeze_backbone="backbone" in frozen and not drop_in_frozen,
         freeze_decoder="decoder" in frozen,
         key=key,
     )
@@ -132,7 +140,10 @@ def build_task(config: ml_collections.ConfigDict) -> Task:
 
     def loss_fn(model, batch, key):
         sigma = config.get("sigma", 2.0)
-        return pose_loss(model, batch, key, loss=config.loss, sigma=sigma, frozen=frozen)
+        drop = config.get("drop_in_frozen", False)
+        return pose_loss(
+            model, batch, key, loss=config.loss, sigma=sigma, frozen=frozen, drop_in_frozen=drop
+        )
 
     batches = train_batches(
         train_set,

@@ -103,3 +103,26 @@ def small_recipe(
     config.schedule.update(kind="cosine", milestones=(), warmup_steps=200)
     config.eval_every = config.checkpoint_every = steps // 10
     return config
+
+
+def frozen_backbone_recipe(
+    data: str, neck: dict[str, object] | None = None, decoder: dict[str, object] | None = None
+) -> ml_collections.ConfigDict:
+    """A new head on a frozen ViTPose-B, as in the ViTPose-FPN study.
+
+    A tenth of the training images (`random.seed(42)`), 30 epochs in batches of 64, the original's
+    learning rate, and its steps at 170 and 200 of 210 epochs brought to 30. `init_from` holds the
+    pretrained weights; a neck's `width` is filled in from the backbone's.
+    """
+    config = original_recipe("base", data)
+    config.init_from = "weights/vitpose-b"
+    config.frozen = ("backbone",)
+    config.train_share = 0.1
+    config.model.neck = neck
+    config.model.decoder.update(decoder or {})
+    config.batch_size = 64
+    config.optimizer.layer_decay = 1.0
+    config.epochs = 30.0
+    config.schedule.milestones = (170 / 7, 200 / 7)
+    config.eval_every = 5.0
+    return config

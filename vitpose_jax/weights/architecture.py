@@ -10,8 +10,10 @@ import numpy as np
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import EXPERT_DATASETS
 from vitpose_jax.models.vit import VIT_SIZES, ViTConfig
+from vitpose_jax.weights.fpn import plain_head_keys, recognise_neck
 from vitpose_jax.weights.positions import guess_grid
 from vitpose_jax.weights.sources import Checkpoint
 
@@ -47,6 +49,7 @@ class Architecture:
     dataset: str | None
     tensors: Mapping[str, np.ndarray]
     notes: tuple[str, ...] = field(default=())
+    neck: NeckConfig | None = None
 
 
 def recognise(
@@ -56,6 +59,8 @@ def recognise(
     dataset: str | None = None,
     input_size: tuple[int, int] | None = None,
     backbone_only: bool = False,
+    fpn_strides: tuple[int, ...] | None = None,
+    fpn_taps: tuple[int, ...] | None = None,
 ) -> Architecture:
     """Reads the architecture off a checkpoint.
 
@@ -65,6 +70,7 @@ def recognise(
         dataset: the head to take of a ViTPose+ file, and its default expert.
         input_size: (height, width) the weights were made for, where their grid does not tell.
         backbone_only: leave out whatever is not the backbone, known or not.
+        fpn_strides, fpn_taps: of an original file's neck, which does not tell (see `fpn`).
 
     Raises:
         UserError: not a ViTPose checkpoint, or something it does not tell is needed.
@@ -74,7 +80,8 @@ def recognise(
     if checkpoint.config:
         found = _recognise_huggingface(checkpoint, num_heads, backbone_only)
     else:
-        found = _recognise_original(checkpoint, num_heads, dataset, input_size, backbone_only)
+        fpn = {"strides": fpn_strides, "taps": fpn_taps}
+        found = _recognise_original(checkpoint, num_heads, dataset, input_size, backbone_only, fpn)
     return _settle_dataset(found, dataset, checkpoint.where)
 
 
@@ -130,16 +137,12 @@ def _recognise_original(
     dataset: str | None,
     input_size: tuple[int, int] | None,
     backbone_only: bool,
+    fpn: Mapping[str, tuple[int, ...] | None],
 ) -> Architecture:
-    where, tensors, notes = checkpoint.where, dict(checkpoint.tensors), []
+    where, tensors, notes = checkpoint.where, plain_head_keys(checkpoint.tensors), []
     if "backbone.pos_embed" not in tensors and "pos_embed" in tensors:
         tensors = _from_pretraining(tensors)
         notes.append("pretraining file: backbone only")
-    necks = sorted(key for key in tensors if key.startswith("neck."))
-    if necks and not backbone_only:
-        raise UserError(
-            f"{where}: it has a neck ({necks[0]}, ...), which a plain ViTPose model has not"
-        )
     if "backbone.pos_embed" not in tensors:
         names = ", ".join(list(tensors)[:3])
         raise UserError(
@@ -166,13 +169,15 @@ def _recognise_original(
         notes.append("its experts are merged into the shared layers already: a plain ViT")
     elif dataset not in (None, EXPERT_DATASETS[0]):
         tensors = _take_head(tensors, dataset, where)
+    neck, assumed = recognise_neck(tensors, backbone.width, where, **fpn)
     return Architecture(
         "original",
         backbone,
-        _original_decoder(tensors, backbone.width, where),
+        _original_decoder(tensors, neck.out_channels if neck else backbone.width, where),
         dataset,
         tensors,
-        tuple(notes),
+        (*notes, *assumed),
+        neck,
     )
 
 
@@ -238,10 +243,13 @@ def _original_grid(
         return guess_grid(count, where)
 
 
-def _original_decoder(tensors: Mapping[str, np.ndarray], width: int, where: str) -> DecoderConfig:
+def _original_decoder(
+    tensors: Mapping[str, np.ndarray], in_channels: int, where: str
+) -> DecoderConfig:
     final = _tensor(tensors, "keypoint_head.final_layer.weight", where, 4)
     filters = _filters(tensors, "keypoint_head.deconv_layers.{}.weight", 0, 3)
-    return DecoderConfig("classic" if filters else "simple", final.shape[0], width, filters)
+    kind = "classic" if filters or final.shape[-1] == 1 else "simple"
+    return DecoderConfig(kind, final.shape[0], in_channels, filters)
 
 
 def _take_head(tensors: dict[str, np.ndarray], dataset: str, where: str) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.weights.architecture import recognise
+from vitpose_jax.weights.fpn import neck_rows
 from vitpose_jax.weights.mapping import backbone_rows, decoder_rows, from_torch
 from vitpose_jax.weights.sources import read_checkpoint
 from vitpose_jax.weights.store import Stored, parameter_shapes
@@ -49,10 +50,13 @@ def convert(
     dataset: str | None = None,
     input_size: tuple[int, int] | None = None,
     backbone_only: bool = False,
+    fpn_strides: tuple[int, ...] | None = None,
+    fpn_taps: tuple[int, ...] | None = None,
 ) -> tuple[Stored, Report]:
     """Converts a PyTorch file or a transformers folder, or the backbone in it alone.
 
-    The options are those of `load_pose_model`.
+    The options are those of `load_pose_model`; `fpn_strides` and `fpn_taps` are for files with a
+    feature pyramid, which do not tell these (see `fpn`).
 
     Returns:
         The configuration (a ViTConfig where the file holds a backbone only) with float32 arrays by
@@ -68,13 +72,15 @@ def convert(
         dataset=dataset,
         input_size=input_size,
         backbone_only=backbone_only,
+        fpn_strides=fpn_strides,
+        fpn_taps=fpn_taps,
     )
     rows = backbone_rows(found.backbone)
     if found.decoder is None:
         config = found.backbone
     else:
-        config = PoseConfig(found.backbone, found.decoder, dataset=found.dataset)
-        rows += decoder_rows(found.decoder)
+        config = PoseConfig(found.backbone, found.decoder, found.neck, dataset=found.dataset)
+        rows += neck_rows(found.neck) + decoder_rows(found.decoder)
     arrays = from_torch(
         found.tensors, rows, found.naming, parameter_shapes(config), checkpoint.where
     )

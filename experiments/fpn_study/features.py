@@ -1,0 +1,237 @@
+"""Frozen features, computed once for all rows of a seed.
+
+A frozen backbone in inference form gives the same maps for the same crop whatever stands behind
+it, and the training stream is a function of the seed alone. So rows that share data, seed and
+backbone share their maps: these are kept on disk in the order in which the loop asks for them, and
+the loop trains neck and decoder on them. Nothing else differs from training on the crops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import nnx
+from tqdm import tqdm
+
+from vitpose_jax.data.batches import eval_batches
+from vitpose_jax.evaluation.coco import PosePredictions
+from vitpose_jax.keypoints.crops import PIXEL_STD
+from vitpose_jax.keypoints.decoding import decode_heatmaps, flip_average, heatmap_to_image
+from vitpose_jax.keypoints.normalization import normalize_crops
+from vitpose_jax.keypoints.targets import encode_heatmaps
+from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.training.losses import LOSSES
+from vitpose_jax.training.pose_evaluation import score_predictions
+from vitpose_jax.training.pose_task import heatmap_accuracy
+from vitpose_jax.training.task import Task
+
+KEPT = ("crop_xy", "visible", "image_id")
+
+
+@nnx.jit(static_argnames=("blocks", "train"))
+def block_outputs(
+    model: PoseModel, crops: jax.Array, key: jax.Array, blocks: tuple[int, ...], train: bool
+) -> list[jax.Array]:
+    """Outputs (B, h, w, C) of some blocks, before the final norm, of uint8 crops."""
+    crops = normalize_crops(crops, model.dtype)
+    return model.backbone(crops, tap_blocks=blocks, train=train, key=key)[1]
+
+
+class FeatureStore:
+    """Arrays by name on disk, (rows, ...) each; made whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.arrays = {
+            file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))
+        }
+
+    @staticmethod
+    def make(folder: Path, rows: int, batches: Iterator[Mapping[str, np.ndarray]]) -> FeatureStore:
+        """Fill a new store from batches, unless it is there; `rows` is their total."""
+        if (folder / "done.json").exists():
+            return FeatureStore(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, np.ndarray] = {}
+        start = 0
+        with tqdm(total=rows, unit="crops", disable=None, desc=folder.name) as bar:
+            while start < rows:
+                batch = next(batches)
+                for name, values in batch.items():
+                    if name not in arrays:
+                        shape = (rows, *values.shape[1:])
+                        arrays[name] = np.lib.format.open_memmap(
+                            folder / f"{name}.npy", "w+", values.dtype, shape
+                        )
+                    arrays[name][start : start + len(values)] = values[: rows - start]
+                start += len(values)
+                bar.update(len(values))
+        for array in arrays.values():
+            array.flush()
+        (folder / "done.json").write_text(json.dumps({"rows": rows}))
+        return FeatureStore(folder)
+
+
+class ReplayedBatches:
+    """A store's training batches in order; the iterator's position can be saved and set."""
+
+    def __init__(self, store: FeatureStore, names: tuple[str, ...], batch_size: int) -> None:
+        self._arrays = {name: store.arrays[name] for name in names}
+        self._size, self._next = batch_size, 0
+
+    def __iter__(self) -> ReplayedBatches:
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        rows = slice(self._next * self._size, (self._next + 1) * self._size)
+        self._next += 1
+        return {name: np.asarray(array[rows]) for name, array in self._arrays.items()}
+
+    def get_state(self) -> dict[str, int]:
+        return {"next": self._next}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        self._next = int(state["next"])
+
+
+def on_features(
+    task: Task, config: ml_collections.ConfigDict, dataset, steps: int, folder: Path
+) -> tuple[Task, EvaluationOnFeatures]:
+    """The pose task with its backbone's maps taken from `folder` (made first, where missing).
+
+    dataset: the validation split. steps: of the whole run.
+    """
+    model = task.model
+    depth = model.config.backbone.depth
+    drop = bool(config.get("drop_in_frozen", False))
+    variant = "random_positions" if config.get("random_positions", False) else "pretrained"
+    trained = folder / f"train_{variant}{'_drop' if drop else ''}_seed{config.seed}"
+    evaluated = folder / (
+        f"val_{variant}" + (f"_seed{config.seed}" if variant != "pretrained" else "")
+    )
+    # The blocks that any row reads: proportional thirds and the last three.
+    blocks = sorted({depth // 3 - 1, 2 * depth // 3 - 1, depth - 3, depth - 2, depth - 1})
+    store = FeatureStore.make(
+        trained,
+        steps * config.batch_size,
+        _training_maps(model, task.train_batches, tuple(blocks), drop, config.seed),
+    )
+    neck = model.config.neck
+    taps = neck.taps if neck else ()
+    needed = tuple(f"block_{i}" for i in sorted({*taps, depth - 1}))
+    frozen_decoder = "decoder" in config.frozen
+
+    def loss_fn(model: PoseModel, batch: Mapping[str, jax.Array], key: jax.Array):
+        size = model.config
+        targets, weights = encode_heatmaps(
+            batch["crop_xy"], batch["visible"], size.input_size, size.heatmap_size, config.sigma
+        )
+        maps = _maps(model, batch)
+        heatmaps = model.head(*maps, train=True, freeze_decoder=frozen_decoder)
+        value = LOSSES[config.loss](heatmaps, targets, weights)
+        return value, {"accuracy": heatmap_accuracy(heatmaps, targets, weights)}
+
+    evaluation = EvaluationOnFeatures(model, dataset, config, evaluated, tuple(blocks))
+    task = dataclasses.replace(
+        task,
+        loss_fn=loss_fn,
+        train_batches=ReplayedBatches(store, (*KEPT, *needed), config.batch_size),
+        evaluate=evaluation.evaluate,
+        draw=lambda model: None,
+    )
+    return task, evaluation
+
+
+def _maps(model: PoseModel, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
+    """What the backbone would hand on: the normed last map and the tapped ones."""
+    neck, norm = model.config.neck, model.backbone.last_norm
+    features = norm(batch[f"block_{model.config.backbone.depth - 1}"])
+    if neck is None:
+        return features, []
+    taps = [batch[f"block_{i}"] for i in neck.taps]
+    return features, [norm(tap) if neck.tap_norm else tap for tap in taps]
+
+
+def _training_maps(
+    model: PoseModel, batches, blocks: tuple[int, ...], drop: bool, seed: int
+) -> Iterator[dict[str, np.ndarray]]:
+    key = jax.random.key(seed)
+    for step, batch in enumerate(batches):
+        maps = block_outputs(model, batch["crop"], jax.random.fold_in(key, step), blocks, drop)
+        named = {f"block_{i}": np.asarray(x) for i, x in zip(blocks, maps, strict=True)}
+        yield {name: batch[name] for name in KEPT} | named
+
+
+class EvaluationOnFeatures:
+    """The validation people's maps, upright and mirrored; scores a model's head on them.
+
+    `predictions` holds those of the last evaluation.
+    """
+
+    BATCH = 64
+
+    def __init__(self, model: PoseModel, dataset, config, folder: Path, blocks) -> None:
+        self.dataset, self.config = dataset, config.eval
+        self.flip = tuple(int(i) for i in dataset.skeleton.flip_index)
+        batches = eval_batches(dataset, self.BATCH)
+        count = len(batches) * self.BATCH
+        self.store = FeatureStore.make(folder, count, self._maps(model, batches, blocks))
+        neck = model.config.neck
+        used = sorted({*(neck.taps if neck else ()), model.config.backbone.depth - 1})
+        self.names = [f"{way}block_{i}" for way in ("", "mirrored_") for i in used]
+        self.predictions: PosePredictions | None = None
+
+    def _maps(self, model, batches, blocks) -> Iterator[dict[str, np.ndarray]]:
+        described = ("center", "scale", "box_score", "image_id", "annotation_id", "valid")
+        key = jax.random.key(0)
+        for batch in batches:
+            row = {name: batch[name] for name in described}
+            for way, crops in (("", batch["crop"]), ("mirrored_", batch["crop"][:, :, ::-1])):
+                maps = block_outputs(model, np.ascontiguousarray(crops), key, blocks, False)
+                row |= {f"{way}block_{i}": np.asarray(x) for i, x in zip(blocks, maps, strict=True)}
+            yield row
+
+    def evaluate(self, model: PoseModel) -> dict[str, float]:
+        """The figures that the configuration's `eval.metrics` lists."""
+        self.predictions = self.predict(model)
+        return score_predictions(self.predictions, self.dataset, self.config)
+
+    def predict(self, model: PoseModel) -> PosePredictions:
+        """Everybody's pose."""
+        definition, state = nnx.split(model)
+        arrays, found = self.store.arrays, []
+        for start in range(0, len(arrays["valid"]), self.BATCH):
+            rows = slice(start, start + self.BATCH)
+            batch = {name: np.asarray(arrays[name][rows]) for name in self.names}
+            batch |= {name: np.asarray(arrays[name][rows]) for name in ("center", "scale")}
+            found.append(jax.device_get(_predict(definition, state, batch, self.flip)))
+        valid = np.asarray(arrays["valid"])
+        keypoints, scores = (np.concatenate(part)[valid] for part in zip(*found, strict=True))
+        return PosePredictions(
+            keypoints=keypoints,
+            scores=scores,
+            box_scores=arrays["box_score"][valid],
+            areas=np.prod(arrays["scale"][valid] * PIXEL_STD, axis=-1),
+            image_ids=arrays["image_id"][valid],
+            person_ids=arrays["annotation_id"][valid],
+        )
+
+
+@jax.jit(static_argnames=("definition", "flip"))
+def _predict(definition, state, batch, flip) -> tuple[jax.Array, jax.Array]:
+    model = nnx.merge(definition, state)
+    mirrored = {
+        name.removeprefix("mirrored_"): x for name, x in batch.items() if "mirrored_" in name
+    }
+    heatmaps = model.head(*_maps(model, batch))
+    back = model.head(*_maps(model, mirrored))
+    points, scores = decode_heatmaps(flip_average(heatmaps, back, np.asarray(flip)), "udp")
+    size = model.config.heatmap_size
+    return heatmap_to_image(points, batch["center"], batch["scale"], size), jnp.asarray(scores)

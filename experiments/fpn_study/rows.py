@@ -1,0 +1,135 @@
+"""The rows of the study: which configuration, and what is changed in it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_collections
+
+from vitpose_jax.models.pose import PoseConfig
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    config: a file of configs/. changes: values by dotted name, set in it. about: for the table.
+    reference: the row that it is one switch away from.
+    """
+
+    config: str
+    about: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    reference: str = ""
+
+
+TUNED = {"init_parts": ("backbone", "decoder")}
+MENDED = {
+    "random_positions": False,
+    "drop_in_frozen": False,
+    "model.neck.tap_norm": True,
+    "model.neck.strides": (1, 1, 1),
+    "model.neck.init_std": None,
+}
+"""Everything that was found wrong with the intermediate rows, put right."""
+
+FAULTS = {
+    "positions": ("random_positions", "the pretrained position embedding"),
+    "drop": ("drop_in_frozen", "no stochastic depth in the frozen backbone"),
+    "norm": ("model.neck.tap_norm", "the final norm on tapped blocks"),
+    "strides": ("model.neck.strides", "strides 1, 1, 1"),
+    "init": ("model.neck.init_std", "initial weights by fan-in"),
+}
+
+ROWS: dict[str, Row] = {
+    "baseline": Row("head_baseline", "the pretrained decoder as it is", TUNED),
+    "head_baseline": Row("head_baseline", "the decoder trained anew"),
+    "residual": Row("fpn_residual", "residual pyramid, pretrained decoder frozen"),
+    "finetune": Row("head_baseline", "no neck, pretrained decoder fine-tuned", TUNED),
+    "dense": Row("fpn_dense", "strides 1,2,4,8 as coded"),
+    "intermediate_3_7_11": Row("fpn_intermediate_3_7_11", "blocks 3,7,11 as coded"),
+    "intermediate_9_10_11": Row("fpn_intermediate_9_10_11", "blocks 9,10,11 as coded"),
+    "intermediate_3_7_11_mended": Row(
+        "fpn_intermediate_3_7_11", "blocks 3,7,11, everything mended", MENDED
+    ),
+    **{
+        f"3_7_11_mend_{name}": Row(
+            "fpn_intermediate_3_7_11", f"as coded, but {words}", {key: MENDED[key]},
+            "intermediate_3_7_11",
+        )
+        for name, (key, words) in FAULTS.items()
+    },
+    "residual_tuned": Row(
+        "fpn_residual", "residual pyramid, decoder fine-tuned", {"frozen": ("backbone",)}
+    ),
+    "intermediate_9_10_11_mended": Row(
+        "fpn_intermediate_9_10_11", "blocks 9,10,11, everything mended", MENDED
+    ),
+    "simple": Row("fpn_simple", "ViTDet's simple pyramid"),
+    "log_spaced": Row("fpn_log_spaced", "strides 1,3,9,27 as coded"),
+    "wide_gap": Row("fpn_wide_gap", "strides 1,2,8,32 as coded"),
+    **{
+        f"dense_mend_{name}": Row("fpn_dense", f"as coded, but {words}", {key: value}, "dense")
+        for name, key, value, words in (
+            ("cumulative", "model.neck.cumulative", False, "each stride on the backbone's map"),
+            ("downsample", "model.neck.downsample", "average", "window means, not single pixels"),
+            ("top_down", "model.neck.top_down", "next", "the top-down path one level at a time"),
+            ("init", "model.neck.init_std", None, "initial weights by fan-in"),
+        )
+    },
+    "dense_mended": Row(
+        "fpn_dense",
+        "strides 1,2,4,8, all four mended",
+        {
+            "model.neck.cumulative": False,
+            "model.neck.downsample": "average",
+            "model.neck.top_down": "next",
+            "model.neck.init_std": None,
+        },
+    ),
+}  # fmt: skip
+"""In the order in which they are run: what matters most first."""
+
+
+def configuration(
+    row: Row, data: str, weights: str, model: PoseConfig, seed: int, recipe: str
+) -> ml_collections.ConfigDict:
+    """The row's configuration on the backbone of `weights`, whose shape is `model`.
+
+    recipe: "original" leaves the configuration as it is; "small" is for small models on little
+    data, on a CPU: spatial-softmax loss, batches of 16.
+    """
+    config = importlib.import_module(f"configs.{row.config}").get_config(data)
+    for name, value in row.changes.items():
+        *parents, last = name.split(".")
+        target = config
+        for parent in parents:
+            target = target[parent]
+        with target.ignore_type():
+            target[last] = value
+    config.init_from, config.seed = weights, seed
+    rate = config.model.backbone.drop_path_rate
+    config.model.backbone = model.to_dict()["backbone"] | {"drop_path_rate": rate}
+    if config.model.decoder.filters:
+        config.model.decoder.update(kind=model.decoder.kind, filters=model.decoder.filters)
+    if neck := config.model.neck:
+        with neck.ignore_type():
+            neck.taps = scale_taps(tuple(neck.get("taps", ())), model.backbone.depth)
+            if "channels" in neck:
+                neck.channels = min(neck.channels, model.backbone.width // 2)
+    if recipe == "small":
+        config.update(loss="softmax", sigma=1.5, batch_size=16, dtype="float32")
+        config.schedule.warmup_steps = 60
+        config.eval.metrics = ("pck_torso", "coco")
+    return config
+
+
+def scale_taps(taps: tuple[int, ...], depth: int) -> tuple[int, ...]:
+    """Blocks of a ViT of 12 as those of another depth: the last ones counted from the end, others
+    in proportion (3, 7, 11 of 12 are 1, 3, 5 of 6)."""
+    if taps == (9, 10, 11):
+        return tuple(tap - 12 + depth for tap in taps)
+    return tuple((tap + 1) * depth // 12 - 1 for tap in taps)
