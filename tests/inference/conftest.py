@@ -6,9 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.person import Person
+
+# Compiling, and waiting for a busy machine, take longer than hypothesis' deadline.
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
 SIDE = 64  # of the hand-made detector's input
 

@@ -26,6 +26,7 @@ def test_detections_by_number_and_by_name(tmp_path: Path) -> None:
         {"file_name": "x.jpg", "bbox": [5, 6, 7, 8]},
         {"image_id": 7, "bbox": [9, 9, 9, 9], "score": 0.4, "category_id": 3},
         {"image_id": 7, "bbox": [4, 3, 2, 1], "score": 0.9, "category_id": 1},
+        {"file_name": "c/d.jpg", "bbox": [0, 0, 0, 0]},
     ]
     boxes = read_boxes(write(tmp_path / "b.json", entries))
     np.testing.assert_array_equal(
@@ -33,6 +34,8 @@ def test_detections_by_number_and_by_name(tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(boxes.of(image("x.jpg")), [[5, 6, 7, 8, 1]])
     assert boxes.of(image("8.jpg")).shape == (0, 5)
+    deep = Source("image", "/a/b/c/d.jpg", "d.jpg")
+    np.testing.assert_array_equal(boxes.of(deep), [[0, 0, 0, 0, 1]])
     assert boxes.skipped == 1
     assert boxes.entries[7, None] == [0, 3]
     assert len(read_boxes(tmp_path / "b.json", any_category=True).of(image("7.jpg"))) == 3

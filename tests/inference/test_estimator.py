@@ -138,6 +138,9 @@ def test_errors_are_raised_or_handed_on(estimator: PoseEstimator, tmp_path: Path
     assert [len(prediction.people) for prediction in found] == [1, 0, 1]
     assert "no such file" in str(found[1].error)
     assert found[0].error is None
+    assert [prediction.image_wh for prediction in found] == [(60, 60), (0, 0), (60, 60)]
+    (without,) = estimator.stream(items[:1], keep_images=False)
+    assert (without.image, without.image_wh) == (None, (60, 60))
 
 
 def test_a_bug_in_the_users_function_is_not_swallowed(estimator: PoseEstimator) -> None:

@@ -73,6 +73,7 @@ def test_unreadable_videos(tmp_path: Path, content: bytes, capfd: pytest.Capture
     (tmp_path / "v.mp4").write_bytes(content)
     with pytest.raises(UserError, match=r"v\.mp4.*video"):
         VideoReader(tmp_path / "v.mp4")
+    assert capfd.readouterr() == ("", "")  # nothing from ffmpeg or OpenCV besides
 
 
 def test_missing_video_and_camera(tmp_path: Path) -> None:

@@ -36,9 +36,12 @@ class BoxFile:
     def key(self, source: Source, frame: int | None = None) -> Key | None:
         """How the file knows a picture, or a video's frame; None where it has no box for it.
 
-        A picture is known by its name, the last part of its path, or its number (image_id).
+        A picture is known by its name, any end of its path (val2017/1.jpg, 1.jpg), or its number
+        (image_id).
         """
-        for name in (source.name, Path(source.location).name, source.image_id):
+        parts = Path(source.location).parts
+        ends = (Path(*parts[i:]).as_posix() for i in range(len(parts)))
+        for name in (source.name, *ends, source.image_id):
             if (name, frame) in self.boxes:
                 return name, frame
         return None

@@ -144,14 +144,19 @@ def _find_model(model: str) -> str:
             f"no detector {model!r}: choose one of {', '.join(DETECTORS)}, a path that ends in "
             ".onnx, or none"
         )
-    from huggingface_hub import hf_hub_download
+    import huggingface_hub
+    from huggingface_hub.utils import logging as hub_logging
 
     repository, revision = DETECTORS[model]
+    verbosity = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()  # its warnings of every retry say less than the error below
     try:
-        return hf_hub_download(repository, MODEL_FILE, revision=revision)
+        return huggingface_hub.hf_hub_download(repository, MODEL_FILE, revision=revision)
     except Exception as error:  # offline, refused, no disk space: all the same to the user
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"the detector {model} could not be fetched from {repository} ({reason}); go online "
             f"once, {OTHER_WAYS}"
         ) from None
+    finally:
+        hub_logging.set_verbosity(verbosity)

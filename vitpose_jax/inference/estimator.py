@@ -45,11 +45,18 @@ BATCHES_IN_FLIGHT = 2
 
 @dataclass(frozen=True)
 class Prediction:
-    """The people of one image; `image` is uint8 RGB. Where the image could not be used, `error`
-    says why, `image` is None and there are no people."""
+    """The people of one image.
 
-    image: np.ndarray | None
+    Attributes:
+        people: one per box, in the boxes' order.
+        image_wh: (width, height) of the upright image; (0, 0) where it could not be used.
+        image: uint8 RGB, unless it could not be used or was not to be kept.
+        error: why the image could not be used.
+    """
+
     people: list[Person]
+    image_wh: tuple[int, int] = (0, 0)
+    image: np.ndarray | None = None
     error: UserError | None = None
 
 
@@ -58,6 +65,7 @@ class _Item:
     """One image on its way through the batches."""
 
     image: np.ndarray | None
+    image_wh: tuple[int, int]
     boxes: np.ndarray
     usable: np.ndarray
     crops: np.ndarray
@@ -194,7 +202,10 @@ class PoseEstimator:
         return next(self.stream([(image, boxes)])).people
 
     def stream(
-        self, items: Iterable[tuple[ImageLike, BoxSource]], skip_errors: bool = False
+        self,
+        items: Iterable[tuple[ImageLike, BoxSource]],
+        skip_errors: bool = False,
+        keep_images: bool = True,
     ) -> Iterator[Prediction]:
         """The people of many images, in their order, batched across images.
 
@@ -204,11 +215,12 @@ class PoseEstimator:
         Args:
             items: (image, boxes) as for `__call__`.
             skip_errors: yield predictions that carry the error instead of raising it.
+            keep_images: give every `Prediction` its image (large pictures need memory).
         """
         waiting: deque[_Item] = deque()  # in order; those at the front are yielded when done
         unbatched: deque[tuple[_Item, int]] = deque()
         running: deque[tuple[list[tuple[_Item, int]], tuple[jax.Array, ...]]] = deque()
-        for item in self._prepared(items):
+        for item in self._prepared(items, keep_images):
             if item.error is not None and not skip_errors:
                 raise item.error
             waiting.append(item)
@@ -233,13 +245,15 @@ class PoseEstimator:
         region = np.ones((self.batch_size, 2), np.float32)
         jax.block_until_ready(self._predict(self._state, crops, region, region))
 
-    def _prepared(self, items: Iterable[tuple[ImageLike, BoxSource]]) -> Iterator[_Item]:
+    def _prepared(
+        self, items: Iterable[tuple[ImageLike, BoxSource]], keep_images: bool
+    ) -> Iterator[_Item]:
         """The items, read and cropped in their order by threads that run a little ahead."""
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="vitpose") as pool:
             ahead: deque = deque()
             try:
                 for image, boxes in items:
-                    ahead.append(pool.submit(self._prepare, image, boxes))
+                    ahead.append(pool.submit(self._prepare, image, boxes, keep_images))
                     if len(ahead) > 2 * WORKERS:
                         yield ahead.popleft().result()
                 while ahead:
@@ -248,7 +262,7 @@ class PoseEstimator:
                 for future in ahead:
                     future.cancel()
 
-    def _prepare(self, image: ImageLike, boxes: BoxSource) -> _Item:
+    def _prepare(self, image: ImageLike, boxes: BoxSource, keep_image: bool) -> _Item:
         height, width = self.input_size
         try:
             pixels = load_image(image)
@@ -256,7 +270,8 @@ class PoseEstimator:
         except UserError as error:
             nothing = np.zeros((0, 2), np.float32)
             crops = np.zeros((0, height, width, 3), np.uint8)
-            return _Item(None, np.zeros((0, 5)), np.zeros(0, bool), crops, nothing, nothing, error)
+            usable = np.zeros(0, bool)
+            return _Item(None, (0, 0), nothing, usable, crops, nothing, nothing, error)
         wh = pixels.shape[1::-1]
         usable = np.array([box_problem(box, wh) is None for box in boxes], bool)
         center, scale = box_to_center_scale(boxes[usable, :4], self.input_size)
@@ -264,7 +279,7 @@ class PoseEstimator:
         for i in range(len(center)):
             matrix = udp_affine(center[i], scale[i], 0.0, self.input_size)
             crops[i] = warp_crop(pixels, matrix, self.input_size)
-        return _Item(pixels, boxes, usable, crops, center, scale)
+        return _Item(pixels if keep_image else None, wh, boxes, usable, crops, center, scale)
 
     def _launch(
         self, unbatched: deque[tuple[_Item, int]]
@@ -282,14 +297,14 @@ class PoseEstimator:
 
     def _finish(self, item: _Item) -> Prediction:
         if item.error is not None:
-            return Prediction(None, [], item.error)
+            return Prediction([], error=item.error)
         rows = iter(item.rows)
         people = []
         for box, usable in zip(item.boxes, item.usable, strict=True):
             xy, scores, *heatmaps = next(rows) if usable else self._nobody()
             person = Person(xy, scores, box[:4], float(box[4]), None, *heatmaps)
             people.append(person)
-        return Prediction(item.image, people)
+        return Prediction(people, item.image_wh, item.image)
 
     def _nobody(self) -> tuple[np.ndarray, ...]:
         """What stands for a box that shows nothing."""

@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = frozenset(
 # Pillow warns of pictures above 89 million pixels, which cameras make by now, and refuses those
 # above twice that; the refusal is the guard against decompression bombs that we keep.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Damaged files are reported by the errors below, once and with their names.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def load_image(source: ImageLike) -> np.ndarray:
@@ -40,11 +42,12 @@ def load_image(source: ImageLike) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _from_pil(source, "the picture")
+        return _from_pil(_upright(source), "the picture")
     path = Path(source)
     try:
         with Image.open(path) as image:
-            return _from_pil(image, str(path))
+            image.load()
+            picture = _upright(image)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -59,11 +62,10 @@ def load_image(source: ImageLike) -> np.ndarray:
             f"{path}: has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels; "
             "scale it down"
         ) from None
-    except UserError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        # Pillow's decoders raise all of these on damaged files.
-        raise UserError(f"{path}: is damaged or truncated ({error}); replace it") from None
+    except Exception as error:  # damaged files make Pillow's decoders raise whatever there is
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: is damaged or truncated ({reason}); replace it") from None
+    return _from_pil(picture, str(path))
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
@@ -79,8 +81,14 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array[:, :, :3])
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return image.copy()
+
+
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # "I;16" and, from some decoders, "I"
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:

@@ -106,7 +106,8 @@ class _Run:
     def images(self, sources: list[Source]) -> None:
         """Predict on picture files."""
         items = ((source.location, self._boxes(source)) for source in sources)
-        stream = self.estimator.stream(items, skip_errors=True)
+        shown = self.options.draw or self.options.heatmaps
+        stream = self.estimator.stream(items, skip_errors=True, keep_images=shown)
         predictions = _progress(stream, len(sources), "image")
         for source, prediction in zip(sources, predictions, strict=True):
             if prediction.error is not None:
@@ -164,7 +165,7 @@ class _Run:
         if isinstance(self.finder, BoxFile) and people:
             entries = self.finder.entries[self.finder.key(source, frame)]
             for entry, person in zip(entries, people, strict=True):
-                problem = box_problem(person.box, prediction.image.shape[1::-1])
+                problem = box_problem(person.box, prediction.image_wh)
                 if problem is not None:
                     self.problems.append(
                         f"{self.finder.path}: entry {entry} ({source.name}): the box {problem}; "

@@ -16,6 +16,10 @@ from vitpose_jax.errors import UserError
 
 DEFAULT_FPS = 30.0
 
+# A damaged file is reported by one UserError; ffmpeg and OpenCV would add lines of their own.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 
 class VideoReader:
     """The frames of a video file or camera, one after another.
