@@ -20,6 +20,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vitpose-jax {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_predict(commands)
+    _add_quickstart(commands)
+    _add_export(commands)
+    _add_forecast(commands)
+    _add_prepare_3dpw(commands)
     return parser
 
 
@@ -116,12 +120,115 @@ def _predict(options: argparse.Namespace) -> int:
     return predict(options)
 
 
+def _add_forecast(commands: "argparse._SubParsersAction") -> None:
+    parser = commands.add_parser(
+        "forecast",
+        help="see in a video where people are about to be",
+        description="Finds people in a video, follows them and forecasts their next poses. Writes "
+        "forecast.json, keypoints.json and the video with the future as ghosts into --out.",
+    )
+    add = parser.add_argument
+    add("input", metavar="INPUT", help="a video, or the keypoints.json of `vitpose predict`")
+    add(
+        "--weights", required=True, metavar="F", help="forecaster: a folder, a training run, a .pth"
+    )
+    add("--pose-weights", metavar="W", help="pose model, as for `vitpose predict`; for videos")
+    add("--video", metavar="FILE", help="with a keypoints.json: the video to draw on")
+    add("--boxes", metavar="FILE", help="where people are (COCO detections), instead of a detector")
+    add("--detector", metavar="NAME", help="as for `vitpose predict` (default: dfine-s)")
+    add("--fps", type=float, metavar="N", help="frames a second of a keypoints.json")
+    add("--resample", action="store_true", help="forecast at the training's frame rate")
+    add(
+        "--min-score",
+        type=float,
+        default=0.3,
+        metavar="S",
+        help="keypoints scored below this count as missing (default: 0.3)",
+    )
+    add("--out", default="forecast", metavar="DIR", help="folder (default: forecast)")
+    parser.set_defaults(handler=_forecast)
+
+
+def _forecast(options: argparse.Namespace) -> int:
+    from vitpose_jax.inference.forecast import forecast
+
+    return forecast(options)
+
+
+def _add_prepare_3dpw(commands: "argparse._SubParsersAction") -> None:
+    parser = commands.add_parser(
+        "prepare-3dpw",
+        help="find the keypoints of 3DPW's people with a pose model",
+        description="Runs a pose model over 3DPW's images and writes DATA/keypoints, which "
+        "configs/forecast_3dpw.py:DATA,keypoints trains on. Goes on where it was stopped.",
+    )
+    add = parser.add_argument
+    add("data", metavar="DATA", help="the folder with sequenceFiles and imageFiles")
+    add("--weights", required=True, metavar="W", help="pose model, as for `vitpose predict`")
+    add("--splits", nargs="+", default=["train", "validation", "test"], metavar="SPLIT")
+    add("--detector", metavar="NAME", help="take boxes of a detector that overlap the actors'")
+    add("--again", action="store_true", help="also sequences that are there already")
+    parser.set_defaults(handler=_prepare_3dpw)
+
+
+def _prepare_3dpw(options: argparse.Namespace) -> int:
+    from vitpose_jax.inference.prepare_3dpw import prepare_3dpw
+
+    return prepare_3dpw(options)
+
+
 def _size(text: str) -> tuple[int, int]:
     """ "256x192" -> (256, 192), height first."""
     height, _, width = text.lower().partition("x")
     if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 256x192")
     return int(height), int(width)
+
+
+def _add_quickstart(commands: "argparse._SubParsersAction") -> None:
+    parser = commands.add_parser(
+        "quickstart",
+        help="train a small model on synthetic people, in minutes",
+        description="Trains a small ViTPose on synthetic people (nothing is downloaded), evaluates "
+        "it before and after, and draws what it sees. A stopped run goes on when started again.",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", default="runs/quickstart", help="folder of the run (%(default)s)"
+    )
+    parser.set_defaults(handler=_quickstart)
+
+
+def _quickstart(options: argparse.Namespace) -> None:
+    from vitpose_jax.training.quickstart import quickstart
+    from vitpose_jax.training.run import log_plainly
+
+    log_plainly()
+    quickstart(options.out)
+
+
+def _add_export(commands: "argparse._SubParsersAction") -> None:
+    parser = commands.add_parser(
+        "export",
+        help="turn a training run into weights",
+        description="Writes the model of a training run as a weights folder, for --weights and for "
+        "config.init_from.",
+    )
+    parser.add_argument("workdir", metavar="WORKDIR", help="the run's folder")
+    parser.add_argument("--out", metavar="DIR", required=True, help="weights folder to write")
+    parser.add_argument(
+        "--step",
+        metavar="STEP",
+        default="best",
+        help="which checkpoint: best (by the run's metric; the default), latest, or a step",
+    )
+    parser.set_defaults(handler=_export)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from vitpose_jax.training.export import export_run
+
+    step = export_run(options.workdir, options.out, options.step)
+    print(f"step {step} of {options.workdir} -> {options.out}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

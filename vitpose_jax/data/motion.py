@@ -23,6 +23,8 @@ class MotionTrack:
       visible: (T, J) bool.
       frame_ids: (T,) int64, consecutive where the track is: a step above 1 is a gap.
       fps: frames per second.
+      world, cameras: of 2D tracks, where known: the joints (T, J, 3) in metres and each frame's
+        projection (T, 3, 4) from them to homogeneous pixels; for views from other sides.
     """
 
     name: str
@@ -30,6 +32,8 @@ class MotionTrack:
     visible: np.ndarray
     frame_ids: np.ndarray
     fps: float
+    world: np.ndarray | None = None
+    cameras: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = self.positions.shape
@@ -80,7 +84,7 @@ def resample(track: MotionTrack, fps: float) -> MotionTrack:
     """The track at another frame rate, by linear interpolation between neighbouring frames.
 
     A joint exists at a new time only if it was seen in both frames around it, and never across a
-    gap.
+    gap. World coordinates and cameras are left behind.
     """
     if fps <= 0 or track.fps <= 0:
         raise UserError(f"track {track.name}: cannot resample {track.fps} to {fps} frames a second")
@@ -111,7 +115,8 @@ class MotionWindows:
 
     A random-access data set of samples:
       observed (n, J, D) float32, observed_visible (n, J) bool, future (m, J, D) float32,
-      future_visible (m, J) bool.
+      future_visible (m, J) bool; world (n + m, J, 3) and cameras (n + m, 3, 4) if all tracks have
+      them.
     Windows in which nothing was observed, or nothing is there to be predicted, are left out.
     """
 
@@ -149,6 +154,10 @@ class MotionWindows:
         self._visible = np.concatenate([track.visible for track in self.tracks])
         lengths = [len(track.positions) for track in self.tracks]
         self._offsets = np.cumsum([0, *lengths[:-1]])
+        self._world = self._cameras = None
+        if all(track.world is not None for track in self.tracks):
+            self._world = np.concatenate([track.world for track in self.tracks])
+            self._cameras = np.concatenate([track.cameras for track in self.tracks])
 
     def _find(self, stride: int, complete: bool) -> np.ndarray:
         """(N, 2) int64: track and first frame of every window."""
@@ -205,7 +214,10 @@ class MotionWindows:
         track, start = self.starts[indices].T
         rows = (self._offsets[track] + start)[:, None] + np.arange(self.observed + self.future)
         positions, visible = self._positions[rows], self._visible[rows]
-        return {
+        views = {}
+        if self._world is not None:
+            views = {"world": self._world[rows], "cameras": self._cameras[rows]}
+        return views | {
             "observed": positions[:, : self.observed],
             "observed_visible": visible[:, : self.observed],
             "future": positions[:, self.observed :],

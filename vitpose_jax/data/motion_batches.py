@@ -1,6 +1,7 @@
 """Motion data sets by name, their augmentation, and training batches with grain."""
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,16 @@ import numpy as np
 
 from vitpose_jax.data import threedpw
 from vitpose_jax.data.motion import MotionTrack, MotionWindows
+from vitpose_jax.data.viewpoints import fit_face, lift_coco, turn
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
+log = logging.getLogger(__name__)
+
 Batch = dict[str, np.ndarray]
+
+
+SAMPLE_KEYS = ("observed", "observed_visible", "future", "future_visible")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +84,23 @@ def open_tracks(folder: str | Path, split: str, kind: str = "detections") -> lis
 
         return keypoint_tracks(folder, split)
     sequences = threedpw.read_split(folder, split)
-    return [track for sequence in sequences for track in INPUTS[kind].tracks(sequence)]
+    if split != "train" or kind == "joints3d":
+        return [track for sequence in sequences for track in INPUTS[kind].tracks(sequence)]
+    return _with_views(sequences, kind)
+
+
+def _with_views(sequences: list[threedpw.Sequence], kind: str) -> list[MotionTrack]:
+    """2D tracks with what it takes to see them from other sides."""
+    face = fit_face(sequences) if kind == "detections" else None
+    tracks = []
+    for sequence in sequences:
+        cameras = (sequence.intrinsics @ sequence.cam_poses[:, :3]).astype(np.float32)
+        for index, track in enumerate(INPUTS[kind].tracks(sequence)):
+            actor = sequence.actors[index]
+            world = actor.joints3d if face is None else lift_coco(actor, face)
+            world = np.where(sequence.cam_valid[index][:, None, None], world, np.nan)
+            tracks.append(dataclasses.replace(track, world=world, cameras=cameras))
+    return tracks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +110,9 @@ class MotionAugmentation:
     Attributes:
       flip: probability of mirroring.
       reverse: probability of playing the motion backwards.
-      rotation: standard deviation in radians, in the image plane or about the vertical axis in 3D.
+      view: probability of seeing the people from another side, by any angle about the vertical
+        axis. In 2D for tracks that know their joints in the world only.
+      rotation: standard deviation in radians, in the image plane (2D only).
       stretch: standard deviation of the logarithm of the width; stands for other body shapes and
         slight turns.
       drift: standard deviation of a constant velocity added to all joints, in person sizes per
@@ -98,6 +123,7 @@ class MotionAugmentation:
     """
 
     flip: float = 0.5
+    view: float = 0.0
     reverse: float = 0.0
     rotation: float = 0.1
     stretch: float = 0.0
@@ -117,6 +143,11 @@ class AugmentMotion(grain.transforms.RandomMap):
         x = np.concatenate([batch["observed"], batch["future"]], axis=1)
         seen = np.concatenate([batch["observed_visible"], batch["future_visible"]], axis=1)
         size, dims = len(x), x.shape[-1]
+        angles = rng.uniform(-np.pi, np.pi, size) * (rng.random(size) < options.view)
+        if dims == 3:
+            x = np.einsum("btjd,bed->btje", x, _rotations(angles, 3))
+        elif "world" in batch:
+            x = turn(x, seen, batch["world"], batch["cameras"], angles)
 
         flipped = rng.random(size) < options.flip
         x[flipped] = x[flipped][:, :, self.flip_index]
@@ -125,7 +156,9 @@ class AugmentMotion(grain.transforms.RandomMap):
         backwards = rng.random(size) < options.reverse
         x[backwards], seen[backwards] = x[backwards, ::-1], seen[backwards, ::-1]
 
-        x = np.einsum("btjd,bed->btje", x, _rotations(rng.normal(0, options.rotation, size), dims))
+        if dims == 2:
+            tilt = _rotations(rng.normal(0, options.rotation, size), 2)
+            x = np.einsum("btjd,bed->btje", x, tilt)
         x[..., 0] *= np.exp(rng.normal(0, options.stretch, (size, 1, 1)))
         x *= np.exp(rng.normal(0, options.scale, (size, 1, 1, 1)))
         x += _drift(x, seen, rng.normal(0, options.drift, (size, 1, 1, dims)), n)
@@ -162,10 +195,14 @@ def train_batches(
     order = grain.MapDataset.range(len(windows)).seed(seed).shuffle().repeat()
     batches = order[index::count].batch(batch_size).map(windows.take)
     if augmentation is not None:
+        if augmentation.view and windows.dims == 2 and "world" not in windows[0]:
+            log.info("these tracks know no 3D joints: no views from other sides")
         if flip_index is None:
             flip_index = np.arange(windows.num_joints)
             augmentation = dataclasses.replace(augmentation, flip=0.0)
         batches = batches.random_map(AugmentMotion(augmentation, flip_index))
+    else:
+        batches = batches.map(lambda batch: {key: batch[key] for key in SAMPLE_KEYS})
     return batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
 
 

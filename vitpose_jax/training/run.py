@@ -44,6 +44,9 @@ def train(config: ml_collections.ConfigDict, folder: str | Path) -> dict[str, fl
     folder = Path(folder)
     task = task_module(config.task).build_task(config)
     metrics = loop.train(task, config, folder)
+    report = getattr(task_module(config.task), "report", None)
+    if report is not None:
+        report(config, folder)
     if jax.process_index() == 0:
         log.info("done: log, pictures and curves are in %s", folder)
         log.info("weights for --weights: vitpose export %s --out FOLDER", folder)
@@ -57,6 +60,8 @@ def evaluate(config: ml_collections.ConfigDict, folder: str | Path) -> dict[str,
     Raises UserError when there is neither.
     """
     folder = Path(folder)
+    if hasattr(task_module(config.task), "report"):  # a task that compares with other forecasts
+        return task_module(config.task).report(config, folder)
     task = task_module(config.task).build_task(config)
     if (folder / workdir.CONFIG_FILE).exists():
         about = workdir.read_config(folder)[1]
