@@ -2,9 +2,8 @@
 
     python -m vitpose_jax.main --config=configs/lspet_small.py:synthetic --workdir=runs/synthetic
     vitpose export runs/synthetic --out weights/synthetic
-    python -m vitpose_jax.main --config=configs/lspet_small.py:data/lspet-coco --workdir=runs/lspet \
-        --config.init_from=weights/synthetic
-
+    python -m vitpose_jax.main --config=configs/lspet_small.py:data/lspet-coco \\
+        --workdir=runs/lspet --config.init_from=weights/synthetic
 First synthetic people (the data set `synthetic` sets its own length and measures AP), then the
 photographs, measured by PCK@0.2 of the torso.
 """

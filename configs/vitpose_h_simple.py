@@ -1,0 +1,19 @@
+"""ViTPose-H, simple decoder, on COCO: the original's recipe.
+
+    python -m vitpose_jax.main --config=configs/vitpose_h_simple.py:coco \\
+        --workdir=runs/vitpose_h_simple --config.init_from=mae_pretrain_vit_huge.pth
+
+The argument is the data set: `coco` ($COCO_DIR or data/coco), `synthetic`, or a folder in COCO's
+layout. Expected on COCO val2017 with flip test and the boxes of the 56 AP detector
+(`--config.eval.boxes=FILE`): AP 78.9, AR 84.0, by the table in the ViTPose repository; not repeated
+here for want of COCO. `--config.sharding=full` splits the parameters over the devices, and
+`--config.accumulate=4` takes each batch in four parts.
+"""
+
+import ml_collections
+
+from vitpose_jax.training.recipes import original_recipe
+
+
+def get_config(data: str = "coco") -> ml_collections.ConfigDict:
+    return original_recipe("huge", data, decoder="simple")

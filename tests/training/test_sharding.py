@@ -1,0 +1,58 @@
+"""One device or eight, replicated or fully sharded: the same training."""
+
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+import jax, numpy as np
+sys.path.insert(0, {folder!r})
+from jax.sharding import Mesh
+from tiny_config import get_config
+from vitpose_jax.training import loop, sharding
+from vitpose_jax.training.pose_task import build_task
+
+def losses(devices, kind, accumulate=1):
+    mesh = Mesh(np.asarray(jax.devices()[:devices]), (sharding.AXIS,))
+    loop.sharding.device_mesh = lambda: mesh
+    config = get_config()
+    config.sharding, config.accumulate = kind, accumulate
+    config.ema = 0.9
+    trainer = loop.Trainer(task, config)
+    state, found = trainer.state, []
+    for batch in batches:
+        state, metrics = trainer.step(state, trainer.shard(batch), trainer.key)
+        found.append(float(metrics["loss"]))
+    kernel = state.trainable["backbone.blocks.0.mlp.fc1.kernel"]
+    moment = jax.tree.leaves(state.optimizer)[3]
+    shard = kernel.addressable_shards[0].data.shape
+    return np.array(found), kernel.size // np.prod(shard), state
+
+task = build_task(get_config())
+stream = iter(task.train_batches)
+batches = [next(stream) for _ in range(20)]
+one, parts, _ = losses(1, "data")
+assert parts == 1
+eight, parts, _ = losses(8, "data")
+assert parts == 1
+np.testing.assert_allclose(eight, one, rtol=1e-5)
+full, parts, state = losses(8, "full")
+assert parts == 8, parts
+np.testing.assert_allclose(full, one, rtol=1e-5)
+for name, value in state.optimizer[1].mu.items():
+    assert value.sharding == state.trainable[name].sharding, name
+assert one[-1] < one[0]
+"""
+
+
+def test_eight_devices_train_as_one():
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+    }
+    script = SCRIPT.format(folder=os.path.dirname(__file__))
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
