@@ -14,7 +14,6 @@ from vitpose_jax.data.annotations import MAX_BAD_SHARE, read_annotations, read_j
 from vitpose_jax.data.detections import read_detections
 from vitpose_jax.data.images import BadImageCount, FolderImages
 from vitpose_jax.data.people import ImageSource, People
-from vitpose_jax.data.records import BUILDER, MARKER, Records
 from vitpose_jax.data.samples import PersonCrops
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import Skeleton
@@ -22,6 +21,9 @@ from vitpose_jax.keypoints.skeletons import Skeleton
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val")
+
+RECORDS_FOLDER, RECORDS_FINISHED = "coco_keypoints", "prepared.json"
+"""What `vitpose prepare` writes first and last."""
 
 COCO_HELP = (
     "COCO 2017 is fetched with: wget http://images.cocodataset.org/zips/{train2017,val2017}.zip "
@@ -154,7 +156,7 @@ def open_pose_dataset(
             folder = epath.Path(name_or_path).expanduser()
         if not folder.exists():
             raise UserError(f"there is no data set at {folder}. {COCO_HELP}")
-        if (folder / MARKER).exists() or (folder / BUILDER).exists():
+        if (folder / RECORDS_FINISHED).exists() or (folder / RECORDS_FOLDER).exists():
             dataset = open_records(folder, split, input_size, max_bad_share)
         else:
             dataset = open_coco_folder(folder, split, input_size, max_bad_share)
@@ -200,6 +202,8 @@ def open_records(
     folder: epath.Path, split: str, input_size: tuple[int, int], max_bad_share: float
 ) -> PoseDataset:
     """Open a folder written by `vitpose prepare`; see `open_pose_dataset`."""
+    from vitpose_jax.data.records import Records  # tensorflow-datasets takes its time
+
     records = Records(folder, split)
     people, images, image_ids, image_wh = records.read()
     if input_size[0] > records.input_size[0] or input_size[1] > records.input_size[1]:

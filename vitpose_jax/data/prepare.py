@@ -18,12 +18,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
+from vitpose_jax.data.datasets import (
+    RECORDS_FINISHED,
+    RECORDS_FOLDER,
+    PoseDataset,
+    open_pose_dataset,
+)
 from vitpose_jax.data.people import BadImage
 from vitpose_jax.data.records import (
-    BUILDER,
     FORMAT,
-    MARKER,
     TRAIN_QUALITY,
     VAL_QUALITY,
     stored_region,
@@ -37,7 +40,7 @@ class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
     """People of a data set in COCO's keypoint layout, one record per person."""
 
     VERSION = tfds.core.Version("1.0.0")
-    name = BUILDER
+    name = RECORDS_FOLDER
     # Nothing is downloaded, so there are no checksums beside this file to look for (the search
     # needs importlib_resources, which tensorflow-datasets does not install).
     code_path = None
@@ -154,7 +157,7 @@ def prepare(
     """
     out = epath.Path(out).expanduser()
     wanted = {"source": str(source), "input_size": list(input_size)}
-    if (out / MARKER).exists():
+    if (out / RECORDS_FINISHED).exists():
         _refuse_other(out, wanted, splits)
         log.info("%s is already prepared", out)
         return
@@ -172,7 +175,7 @@ def prepare(
         category = _write_table(out, split, dataset, builder)
     counts = {split: len(builder.rows[split]) for split in splits}
     marker = {"format": FORMAT, **wanted, "splits": counts, "category": category}
-    (out / MARKER).write_text(json.dumps(marker, indent=1))
+    (out / RECORDS_FINISHED).write_text(json.dumps(marker, indent=1))
     for split, count in counts.items():
         log.info("%s: %d people of %s written", split, count, source)
 
@@ -199,7 +202,7 @@ def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: Coc
 
 
 def _refuse_other(out: epath.Path, wanted: dict, splits: tuple[str, ...]) -> None:
-    found = json.loads((out / MARKER).read_text())
+    found = json.loads((out / RECORDS_FINISHED).read_text())
     for key, value in wanted.items():
         if found.get(key) != value:
             raise UserError(
@@ -215,7 +218,7 @@ def _clear_unfinished(out: epath.Path) -> None:
     if not out.exists():
         return
     for path in out.iterdir():
-        ours = path.name == BUILDER or path.name.startswith(("people_", "annotations_"))
+        ours = path.name == RECORDS_FOLDER or path.name.startswith(("people_", "annotations_"))
         if not ours and path.name != "downloads":
             raise UserError(f"{out} holds other files ({path.name}); give a new folder as --out")
     for path in out.iterdir():

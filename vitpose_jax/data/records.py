@@ -12,25 +12,26 @@ from typing import Any
 
 import grain
 import numpy as np
+import tensorflow_datasets as tfds
 from etils import epath
+from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
 from vitpose_jax.data.annotations import read_json
 from vitpose_jax.data.categories import skeleton_from_category
+from vitpose_jax.data.datasets import RECORDS_FINISHED, RECORDS_FOLDER
 from vitpose_jax.data.images import decode_image, reduced_affine, reduction
 from vitpose_jax.data.people import BadImage, People, Picture
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
 from vitpose_jax.keypoints.skeletons import Skeleton
 
-MARKER = "prepared.json"
 FORMAT = 1
-BUILDER = "coco_keypoints"
 
 # How far from the box training may look: scale 1.5 turned by any angle, and a shift of 0.2 boxes.
 TRAIN_REACH, TRAIN_SHIFT = 1.5, 0.2
 PIXELS_PER_CROP_PIXEL = 1.25
 """Crops for training are stored at most this much finer than the network sees them at scale 1."""
-TRAIN_QUALITY, VAL_QUALITY = 90, 95
+TRAIN_QUALITY, VAL_QUALITY = 85, 95
 """JPEG quality."""
 
 
@@ -80,8 +81,6 @@ class RecordImages:
 
     def load(self, people: People, row: int, shrink: float) -> Picture:
         """See `ImageSource.load`."""
-        from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
-
         stored = self._from_image[row]
         factor = reduction(shrink * stored[0, 0])
         try:
@@ -91,10 +90,8 @@ class RecordImages:
         except (BadImage, IndexError, ValueError, RuntimeError) as error:
             raise BadImage(f"record {row} of {self._paths[0]}: {error}") from None
         if factor > 1:
-            outer = reduced_affine(factor)
-            stored = np.column_stack(
-                [outer[:, :2] @ stored[:, :2], outer[:, :2] @ stored[:, 2] + outer[:, 2]]
-            )
+            stored = reduced_affine(factor)[:, :2] @ stored
+            stored[:, 2] += reduced_affine(factor)[:, 2]
         return Picture(pixels, stored)
 
 
@@ -108,9 +105,9 @@ class Records:
             UserError: unfinished, of another version, damaged, or without that split.
         """
         self.folder, self.split = folder, split
-        if not (folder / MARKER).exists():
+        if not (folder / RECORDS_FINISHED).exists():
             raise UserError(f"{folder} is unfinished: run the same `vitpose prepare` again")
-        marker = read_json(folder / MARKER)
+        marker = read_json(folder / RECORDS_FINISHED)
         if not isinstance(marker, dict) or marker.get("format") != FORMAT:
             raise UserError(f"{folder} was prepared by another version: prepare it again")
         if split not in marker["splits"]:
@@ -132,8 +129,6 @@ class Records:
         Raises:
             UserError: files are missing or do not belong together.
         """
-        import tensorflow_datasets as tfds
-
         path = self.folder / f"people_{self.split}.npz"
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as columns:
@@ -141,7 +136,7 @@ class Records:
             image_ids, image_wh = table.pop("image_ids"), table.pop("image_sizes")
             from_image = table.pop("from_image")
             people = People(**table)
-            (version,) = (self.folder / BUILDER).iterdir()
+            (version,) = (self.folder / RECORDS_FOLDER).iterdir()
             info = tfds.builder_from_directory(version).info.splits[self.split]
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise UserError(

@@ -5,6 +5,8 @@ one byte per colour value crosses to it. Geometry is computed for a whole batch 
 are written straight into the batch.
 """
 
+import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,8 +31,6 @@ Batch = Mapping[str, np.ndarray]
 (B, K); center, scale float32 (B, 2) in the (mirrored) original image; box float32 (B, 4) and
 box_score float32 (B,) in the original image; image_id, annotation_id int64 (B,); dataset_index
 int32 (B,). Evaluation adds valid bool (B,): false on padding and where an image is unreadable."""
-
-_LAST_ROW = np.array([[0.0, 0.0, 1.0]])
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,7 @@ class PersonCrops:
             self.bad_images.add(str(error))
             return False
         if picture.from_image is not None:
-            to_image = cv2.invertAffineTransform(picture.from_image)
-            matrix = matrix @ np.concatenate([to_image, _LAST_ROW])
+            matrix = _after(matrix, picture.from_image)
         warp_rgb(picture.pixels, matrix, crop)
         return True
 
@@ -163,6 +162,12 @@ class PersonCrops:
         }
 
 
+def _after(matrix: np.ndarray, from_image: np.ndarray) -> np.ndarray:
+    """The map image -> crop as one from what `from_image`, which does not turn, makes of it."""
+    scaled = matrix[:, :2] / (from_image[0, 0], from_image[1, 1])
+    return np.column_stack([scaled, matrix[:, 2] - scaled @ from_image[:, 2]])
+
+
 def warp_rgb(pixels: np.ndarray, matrix: np.ndarray, crop: np.ndarray) -> None:
     """`warp_crop` of a blue-green-red image into the red-green-blue array `crop`.
 
@@ -171,6 +176,21 @@ def warp_rgb(pixels: np.ndarray, matrix: np.ndarray, crop: np.ndarray) -> None:
     if max(pixels.shape[:2]) > MAX_WARP_SIDE:
         crop[:] = warp_crop(pixels, matrix, crop.shape[:2])[..., ::-1]
         return
-    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA)
-    warped = cv2.warpAffine(pixels, matrix, crop.shape[1::-1], flags=cv2.INTER_LINEAR)
+    wide = _scratch("source", (*pixels.shape[:2], 4))
+    cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA, dst=wide)
+    warped = _scratch("crop", (*crop.shape[:2], 4))
+    cv2.warpAffine(wide, matrix, crop.shape[1::-1], dst=warped, flags=cv2.INTER_LINEAR)
     cv2.cvtColor(warped, cv2.COLOR_BGRA2RGB, dst=crop)
+
+
+_buffers = threading.local()
+
+
+def _scratch(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """This thread's buffer of that name: fresh memory would cost as much as half the warp."""
+    size = math.prod(shape)
+    buffer = getattr(_buffers, name, None)
+    if buffer is None or buffer.size < size:
+        buffer = np.empty(size, np.uint8)
+        setattr(_buffers, name, buffer)
+    return buffer[:size].reshape(shape)
