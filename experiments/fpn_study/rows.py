@@ -38,7 +38,6 @@ MENDED = {
 
 FAULTS = {
     "positions": ("random_positions", "the pretrained position embedding"),
-    "drop": ("drop_in_frozen", "no stochastic depth in the frozen backbone"),
     "norm": ("model.neck.tap_norm", "the final norm on tapped blocks"),
     "strides": ("model.neck.strides", "strides 1, 1, 1"),
     "init": ("model.neck.init_std", "initial weights by fan-in"),
@@ -62,6 +61,12 @@ ROWS: dict[str, Row] = {
         )
         for name, (key, words) in FAULTS.items()
     },
+    "3_7_11_mended_but_drop": Row(
+        "fpn_intermediate_3_7_11",
+        "mended, but stochastic depth 0.3 in the frozen backbone",
+        MENDED | {"drop_in_frozen": True},
+        "intermediate_3_7_11_mended",
+    ),
     "residual_tuned": Row(
         "fpn_residual", "residual pyramid, decoder fine-tuned", {"frozen": ("backbone",)}
     ),
@@ -100,7 +105,8 @@ def configuration(
     """The row's configuration on the backbone of `weights`, whose shape is `model`.
 
     recipe: "original" leaves the configuration as it is; "small" is for small models on little
-    data, on a CPU: spatial-softmax loss, batches of 16.
+    data, on a CPU: spatial-softmax loss, batches of 16, no stochastic depth in a frozen backbone
+    (those are trained without any) but in the row that tests it.
     """
     config = importlib.import_module(f"configs.{row.config}").get_config(data)
     for name, value in row.changes.items():
@@ -124,6 +130,7 @@ def configuration(
         config.update(loss="softmax", sigma=1.5, batch_size=16, dtype="float32")
         config.schedule.warmup_steps = 60
         config.eval.metrics = ("pck_torso", "coco")
+        config.drop_in_frozen = row.changes.get("drop_in_frozen", False)
     return config
 
 
