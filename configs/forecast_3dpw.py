@@ -25,11 +25,11 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
 
     config.model = {
         "kind": "forecaster",
-        "width": 96,
-        "depth": 2,
+        "width": 64,
+        "depth": 1,
         "num_heads": 4,
         "readout_width": 384,
-        "readout_depth": 2,
+        "readout_depth": 4,
         "dropout": 0.05,
     }
     config.init_from = ""

@@ -145,7 +145,7 @@ class AugmentMotion(grain.transforms.RandomMap):
         size, dims = len(x), x.shape[-1]
         angles = rng.uniform(-np.pi, np.pi, size) * (rng.random(size) < options.view)
         if dims == 3:
-            x = np.einsum("btjd,bed->btje", x, _rotations(angles, 3))
+            x = np.matmul(x, np.swapaxes(_rotations(angles, 3), 1, 2)[:, None])
         elif "world" in batch:
             x = turn(x, seen, batch["world"], batch["cameras"], angles)
 
@@ -156,12 +156,15 @@ class AugmentMotion(grain.transforms.RandomMap):
         backwards = rng.random(size) < options.reverse
         x[backwards], seen[backwards] = x[backwards, ::-1], seen[backwards, ::-1]
 
-        if dims == 2:
+        if dims == 2 and options.rotation:
             tilt = _rotations(rng.normal(0, options.rotation, size), 2)
-            x = np.einsum("btjd,bed->btje", x, tilt)
-        x[..., 0] *= np.exp(rng.normal(0, options.stretch, (size, 1, 1)))
-        x *= np.exp(rng.normal(0, options.scale, (size, 1, 1, 1)))
-        x += _drift(x, seen, rng.normal(0, options.drift, (size, 1, 1, dims)), n)
+            x = np.matmul(x, np.swapaxes(tilt, 1, 2)[:, None])
+        if options.stretch:
+            x[..., 0] *= np.exp(rng.normal(0, options.stretch, (size, 1, 1)))
+        if options.scale:
+            x *= np.exp(rng.normal(0, options.scale, (size, 1, 1, 1)))
+        if options.drift:
+            x += _drift(x, seen, rng.normal(0, options.drift, (size, 1, 1, dims)), n)
 
         x = np.where(seen[..., None], x, 0).astype(np.float32)
         return {
@@ -209,7 +212,7 @@ def train_batches(
 def _rotations(angles: np.ndarray, dims: int) -> np.ndarray:
     """(B,) radians -> (B, D, D): in the plane, or about the second axis in 3D."""
     cos, sin = np.cos(angles), np.sin(angles)
-    matrices = np.zeros((len(angles), dims, dims))
+    matrices = np.zeros((len(angles), dims, dims), np.float32)
     first, second = (0, 1) if dims == 2 else (0, 2)
     if dims == 3:
         matrices[:, 1, 1] = 1

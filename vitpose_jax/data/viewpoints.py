@@ -87,7 +87,8 @@ def turn(
     """
     known = np.isfinite(world).all((1, 2, 3)) & np.isfinite(cameras).all((1, 2, 3))
     world = np.where(known[:, None, None, None], world, 0)
-    time = np.arange(world.shape[1]) - (world.shape[1] - 1) / 2
+    time = np.arange(world.shape[1], dtype=np.float32) - (world.shape[1] - 1) / 2
+    angles = angles.astype(np.float32)
     root = world.mean(2)
     velocity = np.einsum("t,btd->bd", time / np.square(time).sum(), root)
     walk = (root.mean(1)[:, None] + time[:, None] * velocity[:, None])[:, :, None]

@@ -42,12 +42,12 @@ class ForecasterConfig:
     future: int = 5
     flip_pairs: tuple[tuple[int, int], ...] = ()
     fps: float = 30.0
-    width: int = 96
-    depth: int = 2
+    width: int = 64
+    depth: int = 1
     num_heads: int = 4
     mlp_ratio: float = 2.0
     readout_width: int = 384
-    readout_depth: int = 2
+    readout_depth: int = 4
     dropout: float = 0.05
 
     def __post_init__(self) -> None:
