@@ -13,6 +13,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
+from vitpose_jax.compilation_cache import enable_compilation_cache
 from vitpose_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configuration file, :data set")
@@ -27,6 +28,7 @@ _PROCESS = flags.DEFINE_integer("process_id", None, "which one this is; found on
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
+    enable_compilation_cache()
     from vitpose_jax.training import run
 
     run.log_plainly()

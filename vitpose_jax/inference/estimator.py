@@ -31,6 +31,7 @@ from vitpose_jax.keypoints.decoding import (
 )
 from vitpose_jax.keypoints.normalization import normalize_crops
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.weights import load_pose_model
 
@@ -134,7 +135,8 @@ class PoseEstimator:
                 flip_index=self.skeleton.flip_index if flip_test else None,
                 method=method,
                 keep_heatmaps=keep_heatmaps,
-            )
+            ),
+            compiler_options=compiler_options(model.dtype),
         )
 
     @classmethod

@@ -1,9 +1,13 @@
 """Layers that Flax does not have in the form PyTorch checkpoints need them."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+
+from vitpose_jax.models.backends import product_dtype
 
 BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the weight of the new batch
 BATCH_NORM_EPS = 1e-5
@@ -72,14 +76,22 @@ class Deconv(nnx.Module):
         return deconv(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
 
 
-@jax.custom_vjp
 def deconv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed convolution of x (B, H, W, I) by kernel (4, 4, I, O) to (B, 2H, 2W, O).
 
-    The forward pass is one dilated convolution. Its gradient as XLA derives it is many times slower
-    on CPUs than that of the same map written as four matrix products, so the gradient is taken of
-    those (`deconv_by_phases`).
+    GPUs and TPUs have it as one dilated convolution. XLA's CPU backend is faster at four small
+    convolutions, one for each parity of output row and column, takes many times as long for their
+    gradient as for that of matrix products, and has bfloat16 in matrix products only.
     """
+    if jax.default_backend() != "cpu":
+        return deconv_dilated(x, kernel)
+    if x.dtype == jnp.float32:
+        return _deconv_cpu(x, kernel)
+    return deconv_by_phases(x, kernel)
+
+
+def deconv_dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The same map as `deconv`: one convolution of the input with zeros between its pixels."""
     return lax.conv_general_dilated(
         x,
         kernel[::-1, ::-1],
@@ -90,13 +102,29 @@ def deconv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     )
 
 
+@jax.custom_vjp
+def _deconv_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The same map as `deconv`: four convolutions; the gradient is that of `deconv_by_phases`."""
+
+    def phase(odd_row: int, odd_column: int) -> jax.Array:
+        return lax.conv_general_dilated(
+            x,
+            kernel[(3, 2)[odd_row] :: -2, (3, 2)[odd_column] :: -2],
+            window_strides=(1, 1),
+            padding=((1 - odd_row, odd_row), (1 - odd_column, odd_column)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    return _interleave(phase)
+
+
 def deconv_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The same map as `deconv`: one matrix product for each parity of output row and column.
 
     Output row 2m takes input rows m - 1 and m through kernel rows 3 and 1; output row 2m + 1 takes
     m and m + 1 through kernel rows 2 and 0; columns alike.
     """
-    batch, height, width, _ = x.shape
+    _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     kernel_rows = ((3, 1), (2, 0))
 
@@ -107,14 +135,24 @@ def deconv_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
                 top, left = odd_row + i, odd_column + j
                 neighbours.append(padded[:, top : top + height, left : left + width])
                 weights.append(kernel[a, b])
-        return jnp.concatenate(neighbours, -1) @ jnp.concatenate(weights, 0)
+        return jnp.matmul(
+            jnp.concatenate(neighbours, -1),
+            jnp.concatenate(weights, 0),
+            preferred_element_type=product_dtype(x.dtype),
+        )
 
+    return _interleave(phase)
+
+
+def _interleave(phase: Callable[[int, int], jax.Array]) -> jax.Array:
+    """(B, 2H, 2W, C) from `phase(odd_row, odd_column)`, each (B, H, W, C)."""
     rows = [jnp.stack([phase(r, 0), phase(r, 1)], axis=3) for r in (0, 1)]
-    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1)
+    batch, height, _, width, _, channels = (whole := jnp.stack(rows, axis=2)).shape
+    return whole.reshape(batch, 2 * height, 2 * width, channels)
 
 
 def _deconv_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
-    return deconv(x, kernel), (x, kernel)
+    return _deconv_cpu(x, kernel), (x, kernel)
 
 
 def _deconv_backward(saved: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -123,7 +161,7 @@ def _deconv_backward(saved: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.
         return jax.vjp(deconv_by_phases, *saved)[1](gradient)
 
 
-deconv.defvjp(_deconv_forward, _deconv_backward)
+_deconv_cpu.defvjp(_deconv_forward, _deconv_backward)
 
 
 def drop_path(branch: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

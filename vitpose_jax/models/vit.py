@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.models.backends import attention, gelu, product_dtype
 from vitpose_jax.models.layers import drop_path
 
 PATCH_PADDING = 2  # pixels above and to the left of the image; as many are cut off at the far sides
@@ -81,7 +82,14 @@ _dense_init = nnx.initializers.truncated_normal(0.02)
 
 
 def _dense(inputs: int, outputs: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, dtype=dtype, kernel_init=_dense_init, rngs=rngs)
+    return nnx.Linear(
+        inputs,
+        outputs,
+        dtype=dtype,
+        preferred_element_type=product_dtype(dtype),
+        kernel_init=_dense_init,
+        rngs=rngs,
+    )
 
 
 def _layer_norm(config: ViTConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -107,7 +115,7 @@ class Attention(nnx.Module):
         """(B, N, C) -> (B, N, C); the softmax is float32."""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
-        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
         return self.proj(mixed.reshape(batch, tokens, width))
 
 
@@ -138,7 +146,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array, dataset_index: jax.Array | None) -> jax.Array:
         """(B, N, C) -> (B, N, C)."""
-        hidden = jax.nn.gelu(self.fc1(x), approximate=False)
+        hidden = gelu(self.fc1(x))
         shared = self.fc2(hidden)
         if self.experts is None:
             return shared

@@ -1,0 +1,93 @@
+"""The forms of the network's heavy operations that each backend runs best.
+
+Every form computes the same values up to rounding. What each one gains is measured and explained in
+experiments/benchmarks.
+"""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+_CPU_FLOAT32_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+
+
+def compiler_options(dtype: jnp.dtype) -> dict[str, str] | None:
+    """XLA options for functions that compute in `dtype`, as `jax.jit(..., compiler_options=...)`.
+
+    On CPUs XLA hands matrix products to YNNPACK, whose float32 kernels use 10 to 15% more time than
+    XLA's own (Eigen); its bfloat16 kernels and its fused softmax are the faster ones. None where
+    there is nothing to choose, or where this version of XLA does not know the option.
+    """
+    if jax.default_backend() != "cpu" or jnp.dtype(dtype) != jnp.float32:
+        return None
+    return _CPU_FLOAT32_OPTIONS if _accepted() else None
+
+
+@lru_cache
+def _accepted() -> bool:
+    try:
+        jax.jit(lambda: 0.0).lower().compile(compiler_options=_CPU_FLOAT32_OPTIONS)
+    except Exception:  # XLA's own error type: an unknown option or value
+        return False
+    return True
+
+
+def product_dtype(dtype: jnp.dtype) -> jnp.dtype | None:
+    """`preferred_element_type` for products of matrices in `dtype`; None leaves it to JAX.
+
+    XLA's CPU backend has fast bfloat16 products only where the result is float32; asked for a
+    bfloat16 result it widens the operands and multiplies at float32's speed, half as fast.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    return jnp.float32 if on_cpu and jnp.dtype(dtype) == jnp.bfloat16 else None
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """Exact GELU, by erf in float32; the erfc that `jax.nn.gelu` takes costs twice that in XLA."""
+    wide = x.astype(jnp.float32)
+    return (0.5 * wide * (1 + lax.erf(wide * np.float32(np.sqrt(0.5))))).astype(x.dtype)
+
+
+def attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    """softmax(query key^T / sqrt(D)) value, over all tokens; everything is (B, N, heads, D).
+
+    bfloat16 on NVIDIA GPUs: cuDNN's fused kernel, where this device and version offer it. Elsewhere
+    plain products, divided by the softmax's sum only after the second one, where it is a smaller
+    array. On CPUs XLA makes one fused kernel of that once the heads are a batch axis in memory.
+    """
+    head_dim = query.shape[-1]
+    if jax.default_backend() == "gpu" and _cudnn_attends(query.shape, query.dtype.name):
+        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+    query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
+    scores = _batched_product(query * query.dtype.type(head_dim**-0.5), key, contract=3)
+    # The shift cancels, so its gradient, zero in exact arithmetic, is left out.
+    weights = jnp.exp(scores - lax.stop_gradient(scores.max(-1, keepdims=True)))
+    mixed = _batched_product(weights.astype(value.dtype), value, contract=2)
+    mixed = mixed / weights.sum(-1, keepdims=True)
+    return mixed.astype(value.dtype).transpose(0, 2, 1, 3)
+
+
+def _batched_product(left: jax.Array, right: jax.Array, *, contract: int) -> jax.Array:
+    """Last axis of `left` times axis `contract` of `right`, for each of the first two; float32."""
+    dimensions = (((3,), (contract,)), ((0, 1), (0, 1)))
+    return lax.dot_general(left, right, dimensions, preferred_element_type=jnp.float32)
+
+
+@lru_cache
+def _cudnn_attends(shape: tuple[int, ...], dtype: str) -> bool:
+    """Whether cuDNN's attention and its gradient compile for these arrays on this GPU."""
+    if dtype not in ("bfloat16", "float16"):
+        return False
+
+    def loss(x: jax.Array) -> jax.Array:
+        return jax.nn.dot_product_attention(x, x, x, implementation="cudnn").sum()
+
+    few = jax.ShapeDtypeStruct((1, *shape[1:]), dtype)
+    try:
+        jax.jit(jax.grad(loss)).lower(few).compile()
+    except Exception:  # no cuDNN, too old a GPU, an unsupported shape: each has its own type
+        return False
+    return True
