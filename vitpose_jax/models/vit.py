@@ -181,6 +181,20 @@ def _rematerialised(
     return block(x, dataset_index, key)
 
 
+def sinusoidal_positions(grid_size: tuple[int, int], width: int) -> jax.Array:
+    """Sines and cosines of row and column, (rows * columns, width): where training starts.
+
+    As in MAE (He et al., 2022). The authors of ViTPose start from MAE's weights; from scratch, a
+    random table leaves the network to find out where patches lie, which takes it far longer.
+    """
+    rows, columns = np.mgrid[: grid_size[0], : grid_size[1]]
+    frequencies = 10000.0 ** -np.linspace(0, 1, width // 4, endpoint=False)
+    angles = [axis.reshape(-1, 1) * frequencies for axis in (columns, rows)]
+    table = np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1)
+    padding = ((0, 0), (0, width - table.shape[1]))  # of widths that 4 does not divide
+    return jnp.asarray(np.pad(table, padding), jnp.float32)
+
+
 class ViT(nnx.Module):
     """Vision transformer from crops to a feature map one sixteenth their size."""
 
@@ -189,11 +203,9 @@ class ViT(nnx.Module):
     ) -> None:
         self.config = config
         self.dtype = jnp.dtype(dtype)
-        rows, columns = config.grid_size
         # Row 0 belonged to a class token that is gone; the authors' code adds it to every token.
-        self.pos_embed = nnx.Param(
-            _dense_init(rngs.params(), (1, 1 + rows * columns, config.width))
-        )
+        table = sinusoidal_positions(config.grid_size, config.width)
+        self.pos_embed = nnx.Param(jnp.concatenate([jnp.zeros_like(table[:1]), table])[None])
         self.patch_embed = _dense(3 * config.patch_size**2, config.width, dtype, rngs)
         rates = np.linspace(0.0, config.drop_path_rate, config.depth)
         self.blocks = nnx.List(
