@@ -2,8 +2,9 @@
 
     python -m vitpose_jax.main --config=configs/lspet_small.py:synthetic --workdir=runs/synthetic
     vitpose export runs/synthetic --out weights/synthetic
-    python -m vitpose_jax.main --config=configs/lspet_small.py:data/lspet-coco \\
+    python -m vitpose_jax.main --config=configs/lspet_small.py:data/lspet-coco \
         --workdir=runs/lspet --config.init_from=weights/synthetic
+
 First synthetic people (the data set `synthetic` sets its own length and measures AP), then the
 photographs, measured by PCK@0.2 of the torso.
 """
@@ -15,7 +16,7 @@ from vitpose_jax.training.recipes import small_recipe
 
 def get_config(data: str = "data/lspet-coco") -> ml_collections.ConfigDict:
     synthetic = data.startswith("synthetic")
-    config = small_recipe(data, steps=3000 if synthetic else 6000)
+    config = small_recipe(data, steps=4000 if synthetic else 8000)
     config.init_parts = ("backbone", "decoder")
     config.eval.metrics = ("coco", "pck_torso") if synthetic else ("pck_torso",)
     return config

@@ -59,16 +59,17 @@ def save_model(model: PoseModel, folder: str | Path) -> None:
 def load_initial_weights(model: PoseModel, config: ml_collections.ConfigDict) -> None:
     """`config.init_from`, into the parts `config.init_parts` ("backbone" when not set).
 
-    With `config.random_positions` the position embedding stays random.
+    With `config.random_positions` the position embedding is random instead.
     """
     if config.get("init_from"):
         from vitpose_jax.weights import load_weights_into
 
         parts = tuple(config.get("init_parts", ("backbone",)))
-        positions = model.backbone.pos_embed[...]
         load_weights_into(model, config.init_from, parts)
-        if config.get("random_positions", False):
-            model.backbone.pos_embed[...] = positions
+    if config.get("random_positions", False):
+        positions = model.backbone.pos_embed
+        key = jax.random.key(config.get("seed", 0))
+        positions[...] = 0.02 * jax.random.truncated_normal(key, -2, 2, positions.shape)
 
 
 def pose_loss(
