@@ -1,0 +1,96 @@
+"""Cost of a training step: heads on the frozen backbone against full fine-tuning, side by side.
+
+    python experiments/fpn_study/step_cost.py --weights weights/vitpose-b --out step_cost.json
+
+All rows' steps take turns in one process, so that what else the machine does hits them alike; the
+figures are medians over the rounds, as ratios to full fine-tuning.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from experiments.fpn_study.rows import ROWS, configuration
+from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.training.optimizer import adamw, label_parameters
+from vitpose_jax.training.pose_task import pose_config, pose_loss
+from vitpose_jax.training.state import create_state, split_model
+from vitpose_jax.training.step import make_train_step
+from vitpose_jax.weights import load_pose_model
+
+MEASURED = ("head_baseline", "dense", "intermediate_3_7_11_mended", "simple", "residual")
+
+
+def prepare(name: str, model_config, frozen: bool, recipe: str):
+    """(compiled step, state) of a row; `frozen` False trains the backbone too."""
+    config = configuration(ROWS[name], "synthetic", "", model_config, 0, recipe)
+    parts = tuple(config.frozen) if frozen else ()
+    dataset = open_pose_dataset("synthetic", "train", input_size=model_config.input_size)
+    model = PoseModel(pose_config(config, dataset), rngs=nnx.Rngs(0))
+    graph, parameters, other = split_model(model)
+    labels = label_parameters(parameters, frozen=parts)
+    trained = {key: label for key, label in labels.items() if label.trainable}
+    update = adamw(trained, lambda step: 1e-4, weight_decay=0.1)
+
+    def loss_fn(model, batch, key):
+        return pose_loss(model, batch, key, loss=config.loss, sigma=config.sigma, frozen=parts)
+
+    step = jax.jit(make_train_step(graph, loss_fn, update), donate_argnums=0)
+    return step, create_state(parameters, other, labels, update, False)
+
+
+def random_batch(size: int, input_size: tuple[int, int], keypoints: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "crop": rng.integers(0, 255, (size, *input_size, 3), np.uint8),
+        "crop_xy": rng.uniform(0, 90, (size, keypoints, 2)).astype(np.float32),
+        "visible": np.ones((size, keypoints), np.float32),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--recipe", choices=["original", "small"], default="small")
+    options = parser.parse_args()
+    model_config = load_pose_model(options.weights).config
+    batch = random_batch(options.batch_size, model_config.input_size, 17)
+    key = jax.random.key(0)
+    steps = {"full fine-tuning": prepare("head_baseline", model_config, False, options.recipe)}
+    steps |= {n: prepare(n, model_config, True, options.recipe) for n in MEASURED}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(options.rounds + 1):
+        for name, (step, state) in steps.items():
+            start = time.perf_counter()
+            state, metrics = step(state, batch, key)
+            jax.block_until_ready((state, metrics))
+            steps[name] = (step, state)
+            if turn:  # the first one compiles
+                seconds[name].append(time.perf_counter() - start)
+    full = np.median(seconds["full fine-tuning"])
+    ratios = {name: round(float(np.median(times) / full), 3) for name, times in seconds.items()}
+    report = {
+        "device": jax.devices()[0].device_kind,
+        "batch_size": options.batch_size,
+        "rounds": options.rounds,
+        "step_time_over_full_fine_tuning": ratios,
+        "full_fine_tuning_seconds": round(float(full), 3),
+    }
+    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
