@@ -9,7 +9,8 @@ the loop trains neck and decoder on them. Nothing else differs from training on 
 from __future__ import annotations
 
 import dataclasses
-import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -56,9 +57,10 @@ class FeatureStore:
     @staticmethod
     def make(folder: Path, rows: int, batches: Iterator[Mapping[str, np.ndarray]]) -> FeatureStore:
         """Fill a new store from batches, unless it is there; `rows` is their total."""
-        if (folder / "done.json").exists():
+        if folder.exists():
             return FeatureStore(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         arrays: dict[str, np.ndarray] = {}
         start = 0
         with tqdm(total=rows, unit="crops", disable=None, desc=folder.name) as bar:
@@ -68,14 +70,17 @@ class FeatureStore:
                     if name not in arrays:
                         shape = (rows, *values.shape[1:])
                         arrays[name] = np.lib.format.open_memmap(
-                            folder / f"{name}.npy", "w+", values.dtype, shape
+                            scratch / f"{name}.npy", "w+", values.dtype, shape
                         )
                     arrays[name][start : start + len(values)] = values[: rows - start]
                 start += len(values)
                 bar.update(len(values))
         for array in arrays.values():
             array.flush()
-        (folder / "done.json").write_text(json.dumps({"rows": rows}))
+        try:
+            scratch.rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(scratch)
         return FeatureStore(folder)
 
 
