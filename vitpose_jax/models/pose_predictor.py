@@ -72,10 +72,12 @@ class PosePredictor(nnx.Module):
         self.input_proj = nnx.Linear(config.frame_size, config.width, rngs=rngs)
         self.layers = nnx.List([EncoderLayer(config, rngs=rngs) for _ in range(config.depth)])
         self.output_proj = nnx.Linear(config.width, config.frame_size, rngs=rngs)
-        self.positions = None
-        if config.num_frames:
-            start = nnx.initializers.normal(0.02)
-            self.positions = nnx.Param(start(rngs.params(), (config.num_frames, config.width)))
+        start = nnx.initializers.normal(0.02)
+        self.positions = (
+            nnx.Param(start(rngs.params(), (config.num_frames, config.width)))
+            if config.num_frames
+            else None
+        )
 
     def __call__(self, frames: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         """(B, T, J x D), as scaled in training -> (B, T, J x D); `key` turns on dropout."""

@@ -189,7 +189,7 @@ def _checked(source: str | Path, windows: MotionWindows) -> forecasting.Forecast
 def _write(folder: Path, config: Any, windows: MotionWindows, results: Mapping) -> None:
     rounded = {
         name: {
-            metric: np.where(np.isnan(values), None, np.round(values.astype(object), 5)).tolist()
+            metric: np.where(np.isnan(values), None, np.round(values, 5).astype(object)).tolist()
             for metric, values in metrics.items()
         }
         for name, metrics in results.items()

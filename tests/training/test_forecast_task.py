@@ -1,0 +1,105 @@
+"""Forecasting through the training loop: a short run on synthetic motion, then comparisons."""
+
+import json
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+import pytest
+
+from configs.forecast_3dpw import get_config
+from vitpose_jax.errors import UserError
+from vitpose_jax.training import forecast_task, run
+from vitpose_jax.weights.forecaster import build_forecaster, save_forecaster
+
+
+def small(data: str = "synthetic", **changes) -> ml_collections.ConfigDict:
+    config = get_config(data)
+    config.model.update(width=16, num_heads=2, readout_width=32, readout_depth=1)
+    config.update(steps=30, batch_size=16, stride=50, log_every=10, eval_every=15)
+    config.update(checkpoint_every=15, **changes)
+    config.schedule.warmup_steps = 2
+    config.eval.stride = 40
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run.train(small(), folder)
+    return folder
+
+
+def test_training_ends_with_a_comparison(trained: Path) -> None:
+    written = json.loads((trained / "evaluation.json").read_text())
+    assert written["split"] == "test"
+    assert {"zero_velocity", "constant_velocity", "damped_fit", str(trained)} == set(
+        written["results"]
+    )
+    errors = {name: np.array(r["error_px"], float) for name, r in written["results"].items()}
+    assert errors[str(trained)].shape == (5, 17)
+    assert np.isfinite(errors[str(trained)]).all()
+
+
+def test_compares_any_number_of_checkpoints(
+    trained: Path, tmp_path: Path, golden: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = forecast_task.open_forecaster(trained)
+    save_forecaster(model, tmp_path / "weights")
+    config = small()
+    config.compare = (str(trained), str(tmp_path / "weights"), str(golden / "pose_predictor.pth"))
+    run.evaluate(config, tmp_path / "report")
+    results = json.loads((tmp_path / "report" / "evaluation.json").read_text())["results"]
+    assert len(results) == 6
+    assert results[str(trained)] == results[str(tmp_path / "weights")]
+    printed = capsys.readouterr().out
+    assert printed.count("| damped_fit |") == 5
+    assert "pose_predictor.pth" in printed
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"num_joints": 24}, "num_joints 24, the data has 17"),
+        ({"future": 30}, "future 30, the data has 5"),
+        ({"observed": 7}, "observes 7 frames"),
+    ],
+)
+def test_checkpoints_of_other_problems(tmp_path: Path, model: dict, said: str) -> None:
+    tiny = {"kind": "forecaster", "width": 8, "num_heads": 2, "readout_width": 8}
+    save_forecaster(build_forecaster(tiny | model), tmp_path / "other")
+    config = small()
+    config.compare = (str(tmp_path / "other"),)
+    with pytest.raises(UserError, match=said):
+        run.evaluate(config, tmp_path / "report")
+
+
+def test_other_frame_rates_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tiny = {"kind": "forecaster", "width": 8, "num_heads": 2, "readout_width": 8, "fps": 25.0}
+    save_forecaster(build_forecaster(tiny), tmp_path / "slow")
+    config = small()
+    config.compare = (str(tmp_path / "slow"),)
+    with caplog.at_level("WARNING"):
+        run.evaluate(config, tmp_path / "report")
+    assert "trained at 25 frames a second, the data has 30" in caplog.text
+    caplog.clear()
+    config.fps = 25.0
+    with caplog.at_level("WARNING"):
+        run.evaluate(config, tmp_path / "report")
+    assert not caplog.text
+
+
+def test_wrong_names(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no input 'faces'"):
+        forecast_task.build_task(small("somewhere,faces"))
+    with pytest.raises(UserError, match="no 3DPW sequence files"):
+        forecast_task.build_task(small(str(tmp_path)))
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("projected", "error_px"), ("joints3d", "error_mm")])
+def test_other_inputs(shared: Path, kind: str, metric: str) -> None:
+    config = small(f"{shared / 'data' / 'cmu-3dpw'},{kind}", future=7)
+    task = forecast_task.build_task(config)
+    batch = next(iter(task.train_batches))
+    assert batch["future"].shape == (16, 7, 24, 3 if kind == "joints3d" else 2)
+    assert task.evaluate(task.model)[metric] > 0
