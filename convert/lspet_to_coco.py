@@ -30,7 +30,8 @@ LSPET_JOINTS = (
     *("neck", "head_top"),
 )
 MARGIN = 0.12
-"""Boxes are the extent of the labelled joints, neck and head top included, plus this each side."""
+"""Boxes are the extent of the labelled joints, neck and head top included, and on each side this
+share of its longer side."""
 AREA_OF_BOX = 0.53
 """COCO's people cover about this share of their boxes (its keypoint AP wants an area)."""
 MIN_LABELLED = 8
@@ -44,12 +45,10 @@ def read_joints(path: Path) -> np.ndarray:
     Raises:
         UserError: missing, or not the release's file.
     """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give the unpacked folder of lspet_dataset.zip")
     try:
         joints = scipy.io.loadmat(path, variable_names=["joints"])["joints"]
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist; give the unpacked folder of lspet_dataset.zip"
-        ) from None
     except (KeyError, ValueError, NotImplementedError, OSError, TypeError) as error:
         raise UserError(f"{path} cannot be read as LSPET's joints.mat: {error!r}") from None
     if joints.ndim == 3 and joints.shape[:2] == (3, 14):
@@ -77,7 +76,7 @@ def annotate(joints: np.ndarray, number: int, image_wh: tuple[int, int]) -> dict
         return None
     points = joints[labelled, :2]
     low, high = points.min(axis=0), points.max(axis=0)
-    margin = MARGIN * (high - low)
+    margin = MARGIN * (high - low).max()
     low = np.maximum(low - margin, 0)
     high = np.minimum(high + margin, np.array(image_wh) - 1)
     width, height = high - low

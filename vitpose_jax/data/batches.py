@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import grain
 import numpy as np
+from absl import flags
 
 from vitpose_jax.data.augmentation import Augmentation, draw_numbers
 from vitpose_jax.data.datasets import PoseDataset
@@ -76,6 +77,8 @@ def train_batches(
         .to_iter_dataset(_read_options(num_threads))
     )
     if num_workers:
+        if not flags.FLAGS.is_parsed():  # grain reads them as it starts processes
+            flags.FLAGS.mark_as_parsed()
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return batches
 

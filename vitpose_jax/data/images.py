@@ -145,19 +145,20 @@ class BadImageCount:
         """Note an unreadable image.
 
         Raises:
-            UserError: with this one, more images are bad than the data set may have.
+            UserError: more images are bad than the data set may have; from then on, at every one
+                (threads prepare batches ahead, and each must learn of it).
         """
         with self._lock:
-            if problem in self._seen:
-                return
+            is_new = problem not in self._seen
             self._seen.add(problem)
             count = len(self._seen)
-        log.warning("skipped image (%d so far): %s", count, problem)
+        if is_new:
+            log.warning("skipped image (%d so far): %s", count, problem)
         if count > self._limit:
             share = self._limit / self._num_images
             raise UserError(
                 f"{count} of {self._num_images} images cannot be used (at most {share:.0%} are "
-                f"skipped); the last: {problem}"
+                f"skipped); one of them: {problem}"
             )
 
     def __getstate__(self) -> dict:

@@ -35,6 +35,8 @@ from vitpose_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
+_FULL_COLOUR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+
 
 class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
     """People of a data set in COCO's keypoint layout, one record per person."""
@@ -129,8 +131,10 @@ def _encode_person(dataset: PoseDataset, row: int, split: str) -> tuple[bytes, n
     from_image = np.array(
         [[sx, 0, (0.5 - x0) * sx - 0.5], [0, sy, (0.5 - y0) * sy - 0.5]], np.float64
     )
-    quality = TRAIN_QUALITY if split == "train" else VAL_QUALITY
-    _, jpeg = cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    options = [cv2.IMWRITE_JPEG_QUALITY, TRAIN_QUALITY]
+    if split == "val":
+        options = [cv2.IMWRITE_JPEG_QUALITY, VAL_QUALITY, *_FULL_COLOUR]
+    _, jpeg = cv2.imencode(".jpg", part, options)
     return jpeg.tobytes(), from_image
 
 
