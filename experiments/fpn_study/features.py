@@ -9,6 +9,7 @@ the loop trains neck and decoder on them. Nothing else differs from training on 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ from vitpose_jax.training.pose_task import heatmap_accuracy
 from vitpose_jax.training.task import Task
 
 KEPT = ("crop_xy", "visible", "image_id")
+AT_ONCE = 4  # batches that go through the backbone together
 
 
 @nnx.jit(static_argnames=("blocks", "train"))
@@ -167,8 +169,10 @@ def _maps(model: PoseModel, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, 
 def _training_maps(
     model: PoseModel, batches, blocks: tuple[int, ...], drop: bool, seed: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    key = jax.random.key(seed)
-    for step, batch in enumerate(batches):
+    key, batches = jax.random.key(seed), iter(batches)
+    for step in itertools.count():
+        several = list(itertools.islice(batches, AT_ONCE))
+        batch = {name: np.concatenate([b[name] for b in several]) for name in (*KEPT, "crop")}
         maps = block_outputs(model, batch["crop"], jax.random.fold_in(key, step), blocks, drop)
         named = {f"block_{i}": np.asarray(x) for i, x in zip(blocks, maps, strict=True)}
         yield {name: batch[name] for name in KEPT} | named

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from vitpose_jax.data.batches import train_batches
 from vitpose_jax.data.datasets import open_pose_dataset
 from vitpose_jax.data.subset import ImageSubset, choose_images
 from vitpose_jax.errors import UserError
@@ -58,4 +59,7 @@ def test_subset_of_photographs_and_of_scenes(shared: Path) -> None:
     assert 0 < len(subset) < len(whole)
     assert set(whole.people.image_id[subset.rows]) <= set(some.tolist())
     scenes = open_pose_dataset("synthetic", "train", input_size=(64, 48))
-    assert len(ImageSubset(scenes, choose_images(scenes.image_ids, 0.001))) == 50
+    few = ImageSubset(scenes, choose_images(scenes.image_ids, 0.001))
+    assert len(few) == 50
+    ours = next(iter(train_batches(few, 4, seed=3)))
+    assert set(ours["image_id"]) <= set(few.image_ids[few.rows])

@@ -1,14 +1,18 @@
 """A seeded share of a data set's training images."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.data.datasets import PoseDataset
 from vitpose_jax.data.samples import Batch, PersonCrops
+from vitpose_jax.data.synthetic import SyntheticImages, SyntheticPeople
+from vitpose_jax.data.synthetic_scene import Scene
 from vitpose_jax.errors import UserError
+
+MAX_REMEMBERED_SCENES = 1000  # about a megabyte each
 
 
 def choose_images(image_ids: np.ndarray, share: float, seed: int = 42) -> np.ndarray:
@@ -42,7 +46,24 @@ class ImageSubset(PoseDataset):
 
     def training_crops(self) -> "_SomeRows":
         """What makes training samples of the rows."""
-        return _SomeRows(self._whole.training_crops(), self.rows)
+        crops = self._whole.training_crops()
+        if isinstance(self._whole, SyntheticPeople) and len(self.rows) <= MAX_REMEMBERED_SCENES:
+            crops = replace(crops, images=RememberedScenes(self._whole.images))
+        return _SomeRows(crops, self.rows)
+
+
+class RememberedScenes:
+    """Synthetic images that are drawn once: of a few scenes, each is wanted every epoch."""
+
+    def __init__(self, images: SyntheticImages) -> None:
+        self._images = images
+        self._scenes: dict[int, Scene] = {}
+
+    def scene(self, index: int) -> Scene:
+        """Scene `index`, drawn the first time."""
+        if index not in self._scenes:
+            self._scenes[index] = self._images.scene(index)
+        return self._scenes[index]
 
 
 @dataclass(frozen=True)
