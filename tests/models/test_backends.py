@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from vitpose_jax.models import layers
-from vitpose_jax.models.backends import attention, compiler_options, gelu, product_dtype
+from vitpose_jax.models.backends import (
+    attention,
+    compiler_options,
+    dense_product,
+    gelu,
+    product_dtype,
+)
 
 
 def _draw(*shape: int, seed: int = 0) -> jax.Array:
@@ -69,3 +75,12 @@ def test_options_are_accepted_and_change_no_result(dtype: jnp.dtype) -> None:
     with_options = jax.jit(product, compiler_options=compiler_options(dtype))(left, right)
     wanted = left.astype(jnp.float32) @ right.astype(jnp.float32)
     np.testing.assert_allclose(with_options.astype(jnp.float32), wanted, rtol=0, atol=1e-4)
+
+
+def test_gradients_of_dense_products_are_jaxs() -> None:
+    x, kernel, probe = _draw(2, 7, 12), _draw(12, 5, seed=1), _draw(2, 7, 5, seed=2)
+    dimensions = (((2,), (0,)), ((), ()))
+    ours = jax.grad(lambda x, k: (dense_product(x, k, dimensions) * probe).sum(), (0, 1))(x, kernel)
+    plain = jax.grad(lambda x, k: ((x @ k) * probe).sum(), (0, 1))(x, kernel)
+    for mine, other in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-5)

@@ -45,6 +45,55 @@ def product_dtype(dtype: jnp.dtype) -> jnp.dtype | None:
     return jnp.float32 if on_cpu and jnp.dtype(dtype) == jnp.bfloat16 else None
 
 
+def dense_product(
+    x: jax.Array,
+    kernel: jax.Array,
+    dimension_numbers: lax.DotDimensionNumbers,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: jnp.dtype | None = None,
+    out_sharding: object = None,
+) -> jax.Array:
+    """x (..., I) times kernel (I, O), to be `nnx.Linear`'s `dot_general`.
+
+    JAX takes the kernel's gradient as a product whose first factor is the gradient of the output,
+    transposed. In a residual network XLA's CPU backend works that array out inside the transposing
+    copy, from every layer above and with strided access, which takes longer than the products. On
+    CPUs the gradient is therefore taken with the factors the other way round.
+    """
+    if jax.default_backend() != "cpu":
+        return lax.dot_general(
+            x,
+            kernel,
+            dimension_numbers,
+            precision=precision,
+            preferred_element_type=preferred_element_type,
+            out_sharding=out_sharding,
+        )
+    return _cpu_product(x, kernel)
+
+
+@jax.custom_vjp
+def _cpu_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.matmul(x, kernel, preferred_element_type=product_dtype(x.dtype))
+
+
+def _cpu_product_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+    return _cpu_product(x, kernel), (x, kernel)
+
+
+def _cpu_product_backward(saved: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    gradient = gradient.astype(x.dtype)
+    wide = product_dtype(x.dtype)
+    of_x = jnp.matmul(gradient, kernel.T, preferred_element_type=wide)
+    rows, columns = (array.reshape(-1, array.shape[-1]) for array in (x, gradient))
+    of_kernel = jnp.matmul(rows.T, columns, preferred_element_type=wide)
+    return of_x.astype(x.dtype), of_kernel.astype(kernel.dtype)
+
+
+_cpu_product.defvjp(_cpu_product_forward, _cpu_product_backward)
+
+
 def gelu(x: jax.Array) -> jax.Array:
     """Exact GELU, by erf in float32; the erfc that `jax.nn.gelu` takes costs twice that in XLA."""
     wide = x.astype(jnp.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.backends import attention, gelu, product_dtype
+from vitpose_jax.models.backends import attention, dense_product, gelu
 from vitpose_jax.models.layers import drop_path
 
 PATCH_PADDING = 2  # pixels above and to the left of the image; as many are cut off at the far sides
@@ -86,7 +86,7 @@ def _dense(inputs: int, outputs: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.L
         inputs,
         outputs,
         dtype=dtype,
-        preferred_element_type=product_dtype(dtype),
+        dot_general=dense_product,
         kernel_init=_dense_init,
         rngs=rngs,
     )
