@@ -6,8 +6,11 @@ import math
 import zlib
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from vitpose_jax.errors import UserError
@@ -57,8 +60,12 @@ def test_one_person_per_box_in_order(estimator: PoseEstimator, photos: Path) -> 
         assert person.score == pytest.approx(person.box_score * seen.mean())
 
 
-def test_stream_equals_calls_and_compiles_once(weights: Path, photos: Path) -> None:
+def test_stream_equals_calls_and_compiles_once(
+    weights: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     estimator = PoseEstimator.from_pretrained(weights, num_heads=3, batch_size=3)
+    compiled, compile_ = [], estimator.compile
+    monkeypatch.setattr(estimator, "compile", lambda: compiled.append(1) or compile_())
     paths = sorted(photos.iterdir())[:7]
     counts = [2, 0, 5, 1, 0, 0, 3]
     grow = np.array([3, 2, 1, 1])
@@ -69,7 +76,7 @@ def test_stream_equals_calls_and_compiles_once(weights: Path, photos: Path) -> N
         np.testing.assert_array_equal(found.image, load_image(path))
         for a, b in zip(estimator(path, given), found.people, strict=True):
             np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-3)
-    assert estimator._predict._cache_size() == 1
+    assert len(compiled) == 1
 
 
 def test_an_image_without_people_runs_nothing(estimator: PoseEstimator, photos: Path) -> None:
@@ -77,7 +84,7 @@ def test_an_image_without_people_runs_nothing(estimator: PoseEstimator, photos: 
     path = sorted(photos.iterdir())[0]
     for boxes in ([], np.zeros((0, 4)), np.zeros((0, 5))):
         assert fresh(path, boxes) == []
-    assert fresh._predict._cache_size() == 0
+    assert fresh._compiled is None
 
 
 def test_images_of_every_form(estimator: PoseEstimator, photos: Path) -> None:
@@ -245,3 +252,13 @@ def formula(key: str, shape: list[int]) -> np.ndarray:
         fan = shape[0] * 4 if ".deconv_layers." in key else int(np.prod(shape[1:]))
         return z * np.float32(1 / math.sqrt(fan))
     return z * np.float32(0.1) + np.float32(0 if key.endswith("bias") else 1)
+
+
+def test_matrices_are_kept_in_the_compute_dtype_and_change_nothing(weights: Path) -> None:
+    estimator = PoseEstimator.from_pretrained(weights, "bfloat16", num_heads=3, batch_size=1)
+    model = estimator.model
+    arrays = jax.tree.leaves(estimator._state)
+    assert {a.dtype for a in arrays if a.ndim == 2} == {jnp.dtype("bfloat16")}
+    crops = np.random.default_rng(0).standard_normal((1, *model.config.input_size, 3), np.float32)
+    stored = nnx.merge(nnx.split(model)[0], estimator._state)
+    np.testing.assert_array_equal(nnx.jit(stored)(crops), nnx.jit(model)(crops))

@@ -127,7 +127,8 @@ class PoseEstimator:
                 f"but the network gives {model.config.num_keypoints}"
             )
         self._keep_heatmaps = keep_heatmaps
-        graph, self._state = nnx.split(model)
+        graph, state = nnx.split(model)
+        self._state = matrices_in(state, model.dtype)
         self._predict = jax.jit(
             partial(
                 _predict_batch,
@@ -138,6 +139,7 @@ class PoseEstimator:
             ),
             compiler_options=compiler_options(model.dtype),
         )
+        self._compiled: jax.stages.Compiled | None = None
 
     @classmethod
     def from_pretrained(
@@ -245,7 +247,7 @@ class PoseEstimator:
         height, width = self.input_size
         crops = np.zeros((self.batch_size, height, width, 3), np.uint8)
         region = np.ones((self.batch_size, 2), np.float32)
-        jax.block_until_ready(self._predict(self._state, crops, region, region))
+        self._compiled = self._predict.lower(self._state, crops, region, region).compile()
 
     def _prepared(
         self, items: Iterable[tuple[ImageLike, BoxSource]], keep_images: bool
@@ -295,7 +297,9 @@ class PoseEstimator:
             return np.pad(rows, [(0, self.batch_size - count)] + [(0, 0)] * (rows.ndim - 1))
 
         arrays = stack("crops"), stack("center"), stack("scale")
-        return members, self._predict(self._state, *arrays)
+        if self._compiled is None:
+            self.compile()
+        return members, self._compiled(self._state, *arrays)
 
     def _finish(self, item: _Item) -> Prediction:
         if item.error is not None:
@@ -324,6 +328,19 @@ def _collect(
     outputs = jax.device_get(outputs)
     for i, (item, _) in enumerate(members):
         item.rows.append(tuple(np.array(output[i]) for output in outputs))
+
+
+def matrices_in(state: nnx.State, dtype: jnp.dtype) -> nnx.State:
+    """The state with its matrices in the compute dtype: every use of them would cast them anyway.
+
+    Vectors, and the positions, which are added up first, stay float32.
+    """
+
+    def cast(path: tuple, array: jax.Array) -> jax.Array:
+        kept = array.ndim < 2 or "pos_embed" in jax.tree_util.keystr(path)
+        return array if kept else array.astype(dtype)
+
+    return jax.tree_util.tree_map_with_path(cast, state)
 
 
 def _predict_batch(

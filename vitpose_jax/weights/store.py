@@ -133,6 +133,17 @@ def fill(state: nnx.State, arrays: Mapping[str, np.ndarray], prefix: str, where:
         variable.set_value(jnp.asarray(arrays[name], jnp.float32))
 
 
+class _OneKey:
+    """In place of `nnx.Rngs` where nothing is drawn: counting keys is most of an abstract build."""
+
+    def __init__(self) -> None:
+        self.key = jax.random.key(0)
+
+    def params(self) -> jax.Array:
+        return self.key
+
+
 def _abstract(config: PoseConfig | ViTConfig, dtype: jnp.dtype) -> PoseModel | ViT:
     kind = ViT if isinstance(config, ViTConfig) else PoseModel
-    return nnx.eval_shape(lambda: kind(config, dtype=dtype, rngs=nnx.Rngs(0)))
+    rngs = _OneKey()
+    return nnx.eval_shape(lambda: kind(config, dtype=dtype, rngs=rngs))
