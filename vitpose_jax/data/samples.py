@@ -164,23 +164,48 @@ class PersonCrops:
 
 def _after(matrix: np.ndarray, from_image: np.ndarray) -> np.ndarray:
     """The map image -> crop as one from what `from_image`, which does not turn, makes of it."""
-    scaled = matrix[:, :2] / (from_image[0, 0], from_image[1, 1])
-    return np.column_stack([scaled, matrix[:, 2] - scaled @ from_image[:, 2]])
+    (a, b, tx), (c, d, ty) = matrix.tolist()
+    (sx, _, ox), (_, sy, oy) = from_image.tolist()
+    a, b, c, d = a / sx, b / sy, c / sx, d / sy
+    return np.array([[a, b, tx - a * ox - b * oy], [c, d, ty - c * ox - d * oy]])
 
 
 def warp_rgb(pixels: np.ndarray, matrix: np.ndarray, crop: np.ndarray) -> None:
     """`warp_crop` of a blue-green-red image into the red-green-blue array `crop`.
 
     Four channels instead of three: OpenCV 5 then warps more than twice as fast, to the same values.
+    The part of the image that is not seen is cut off before it is copied (a whole multiple of a
+    pixel away, so that values change by rounding at most).
     """
     if max(pixels.shape[:2]) > MAX_WARP_SIDE:
         crop[:] = warp_crop(pixels, matrix, crop.shape[:2])[..., ::-1]
         return
+    pixels, matrix = _part_seen(pixels, matrix, crop.shape[:2])
     wide = _scratch("source", (*pixels.shape[:2], 4))
     cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA, dst=wide)
     warped = _scratch("crop", (*crop.shape[:2], 4))
     cv2.warpAffine(wide, matrix, crop.shape[1::-1], dst=warped, flags=cv2.INTER_LINEAR)
     cv2.cvtColor(warped, cv2.COLOR_BGRA2RGB, dst=crop)
+
+
+def _part_seen(
+    pixels: np.ndarray, matrix: np.ndarray, crop_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of an image that a crop is made of, and the map from that part."""
+    (a, b, tx), (c, d, ty) = matrix.tolist()
+    (height, width), det = pixels.shape[:2], a * d - b * c
+    corners = [
+        ((d * u - b * v) / det, (a * v - c * u) / det)
+        for u in (-1 - tx, crop_size[1] - tx)
+        for v in (-1 - ty, crop_size[0] - ty)
+    ]
+    xs, ys = zip(*corners, strict=True)
+    x0, x1 = max(0, int(min(xs)) - 2), min(width, int(max(xs)) + 3)
+    y0, y1 = max(0, int(min(ys)) - 2), min(height, int(max(ys)) + 3)
+    if x1 <= x0 or y1 <= y0:  # the crop lies beside the image
+        return pixels[:1, :1], np.array([[1.0, 0, -9], [0, 1, -9]])
+    moved = np.array([[a, b, tx + a * x0 + b * y0], [c, d, ty + c * x0 + d * y0]])
+    return pixels[y0:y1, x0:x1], moved
 
 
 _buffers = threading.local()

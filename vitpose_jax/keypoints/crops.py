@@ -4,8 +4,6 @@ Unbiased data processing (UDP: Huang et al., "The Devil is in the Details", CVPR
 the intervals between pixels, so a crop of 192x256 pixels spans 191x255 units. Points are (x, y).
 """
 
-import math
-
 import cv2
 import numpy as np
 
@@ -57,30 +55,34 @@ def box_to_center_scale(
 
 
 def udp_affine(
-    center: np.ndarray, scale: np.ndarray, rotation: float, input_size: tuple[int, int]
+    center: np.ndarray,
+    scale: np.ndarray,
+    rotation: float | np.ndarray,
+    input_size: tuple[int, int],
 ) -> np.ndarray:
     """The map from image pixels to crop pixels.
 
     Args:
-        center: (2,), image pixels.
-        scale: (2,), (width, height) / 200.
-        rotation: degrees, turns the image's content clockwise as seen.
+        center: (..., 2), image pixels.
+        scale: (..., 2), (width, height) / 200.
+        rotation: (...), degrees, turns the image's content clockwise as seen.
         input_size: (height, width) of the crop.
 
     Returns:
-        float32 (2, 3).
+        float32 (..., 2, 3).
     """
-    cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-    cx, cy = (float(c) for c in center)
-    width, height = (float(np.float32(s) * np.float32(PIXEL_STD)) for s in scale)
+    cx, cy = np.moveaxis(np.asarray(center, np.float64), -1, 0)
+    size = np.asarray(scale, np.float32) * np.float32(PIXEL_STD)
+    width, height = np.moveaxis(size.astype(np.float64), -1, 0)
+    radians = np.deg2rad(rotation)
+    cos, sin = np.cos(radians), np.sin(radians)
     sx, sy = (input_size[1] - 1) / width, (input_size[0] - 1) / height
-    return np.array(
-        [
-            [cos * sx, -sin * sx, sx * (-cx * cos + cy * sin + 0.5 * width)],
-            [sin * sy, cos * sy, sy * (-cx * sin - cy * cos + 0.5 * height)],
-        ],
-        np.float32,
-    )
+    matrix = np.empty((*np.shape(cx), 2, 3), np.float32)
+    matrix[..., 0, 0], matrix[..., 0, 1] = cos * sx, -sin * sx
+    matrix[..., 1, 0], matrix[..., 1, 1] = sin * sy, cos * sy
+    matrix[..., 0, 2] = sx * (-cx * cos + cy * sin + 0.5 * width)
+    matrix[..., 1, 2] = sy * (-cx * sin - cy * cos + 0.5 * height)
+    return matrix
 
 
 def warp_crop(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
