@@ -62,7 +62,7 @@ def test_compares_any_number_of_checkpoints(
     [
         ({"num_joints": 24}, "num_joints 24, the data has 17"),
         ({"future": 30}, "future 30, the data has 5"),
-        ({"observed": 7}, "observes 7 frames"),
+        ({"observed": 7}, "observed 7, the data has 10"),
     ],
 )
 def test_checkpoints_of_other_problems(tmp_path: Path, model: dict, said: str) -> None:

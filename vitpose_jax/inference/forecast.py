@@ -64,8 +64,8 @@ def forecast(options: argparse.Namespace) -> int:
     write_results(out / RESULTS_FILE, _entries(source.name, futures, model, tracks))
     if not futures:
         raise UserError(
-            f"{source}: nobody is seen for the {_observed(model)} frames in a row that a forecast "
-            "needs; nothing to draw"
+            f"{source}: nobody is seen for the {model.config.observed} frames in a row that a "
+            "forecast needs; nothing to draw"
         )
     notes = [str(out / RESULTS_FILE)]
     if video is not None:
@@ -107,7 +107,7 @@ def forecast_tracks(
 
     tracks: at the rate to forecast at. frames, fps: of the video; results are keyed by its frames.
     """
-    n, keys, observed, visible = _observed(model), [], [], []
+    n, keys, observed, visible = model.config.observed, [], [], []
     for number, track in tracks.items():
         for end in range(n, len(track.frame_ids) + 1):
             seen = track.visible[end - n : end]
@@ -148,10 +148,6 @@ def _skeleton(model: Forecaster | PosePredictor, weights: str) -> Skeleton:
         f"{weights} forecasts {model.config.num_joints} joints, which is no skeleton of a pose "
         "model; train one on detections or keypoints"
     )
-
-
-def _observed(model: Forecaster | PosePredictor) -> int:
-    return getattr(model.config, "observed", 10)  # the original takes any number; trained on 10
 
 
 def _find_people(

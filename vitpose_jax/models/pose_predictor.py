@@ -16,14 +16,18 @@ class PredictorConfig:
 
     Attributes:
       num_joints, dims: J and D; a frame enters as J x D numbers.
+      observed: frames it was trained on; it takes any number.
       future: frames forecast; the last that many outputs are the future.
+      fps: frame rate of the training data.
       num_frames: 0, or the number of observed frames to have a learned position embedding for. The
         original has none, so the order of its input is invisible to it.
     """
 
     num_joints: int = 17
     dims: int = 2
+    observed: int = 10
     future: int = 5
+    fps: float = 30.0
     width: int = 120
     depth: int = 6
     num_heads: int = 8

@@ -171,13 +171,10 @@ def open_forecaster(source: str | Path) -> Forecaster | PosePredictor:
 def _checked(source: str | Path, windows: MotionWindows) -> forecasting.Forecast:
     """A checkpoint as a forecast; UserError where it was made for another problem."""
     model = open_forecaster(source)
-    for name in ("num_joints", "dims", "future"):
+    for name in ("num_joints", "dims", "observed", "future"):
         have, want = getattr(model.config, name), getattr(windows, name)
         if have != want:
             raise UserError(f"{source} was trained with {name} {have}, the data has {want}")
-    observed = getattr(model.config, "observed", windows.observed)
-    if observed != windows.observed:
-        raise UserError(f"{source} observes {observed} frames, the windows {windows.observed}")
     if model.config.fps != windows.fps:
         log.warning(
             "%s was trained at %g frames a second, the data has %g: set config.fps=%g to resample",
