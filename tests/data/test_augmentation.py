@@ -83,7 +83,7 @@ def _people(count: int):
 
 def _place(augmentation: Augmentation, count: int = 20_000) -> Placements:
     rng = np.random.default_rng(2)
-    numbers = np.stack([draw_numbers(rng) for _ in range(count)])
+    numbers = draw_numbers(rng, count)
     return draw_placements(augmentation, numbers, *_people(count), SIZE, COCO)
 
 
@@ -110,7 +110,7 @@ def test_placements_have_the_originals_distribution():
 def test_half_body_frames_the_chosen_half():
     box, keypoints, visible, width = _people(2000)
     rng = np.random.default_rng(3)
-    numbers = np.stack([draw_numbers(rng) for _ in range(2000)])
+    numbers = draw_numbers(rng, 2000)
     only = Augmentation(0, 0.4, 0, 1.0, 8, 0.0, 40, 0.0)
     placements = draw_placements(only, numbers, box, keypoints, visible, width, SIZE, COCO)
     upper = keypoints[:, :11].mean(axis=1)
@@ -136,7 +136,7 @@ def test_inputs_are_left_alone():
     visible[:, ::3] = 0
     before = [a.copy() for a in (box, keypoints, visible)]
     rng = np.random.default_rng(3)
-    numbers = np.stack([draw_numbers(rng) for _ in range(50)])
+    numbers = draw_numbers(rng, 50)
     placements = draw_placements(
         Augmentation(), numbers, box, keypoints, visible, width, SIZE, COCO
     )

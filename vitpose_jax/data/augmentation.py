@@ -83,9 +83,10 @@ _UNIFORM = ("shift", "shift_x", "shift_y", "flip", "half_body", "rotate", "perso
 _NORMAL = ("which_half", "scale", "rotation")
 
 
-def draw_numbers(rng: np.random.Generator) -> np.ndarray:
-    """All that is random about one sample: float64 (10,), 7 uniform and 3 normal numbers."""
-    return np.concatenate([rng.random(len(_UNIFORM)), rng.standard_normal(len(_NORMAL))])
+def draw_numbers(rng: np.random.Generator, count: int) -> np.ndarray:
+    """All that is random about samples: float64 (count, 10), 7 uniform and 3 normal numbers."""
+    uniform, normal = rng.random((count, len(_UNIFORM))), rng.standard_normal((count, len(_NORMAL)))
+    return np.concatenate([uniform, normal], axis=1)
 
 
 def _named(numbers: np.ndarray) -> dict[str, np.ndarray]:
