@@ -177,8 +177,9 @@ def end_to_end(options: argparse.Namespace) -> list[dict[str, Any]]:
     models = peers.same_weights(reference, tuple(options.dtypes))
     runners: dict[str, Callable[[], Any]] = {"transformers loop float32": transformers_loop}
     for dtype, model in models.items():
-        estimator = PoseEstimator(model, flip_test=False)
-        runners[f"vitpose_jax {dtype}, batch {estimator.batch_size}"] = stream(estimator)
+        for batch in (None, 4):
+            estimator = PoseEstimator(model, flip_test=False, batch_size=batch)
+            runners[f"vitpose_jax {dtype}, batch {estimator.batch_size}"] = stream(estimator)
     times = race(runners, max(options.repeats // 2, 2))
     return [
         {

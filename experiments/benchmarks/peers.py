@@ -67,7 +67,7 @@ def eager(model: Any, crops: np.ndarray, dtype: str = "float32") -> Callable[[],
     """Heatmaps as transformers gives them, of crops (B, H, W, 3)."""
     import torch
 
-    device = _device()
+    device = torch_device()
     model = model.to(device=device, dtype=getattr(torch, dtype))
     pixels = _pixels(crops, device, dtype)
 
@@ -84,7 +84,7 @@ def compiled(model: Any, crops: np.ndarray, dtype: str) -> Callable[[], Any]:
 
     import torch
 
-    device = _device()
+    device = torch_device()
     model = copy.deepcopy(model).to(device=device, dtype=getattr(torch, dtype))
     model.backbone.set_attn_implementation("sdpa")
     pixels = _pixels(crops, device, dtype)
@@ -121,7 +121,7 @@ def onnx_runtime(model: Any, crops: np.ndarray) -> Callable[[], Any]:
     return lambda: session.run(None, feed)[0]
 
 
-def _device() -> str:
+def torch_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

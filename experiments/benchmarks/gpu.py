@@ -1,0 +1,245 @@
+"""Everything that needs an accelerator, in one run of under eight minutes.
+
+    python experiments/benchmarks/gpu.py [--out gpu.json]
+
+Random weights, nothing downloaded; needs jax for the device, flax, optax, opencv and safetensors,
+and for the peer torch and transformers. Measures, in bfloat16: the matrix peak; the network alone
+for S, B, L and H at batch 256 with cuDNN's fused attention and with XLA's, next to torch.compile
+(SDPA, max-autotune) in a process of its own before; full training steps and frozen-backbone FPN
+steps; the deviation from float32; and, with more than one device, sharded steps. What would not fit
+into the time left is skipped and named. Results are written after every part.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works from a bare checkout
+SIZES = ("base", "small", "large", "huge")
+BATCH = 256
+PEER = "--peer"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--minutes", type=float, default=6.0, help="start no new part after this")
+    parser.add_argument("--decoder", default="classic", choices=("classic", "simple"))
+    parser.add_argument("--out", help="results file (results/gpu.json)")
+    parser.add_argument(PEER, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peer:
+        print(json.dumps(torch_rate(options.peer, options.batch, options.decoder)))
+        return
+    Benchmark(options).run()
+
+
+def torch_rate(size: str, batch: int, decoder: str) -> dict[str, Any]:
+    """Images per second of torch.compile in bfloat16, and PyTorch's own matrix peak."""
+    import numpy as np
+    import peers
+    import torch
+    from harness import race
+
+    device = peers.torch_device()
+    side, calls = (8192, 20) if device == "cuda" else (1024, 1)
+    left, right = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
+    product = race({"product": lambda: left @ right}, 5, calls)["product"]
+
+    model = peers.transformers_model(size, decoder)
+    crops = np.random.default_rng(0).standard_normal((batch, 256, 192, 3), np.float32)
+    run = peers.compiled(model, crops, "bfloat16")
+    times = race({"run": run}, 7, 5)["run"]
+    peak = 2 * side**3 / product["best"] / 1e12
+    rate = batch / times["median"]
+    return {"images/s": rate, "spread": times["spread"], "peak TFLOP/s": peak}
+
+
+class Benchmark:
+    """The parts in the order of their worth, until the time is up."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.began = time.perf_counter()
+        self.result: dict[str, Any] = {"options": vars(options), "skipped": [], "errors": {}}
+
+    def run(self) -> None:
+        # The peer first: a process that ends gives its memory back before JAX takes the device's.
+        self.part("torch.compile, base", self.peer, "base")
+        self.part("peak", self.peak)
+        self.part("inference, base", self.inference, "base")
+        self.part("training, base", self.training, "base")
+        for size in self.options.sizes:
+            if size != "base":
+                self.part(f"inference, {size}", self.inference, size)
+        for size in self.options.sizes:
+            if size != "base":
+                self.part(f"training, {size}", self.training, size)
+        for size in self.options.sizes:
+            if size != "base":
+                self.part(f"torch.compile, {size}", self.peer, size)
+        self.part("sharding", self.sharding)
+        self.keep(True)
+
+    def part(self, name: str, action: Any, *arguments: Any) -> None:
+        if time.perf_counter() - self.began > 60 * self.options.minutes:
+            self.result["skipped"].append(name)
+            return
+        started = time.perf_counter()
+        try:
+            action(*arguments)
+        except Exception as error:  # one part's failure leaves the others their chance
+            self.result["errors"][name] = f"{type(error).__name__}: {error}"[:2000]
+            traceback.print_exc()
+        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+        self.keep(False)
+
+    def peer(self, size: str) -> None:
+        command = [sys.executable, __file__, PEER, size, "--batch", str(self.options.batch)]
+        command += ["--decoder", self.options.decoder]
+        left = min(180.0, 60 * self.options.minutes - (time.perf_counter() - self.began) + 60)
+        # JAX stays off the device there, or it would take most of its memory.
+        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=left, env=environment
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr[-1500:])
+        rate = json.loads(done.stdout.splitlines()[-1])
+        self.result.setdefault("torch.compile", {})[size] = rate
+
+    def peak(self) -> None:
+        from harness import measured_peak
+
+        self.result["peak"] = {"bfloat16": measured_peak("bfloat16")}
+
+    def inference(self, size: str) -> None:
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+        from flax import nnx
+        from harness import backbone_flops, decoder_flops, race
+        from inference import ours
+
+        from vitpose_jax.inference.estimator import matrices_in
+        from vitpose_jax.models import vit
+        from vitpose_jax.models.decoders import DecoderConfig
+        from vitpose_jax.models.pose import PoseConfig, PoseModel
+
+        backbone, batch = vit.VIT_SIZES[size], self.options.batch
+        config = PoseConfig(
+            backbone, DecoderConfig(self.options.decoder, in_channels=backbone.width)
+        )
+        crops = np.random.default_rng(0).standard_normal((batch, 256, 192, 3), np.float32)
+        flops = (backbone_flops(backbone) + decoder_flops(config)) * batch
+        exact = PoseModel(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        graph, state = nnx.split(PoseModel(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+        model = nnx.merge(graph, matrices_in(state, jnp.bfloat16))
+
+        runners = {"default": ours(model, crops, False), "flip": ours(model, crops, True)}
+        outputs = {name: run() for name, run in runners.items()}
+        fused, vit.attention = vit.attention, _xla_attention  # traced below, at its first call
+        try:
+            runners["XLA attention"] = ours(model, crops, False)
+            jax.block_until_ready(runners["XLA attention"]())
+        finally:
+            vit.attention = fused
+        few = crops[:8]
+        reference = np.asarray(ours(exact, few, False)())
+        deviation = np.abs(np.asarray(outputs["default"][:8]) - reference).max()
+        peak = self.result["peak"]["bfloat16"]
+        rows = self.result.setdefault("inference", [])
+        for name, times in race(runners, 7, 5).items():
+            rows.append(
+                {
+                    "size": size,
+                    "runner": name,
+                    "batch": batch,
+                    "images/s": batch / times["median"],
+                    "spread": times["spread"],
+                    "TFLOP/s": flops * (1 + (name == "flip")) / times["median"] / 1e12,
+                    "share": flops * (1 + (name == "flip")) / times["median"] / peak,
+                    "deviation": float(deviation / np.abs(reference).max()),
+                }
+            )
+
+    def training(self, size: str) -> None:
+        from training_step import measure
+
+        peak = self.result["peak"]
+        for task in ("full", "fpn"):
+            batch = self.options.batch if size in ("small", "base") else self.options.batch // 2
+            rows = measure({task: (task, size, batch, "bfloat16")}, 5, peak)
+            self.result.setdefault("training", []).extend(rows)
+
+    def sharding(self) -> None:
+        """Over the real devices where there are several; else the cost of virtual ones."""
+        import jax
+
+        if len(jax.devices()) > 1:
+            import numpy as np
+            from harness import race
+            from jax.sharding import Mesh
+            from training_step import pose_step
+
+            from vitpose_jax.training.sharding import AXIS
+
+            rows = self.result.setdefault("scaling", [])
+            count = 1
+            while count <= len(jax.devices()):
+                mesh = Mesh(np.asarray(jax.devices()[:count]), (AXIS,))
+                batch = self.options.batch * count
+                step, _ = pose_step("base", batch, "bfloat16", False, mesh)
+                median = race({"step": step}, 5, 5)["step"]["median"]
+                rows.append({"devices": count, "batch": batch, "samples/s": batch / median})
+                count *= 2
+            return
+        script = Path(__file__).with_name("scaling.py")
+        out = Path(self.options.out or script.parent / "results" / "gpu.json")
+        out = out.with_name(out.stem + "_virtual_devices.json")
+        command = [sys.executable, str(script), "--repeats", "3", "--out", str(out)]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        self.result["scaling"] = json.loads(out.read_text())["rows"]
+
+    def keep(self, last: bool) -> None:
+        import contextlib
+        import io
+
+        from harness import keep, table
+
+        self.result["seconds"] = time.perf_counter() - self.began
+        rates = self.result.get("torch.compile", {})
+        for row in self.result.get("inference", []):
+            if row["runner"] == "default" and row["size"] in rates:
+                row["times torch.compile"] = row["images/s"] / rates[row["size"]]["images/s"]
+        peaks = self.result.get("peak", {})
+        tables = {"Peak, TFLOP/s": ", ".join(f"{k} {v / 1e12:.4g}" for k, v in peaks.items())}
+        for name in ("inference", "training", "scaling"):
+            if rows := self.result.get(name):
+                columns = list(dict.fromkeys(key for row in rows for key in row))
+                tables[name.capitalize()] = table(rows, columns)
+        if rates:
+            rows = [{"size": size} | rate for size, rate in rates.items()]
+            tables["torch.compile"] = table(rows, list(rows[0]))
+        for name in ("skipped", "errors"):
+            if self.result[name]:
+                tables[name.capitalize()] = str(self.result[name])
+        with contextlib.nullcontext() if last else contextlib.redirect_stdout(io.StringIO()):
+            keep("gpu", self.result, tables, self.options.out)
+
+
+def _xla_attention(query: Any, key: Any, value: Any) -> Any:
+    import jax
+
+    return jax.nn.dot_product_attention(query, key, value, implementation="xla")
+
+
+if __name__ == "__main__":
+    main()
