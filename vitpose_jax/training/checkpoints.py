@@ -34,14 +34,19 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         worst = -np.inf if self._maximize else np.inf
+
+        def score(metrics: dict[str, float] | None) -> float:
+            return (metrics or {}).get(self._metric, worst)
+
         best = BestN(
-            get_metric_fn=lambda metrics: (metrics or {}).get(self._metric, worst),
+            get_metric_fn=score,
             reverse=not self._maximize,
             n=1,
             keep_checkpoints_without_metrics=False,
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(self._keep), best]),
+            best_fn=score,  # without it the metrics would not be written
             cleanup_tmp_directories=True,
         )
         return ocp.CheckpointManager(self.folder, options=options)

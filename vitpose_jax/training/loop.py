@@ -1,9 +1,10 @@
 """The training loop, the same for every task and from one CPU to many hosts."""
 
+import json
 import logging
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -111,11 +112,18 @@ def evaluation_model(graph: ModelGraph, state: TrainState) -> nnx.Module:
 
 
 class LossWatch:
-    """Looks at each step's metrics a little later, so that the device never waits for the host."""
+    """Looks at each step's metrics a little later, so that the device never waits for the host.
 
-    def __init__(self, id_key: str, folder: Path) -> None:
+    write: called with (step, means) at every `every`-th step and the last, the means over the steps
+    since the call before, `train/` before each name.
+    """
+
+    def __init__(
+        self, id_key: str, folder: Path, every: int, last: int, write: Callable[..., None]
+    ) -> None:
         self._pending: deque = deque()
         self._id_key, self._folder = id_key, folder
+        self._every, self._last, self._write = every, last, write
         self._recent: list[dict[str, float]] = []
 
     def add(self, step: int, metrics: Mapping[str, jax.Array], batch: Mapping) -> None:
@@ -128,12 +136,6 @@ class LossWatch:
         while self._pending:
             self._look()
 
-    def means(self) -> dict[str, float]:
-        """Means over the steps since the last call, `train/` before each name."""
-        recent, self._recent = self._recent, []
-        names = recent[0] if recent else {}
-        return {f"train/{name}": float(np.mean([row[name] for row in recent])) for name in names}
-
     def _look(self) -> None:
         step, metrics, ids = self._pending.popleft()
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -141,6 +143,10 @@ class LossWatch:
             if not math.isfinite(values[name]):
                 self._stop(step, name, values[name], ids)
         self._recent.append(values)
+        if step % self._every == 0 or step == self._last:
+            recent, self._recent = self._recent, []
+            means = {name: float(np.mean([row[name] for row in recent])) for name in values}
+            self._write(step, {f"train/{name}": value for name, value in means.items()})
 
     def _stop(self, step: int, name: str, value: float, ids: np.ndarray | None) -> None:
         listed = [] if ids is None else np.asarray(ids).tolist()
@@ -177,7 +183,7 @@ def train(task: Task, config: ml_collections.ConfigDict, folder: str | Path) -> 
         start = int(state.step)
         log.info("going on from step %d of %d", start, trainer.length.total)
     elif jax.process_index() == 0:
-        log.info("configuration:\n%s", config)
+        log.info("configuration:\n%s", json.dumps(workdir.plain(config), indent=2))
         log.info("%s", optimizer.parameter_table(trainer.parameters, trainer.labels))
     with Interrupt() as interrupt:
         run = Run(task, config, folder, trainer, checkpoints, interrupt, start)
@@ -196,9 +202,9 @@ class Run:
         self.start, self.total = start, trainer.length.total
         self.eval_every = trainer.length.steps(config.eval_every)
         self.save_every = trainer.length.steps(config.get("checkpoint_every", config.eval_every))
-        self.log_every = config.get("log_every", 50)
         self.log = workdir.MetricsLog(folder, start)
-        self.watch = LossWatch(task.id_key, folder)
+        every = config.get("log_every", 50)
+        self.watch = LossWatch(task.id_key, folder, every, self.total, self.write_log)
         self.progress = Progress(start, self.total, config.batch_size, task.samples)
 
     def go_on(self, state: TrainState, batches) -> dict[str, float]:
@@ -210,8 +216,6 @@ class Run:
             state, values = self.trainer.step(state, self.trainer.shard(batch), self.trainer.key)
             self.watch.add(step, values, batch)
             self.progress.advance()
-            if step % self.log_every == 0 or step == self.total:
-                self.write_log(step)
             if step % self.eval_every == 0 or step == self.total:
                 metrics = self.evaluate_and_save(step, state, batches)
             elif step % self.save_every == 0:
@@ -220,13 +224,11 @@ class Run:
                 self.leave(step, state, batches)
         return self.finish(state, batches, metrics)
 
-    def write_log(self, step: int) -> None:
-        values = self.watch.means()
-        if values:
-            rate = float(self.trainer.schedule(step - 1))
-            values |= {"train/lr": rate, "train/per_second": self.progress.rate()}
-            self.log.write(step, values)
-            self.progress.show(step, values)
+    def write_log(self, step: int, values: dict[str, float]) -> None:
+        rate = float(self.trainer.schedule(step - 1))
+        values |= {"train/lr": rate, "train/per_second": self.progress.rate()}
+        self.log.write(step, values)
+        self.progress.show(step, values)
 
     def save(self, step, state, batches, metrics=None) -> None:
         self.watch.drain()

@@ -1,0 +1,198 @@
+"""The loop on a task small enough to see through: linear regression with a batch norm."""
+
+import grain
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+from flax import nnx
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.layers import BatchNorm
+from vitpose_jax.training import loop, workdir
+from vitpose_jax.training.checkpoints import read_parameters
+from vitpose_jax.training.task import Task
+
+TRUTH = np.array([[1.0], [-2.0], [0.5]], np.float32)
+
+
+class Regression(nnx.Module):
+    def __init__(self):
+        self.backbone = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+        self.norm = BatchNorm(3)
+        self.head = nnx.Linear(3, 1, rngs=nnx.Rngs(1))
+
+    def __call__(self, x, train=False):
+        return self.head(self.norm(self.backbone(x), train=train))
+
+
+def loss_fn(model, batch, key):
+    return jnp.mean(jnp.square(model(batch["x"], train=True) - batch["y"])), {}
+
+
+def sample(index, broken=()):
+    x = np.random.default_rng(int(index)).standard_normal(3).astype(np.float32)
+    y = np.full(1, np.nan, np.float32) if index in broken else x @ TRUTH
+    return {"x": x, "y": y, "image_id": np.int64(1000 + index)}
+
+
+def make_task(batch_size=8, broken=(), evaluate=None):
+    source = grain.MapDataset.source(np.arange(64)).seed(0).shuffle().repeat()
+    stream = source.map(lambda i: sample(i, broken)).batch(batch_size).to_iter_dataset()
+    held_out = [sample(i) for i in range(64, 96)]
+    x, y = (jnp.stack([s[name] for s in held_out]) for name in ("x", "y"))
+
+    def error(model):
+        return {"error": float(jnp.mean(jnp.square(model(x) - y)))}
+
+    return Task(
+        model=Regression(),
+        model_config={"kind": "regression"},
+        loss_fn=loss_fn,
+        train_batches=stream,
+        train_size=64,
+        evaluate=evaluate or error,
+        metric="error",
+        maximize=False,
+        draw=lambda model: np.zeros((8, 8, 3), np.uint8),
+    )
+
+
+def make_config(**changes):
+    config = ml_collections.ConfigDict(
+        {
+            "seed": 0,
+            "batch_size": 8,
+            "steps": 30,
+            "optimizer": {"lr": 0.05, "weight_decay": 0.0},
+            "schedule": {"kind": "cosine", "warmup_steps": 0},
+            "eval_every": 10,
+            "checkpoint_every": 5,
+            "log_every": 1,
+        }
+    )
+    config.update(changes)
+    return config
+
+
+def test_it_learns_and_leaves_everything_behind(tmp_path):
+    metrics = loop.train(make_task(), make_config(), tmp_path)
+    rows = workdir.read_metrics(tmp_path)
+    assert metrics["error"] < 0.5
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert len(losses) == 30
+    assert losses[-1] < 0.2 * losses[0]
+    assert [row["step"] for row in rows if "eval/error" in row] == [10, 20, 30]
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 3
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_best_and_latest_are_kept(tmp_path):
+    scores = iter([3.0, 1.0, 2.0])
+    task = make_task(evaluate=lambda model: {"error": next(scores)})
+    loop.train(task, make_config(), tmp_path)
+    folder = tmp_path / workdir.CHECKPOINT_FOLDER
+    assert {int(p.name) for p in folder.iterdir() if p.name.isdigit()} == {20, 30}
+    assert read_parameters(folder, "best", "error", maximize=False)[0] == 20
+    assert read_parameters(folder, "latest")[0] == 30
+    with pytest.raises(UserError, match="no checkpoint '7'"):
+        read_parameters(folder, "7")
+
+
+def test_finished_run_is_not_trained_further(tmp_path):
+    first = loop.train(make_task(), make_config(), tmp_path)
+    before = read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "latest")
+    assert loop.train(make_task(), make_config(), tmp_path) == pytest.approx(first)
+    after = read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "latest")
+    assert before[0] == after[0] == 30
+    np.testing.assert_array_equal(before[1]["head.kernel"], after[1]["head.kernel"])
+
+
+def test_nan_stops_with_step_and_ids_and_keeps_the_last_good_checkpoint(tmp_path):
+    task = make_task()
+    position = next(i for i, b in enumerate(task.train_batches) if 17 + 1000 in b["image_id"])
+    config = make_config(steps=60)
+    broken = make_task(broken=(17,))
+    with pytest.raises(UserError, match=rf"became nan at step {position + 1}; .*1017") as stopped:
+        loop.train(broken, config, tmp_path)
+    assert "image_id" in str(stopped.value)
+    folder = tmp_path / workdir.CHECKPOINT_FOLDER
+    saved = [int(p.name) for p in folder.glob("*") if p.name.isdigit()]
+    assert all(step <= position for step in saved)
+    for step in saved:
+        arrays = read_parameters(folder, str(step))[1]
+        assert all(np.isfinite(value).all() for value in arrays.values())
+    assert str(1017) in (tmp_path / f"stopped_at_step_{position + 1}.txt").read_text().split()
+
+
+def test_frozen_parts_have_no_state_and_do_not_move(tmp_path):
+    task, config = make_task(), make_config(frozen=("backbone",), weight_decay=0.1)
+    trainer = loop.Trainer(task, config)
+    assert set(trainer.state.frozen) == {"backbone.kernel", "backbone.bias"}
+    shapes = [leaf.shape for leaf in jax.tree.leaves(trainer.state.optimizer)]
+    assert (3, 3) not in shapes
+    before = np.asarray(trainer.state.frozen["backbone.kernel"])
+    batch = next(iter(task.train_batches))
+    state, _ = trainer.step(trainer.state, trainer.shard(batch), trainer.key)
+    np.testing.assert_array_equal(state.frozen["backbone.kernel"], before)
+    with pytest.raises(UserError, match="nothing to train"):
+        loop.Trainer(task, make_config(frozen=("backbone", "norm", "head")))
+
+
+def one_step(**changes):
+    task = make_task(batch_size=8)
+    trainer = loop.Trainer(task, make_config(**changes))
+    batch = next(iter(task.train_batches))
+    return trainer.step(trainer.state, trainer.shard(batch), trainer.key)
+
+
+def test_accumulated_gradient_is_the_mean_over_the_parts():
+    task = make_task()
+    batch = next(iter(task.train_batches))
+    halves = [{name: value[i::2] for name, value in batch.items()} for i in range(2)]
+
+    def gradient(part):
+        model = Regression()
+        return nnx.grad(lambda m: loss_fn(m, part, None)[0])(model)["head"]["kernel"][...]
+
+    expected = np.mean([gradient(half) for half in halves], axis=0)
+    state, metrics = one_step(accumulate=2)
+    momentum = state.optimizer[1].mu["head.kernel"]
+    clipped = min(1.0, 1.0 / float(metrics["grad_norm"]))
+    np.testing.assert_allclose(momentum, 0.1 * clipped * expected, rtol=1e-4)
+
+
+def test_moving_average_is_evaluated_and_exported(tmp_path):
+    seen = []
+    task = make_task(evaluate=lambda model: seen.append(model) or {"error": 1.0})
+    loop.train(task, make_config(ema=0.9), tmp_path)
+    _, arrays = read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "latest")
+    np.testing.assert_allclose(arrays["head.kernel"], seen[-1].head.kernel[...], rtol=1e-6)
+    plain = tmp_path / "plain"
+    loop.train(make_task(), make_config(), plain)
+    _, without = read_parameters(plain / workdir.CHECKPOINT_FOLDER, "latest")
+    assert np.abs(arrays["head.kernel"] - without["head.kernel"]).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 3.0}, "either `epochs` or `steps`"),
+        ({"accumulate": 3}, "multiple of 3"),
+        ({"sharding": "half"}, "choose one of data, full"),
+        ({"schedule": {"kind": "sometimes", "warmup_steps": 0}}, "choose step or cosine"),
+    ],
+)
+def test_wrong_values_are_named(changes, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        loop.train(make_task(), make_config(**changes), tmp_path)
+
+
+def test_torn_log_line_is_dropped(tmp_path):
+    file = tmp_path / workdir.METRICS_FILE
+    file.write_text('{"step": 1, "a": 1}\n{"step": 2, "a": 2}\n{"step": 3, "a"')
+    assert [row["step"] for row in workdir.read_metrics(tmp_path)] == [1, 2]
+    workdir.MetricsLog(tmp_path, start=1).close()
+    assert file.read_text() == '{"step": 1, "a": 1}\n'
