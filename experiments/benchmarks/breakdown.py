@@ -87,7 +87,7 @@ def by_kind(times: dict[str, float], whole: float) -> list[dict]:
         seconds[kind] += value
         counts[kind] += 1
     if jax.default_backend() == "cpu":
-        seconds[REST] = whole - sum(seconds.values())
+        seconds[REST] = max(whole - sum(seconds.values()), 0.0)
     return [
         {"kind": kind, "ms": 1e3 * value, "share": value / whole, "operations": counts[kind]}
         for kind, value in sorted(seconds.items(), key=lambda item: -item[1])

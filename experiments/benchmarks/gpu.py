@@ -128,7 +128,6 @@ class Benchmark:
         from harness import backbone_flops, decoder_flops, race
         from inference import ours
 
-        from vitpose_jax.inference.estimator import matrices_in
         from vitpose_jax.models import vit
         from vitpose_jax.models.decoders import DecoderConfig
         from vitpose_jax.models.pose import PoseConfig, PoseModel
@@ -140,8 +139,7 @@ class Benchmark:
         crops = np.random.default_rng(0).standard_normal((batch, 256, 192, 3), np.float32)
         flops = (backbone_flops(backbone) + decoder_flops(config)) * batch
         exact = PoseModel(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
-        graph, state = nnx.split(PoseModel(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
-        model = nnx.merge(graph, matrices_in(state, jnp.bfloat16))
+        model = PoseModel(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
 
         runners = {"default": ours(model, crops, False), "flip": ours(model, crops, True)}
         outputs = {name: run() for name, run in runners.items()}

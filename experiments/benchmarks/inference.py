@@ -27,7 +27,7 @@ import peers
 from flax import nnx
 from harness import backbone_flops, decoder_flops, keep, measured_peak, race, table
 
-from vitpose_jax.inference.estimator import PoseEstimator
+from vitpose_jax.inference.estimator import PoseEstimator, matrices_in
 from vitpose_jax.keypoints.decoding import decode_heatmaps, flip_average
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.backends import compiler_options
@@ -39,8 +39,9 @@ FLIP_INDEX = SKELETONS["coco"].flip_index
 
 
 def ours(model: PoseModel, crops: np.ndarray, flip: bool) -> Callable[[], jax.Array]:
-    """Our heatmaps of crops (B, H, W, 3), compiled."""
+    """Our heatmaps of crops (B, H, W, 3), compiled as `PoseEstimator` does."""
     graph, state = nnx.split(model)
+    state = matrices_in(state, model.dtype)
 
     def heatmaps(state: nnx.State, crops: jax.Array) -> jax.Array:
         model = nnx.merge(graph, state)

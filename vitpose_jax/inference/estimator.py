@@ -2,10 +2,10 @@
 
 Pictures are decoded and people cut out by threads on the host, while the device works on the
 batch before. Crops travel as bytes; normalisation, the mirrored pass, averaging, decoding and the
-way back to image pixels are one jitted function of one batch size, compiled once.
+way back to image pixels are one jitted function of one batch size, compiled once (on CPUs of two:
+what is left at the end goes one by one).
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ BoxesLike = np.ndarray | list | None
 BoxSource = BoxesLike | Callable[[np.ndarray], np.ndarray]
 """Boxes, or a function that finds them in the image (uint8 RGB), such as a detector."""
 
-ACCELERATOR_BATCH = 64
+CPU_BATCH, ACCELERATOR_BATCH = 8, 64
 WORKERS = 4
 BATCHES_IN_FLIGHT = 2
 
@@ -108,15 +108,16 @@ class PoseEstimator:
                 else the first of `SKELETONS` with as many keypoints.
             flip_test: average with the heatmaps of the mirrored crop (twice the work).
             method: how heatmaps are decoded, see `vitpose_jax.keypoints.decoding`.
-            batch_size: people per batch; by default 64 on an accelerator and few on a CPU,
-                where more people at once are no faster.
+            batch_size: people per batch; by default 64 on an accelerator and 8 on a CPU.
             keep_heatmaps: give every `Person` its heatmaps.
 
         Raises:
             UserError: a batch size below 1, or a skeleton that does not fit the network.
         """
+        on_cpu = jax.default_backend() == "cpu"
+        default_batch = CPU_BATCH if on_cpu else ACCELERATOR_BATCH
         self.model = model
-        self.batch_size = batch_size if batch_size is not None else _default_batch_size()
+        self.batch_size = batch_size if batch_size is not None else default_batch
         if self.batch_size < 1:
             raise UserError(f"batch size {batch_size}: must be at least 1")
         self.input_size = model.config.input_size
@@ -139,7 +140,7 @@ class PoseEstimator:
             ),
             compiler_options=compiler_options(model.dtype),
         )
-        self._compiled: jax.stages.Compiled | None = None
+        self._programs: dict[int, jax.stages.Compiled] = {}  # by their number of people
 
     @classmethod
     def from_pretrained(
@@ -235,19 +236,21 @@ class PoseEstimator:
                     _collect(running)
             while waiting and waiting[0].done:
                 yield self._finish(waiting.popleft())
-        if unbatched:
+        while unbatched:
             running.append(self._launch(unbatched))
         while running:
             _collect(running)
         for item in waiting:
             yield self._finish(item)
 
-    def compile(self) -> None:
-        """Compile now instead of at the first batch."""
-        height, width = self.input_size
-        crops = np.zeros((self.batch_size, height, width, 3), np.uint8)
-        region = np.ones((self.batch_size, 2), np.float32)
-        self._compiled = self._predict.lower(self._state, crops, region, region).compile()
+    def compile(self, size: int | None = None) -> None:
+        """Compile now, instead of when it is needed, the function of so many people at once: a
+        full batch by default, or 1, by which a CPU does what is left at the end of a stream."""
+        size = size or self.batch_size
+        crops = np.zeros((size, *self.input_size, 3), np.uint8)
+        region = np.ones((size, 2), np.float32)
+        lowered = self._predict.lower(self._state, crops, region, region)
+        self._programs[size] = lowered.compile()
 
     def _prepared(
         self, items: Iterable[tuple[ImageLike, BoxSource]], keep_images: bool
@@ -288,18 +291,23 @@ class PoseEstimator:
     def _launch(
         self, unbatched: deque[tuple[_Item, int]]
     ) -> tuple[list[tuple[_Item, int]], tuple[jax.Array, ...]]:
-        """Send off the next batch, padded to its size; returns at once."""
-        count = min(self.batch_size, len(unbatched))
+        """Send off the next batch, or where there is less left its padded rest; returns at once.
+
+        On a CPU, where padding costs as much as people do, the rest goes one by one.
+        """
+        count, size = min(self.batch_size, len(unbatched)), self.batch_size
+        if count < size and jax.default_backend() == "cpu":
+            count = size = 1
         members = [unbatched.popleft() for _ in range(count)]
 
         def stack(name: str) -> np.ndarray:
             rows = np.stack([getattr(item, name)[row] for item, row in members])
-            return np.pad(rows, [(0, self.batch_size - count)] + [(0, 0)] * (rows.ndim - 1))
+            return np.pad(rows, [(0, size - count)] + [(0, 0)] * (rows.ndim - 1))
 
         arrays = stack("crops"), stack("center"), stack("scale")
-        if self._compiled is None:
-            self.compile()
-        return members, self._compiled(self._state, *arrays)
+        if size not in self._programs:
+            self.compile(size)
+        return members, self._programs[size](self._state, *arrays)
 
     def _finish(self, item: _Item) -> Prediction:
         if item.error is not None:
@@ -368,12 +376,6 @@ def _predict_batch(
     heatmap_xy, scores = decode_heatmaps(heatmaps, method)
     xy = heatmap_to_image(heatmap_xy, center, scale, heatmaps.shape[1:3])
     return (xy, scores, heatmaps) if keep_heatmaps else (xy, scores)
-
-
-def _default_batch_size() -> int:
-    if jax.default_backend() != "cpu":
-        return ACCELERATOR_BATCH
-    return min(max((os.cpu_count() or 1) // 2, 1), 8)
 
 
 def _skeleton_of(model: PoseModel) -> Skeleton:

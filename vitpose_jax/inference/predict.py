@@ -54,7 +54,7 @@ def predict(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         keep_heatmaps=options.heatmaps,
     )
-    estimator.compile()
+    estimator.compile(1 if _is_one_picture(sources) else None)
     run = _Run(estimator, finder, out, options)
     try:
         run.images([source for source in sources if source.kind == "image"])
@@ -241,6 +241,12 @@ class _Run:
             f"{jax.default_backend()}, {self.estimator.model.dtype}): {where}"
         )
         return 1 if self.problems else 0
+
+
+def _is_one_picture(sources: list[Source]) -> bool:
+    """Then it most likely shows fewer people than a CPU's full batch."""
+    one = len(sources) == 1 and sources[0].kind == "image"
+    return one and jax.default_backend() == "cpu"
 
 
 def _is_web_picture(name: str) -> bool:
