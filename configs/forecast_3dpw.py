@@ -34,7 +34,13 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
     }
     config.init_from = ""
     config.frozen = ()
-    config.augmentation = {"flip": 0.5, "view": 0.6, "rotation": 0.03, "missing": 0.1}
+    config.augmentation = {
+        "flip": 0.5,
+        "view": 0.6,
+        "rotation": 0.03,
+        "reverse": 0.0,
+        "missing": 0.1,
+    }
 
     config.batch_size = 128
     config.steps = 4000

@@ -151,15 +151,6 @@ class Forecaster(nnx.Module):
         self.readout = nnx.List(
             [ReadoutBlock(config, rngs=rngs) for _ in range(config.readout_depth)]
         )
-        # The norms above forget how large a motion is; this path, the same
-        # for every joint, extrapolates it.
-        self.linear = nnx.Linear(
-            config.observed,
-            config.future,
-            use_bias=False,
-            kernel_init=nnx.initializers.zeros,
-            rngs=rngs,
-        )
         self.readout_norm = nnx.LayerNorm(config.readout_width, rngs=rngs)
         self.out = nnx.Linear(
             config.readout_width,
@@ -192,8 +183,6 @@ class Forecaster(nnx.Module):
             x = block(x, _fold(key, index))
         shape = (batch, config.future, config.num_joints, config.dims)
         residual = self.out(self.readout_norm(x)).reshape(shape)
-        travel = VELOCITY_GAIN * (motion.positions - motion.positions[:, -1:])
-        residual += jnp.moveaxis(self.linear(jnp.moveaxis(travel, 1, -1)), -1, 1)
         return motion.last[:, None] + motion.scale * residual
 
     def forecast(self, observed: jax.Array, visible: jax.Array) -> jax.Array:
