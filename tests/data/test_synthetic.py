@@ -196,7 +196,7 @@ def _overlap(scene) -> float:
 
 
 def test_crowds_overlap():
-    crowd = [synthetic_scene("train", i, True) for i in range(30)]
+    crowd = [synthetic_scene("train", i, "crowd") for i in range(30)]
     usual = [synthetic_scene("train", i) for i in range(30)]
     assert np.mean([s.annotated.sum() for s in crowd]) > 2.5
     assert np.mean([_overlap(s) for s in crowd]) > np.mean([_overlap(s) for s in usual]) + 0.3
@@ -262,3 +262,18 @@ def test_elevated_cameras_turn_the_whole_body():
     )
     left, forward = turned.head_axes[0, :, 0], turned.head_axes[0, :, 2]
     assert left @ forward == pytest.approx(0, abs=1e-9)
+
+
+def test_solo_scenes_hold_one_person_who_faces_the_camera() -> None:
+    scenes = [synthetic_scene("train", i, "solo") for i in range(30)]
+    assert all(len(scene.keypoints) == 1 for scene in scenes)
+    seen = np.mean([scene.visible[0] == 2 for scene in scenes])
+    others = [synthetic_scene("train", i) for i in range(30)]
+    seen_of_others = np.mean(np.concatenate([scene.visible == 2 for scene in others]))
+    assert seen > seen_of_others + 0.1
+    left_of_right = [
+        scene.keypoints[0, 5, 0] > scene.keypoints[0, 6, 0]
+        for scene in scenes
+        if (scene.visible[0, 5:7] == 2).all()
+    ]
+    assert np.mean(left_of_right) > 0.9  # their left shoulder is on the viewer's right

@@ -25,6 +25,9 @@ SPLITS = ("train", "val")
 RECORDS_FOLDER, RECORDS_FINISHED = "coco_keypoints", "prepared.json"
 """What `vitpose prepare` writes first and last."""
 
+SYNTHETIC = {"synthetic": "some", "synthetic-crowd": "crowd", "synthetic-solo": "solo"}
+"""Names of rendered data sets, and who is together there: see `synthetic_scene.render_scene`."""
+
 COCO_HELP = (
     "COCO 2017 is fetched with: wget http://images.cocodataset.org/zips/{train2017,val2017}.zip "
     "http://images.cocodataset.org/annotations/annotations_trainval2017.zip, unpacked into one "
@@ -129,7 +132,7 @@ def open_pose_dataset(
     """Open a data set.
 
     Args:
-        name_or_path: "synthetic" or "synthetic-crowd" (rendered, nothing on disk), "coco" (the
+        name_or_path: one of `SYNTHETIC` (rendered, nothing on disk), "coco" (the
             folder $COCO_DIR, else ./data/coco), the path of a folder in COCO's layout
             (annotations/person_keypoints_<split>2017.json, <split>2017/), or that of a folder
             written by `vitpose prepare`. Paths may be on `gs://`.
@@ -144,11 +147,10 @@ def open_pose_dataset(
     """
     if split not in SPLITS:
         raise UserError(f"the split is 'train' or 'val', not {split!r}")
-    if name_or_path in ("synthetic", "synthetic-crowd"):
+    if name_or_path in SYNTHETIC:
         from vitpose_jax.data.synthetic import open_synthetic
 
-        crowded = name_or_path == "synthetic-crowd"
-        dataset = open_synthetic(split, input_size, crowded=crowded)
+        dataset = open_synthetic(name_or_path, split, input_size)
     else:
         if name_or_path == "coco":
             folder = epath.Path(os.environ.get("COCO_DIR", "data/coco"))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.data.augmentation import Augmentation, person_number
-from vitpose_jax.data.datasets import PoseDataset
+from vitpose_jax.data.datasets import SYNTHETIC, PoseDataset
 from vitpose_jax.data.images import BadImageCount
 from vitpose_jax.data.people import People, Picture, concatenate
 from vitpose_jax.data.samples import Batch, PersonCrops
@@ -21,17 +21,17 @@ _COCO = SKELETONS["coco"]
 
 
 @lru_cache(maxsize=32)
-def synthetic_scene(split: str, index: int, crowded: bool = False) -> Scene:
+def synthetic_scene(split: str, index: int, company: str = "some") -> Scene:
     """Scene `index` of a split; the splits' random streams share nothing."""
-    rng = np.random.default_rng([_STREAMS[split], int(crowded), index])
-    return render_scene(rng, crowded=crowded)
+    rng = np.random.default_rng([_STREAMS[split], list(SYNTHETIC.values()).index(company), index])
+    return render_scene(rng, company)
 
 
-def open_synthetic(split: str, input_size: tuple[int, int], *, crowded: bool) -> "SyntheticPeople":
-    """Synthetic people as a data set; `crowded` scenes hold three to six who overlap."""
-    images = SyntheticImages(split, crowded)
+def open_synthetic(name: str, split: str, input_size: tuple[int, int]) -> "SyntheticPeople":
+    """Synthetic people as a data set, by its name in `SYNTHETIC`."""
+    images = SyntheticImages(split, SYNTHETIC[name])
     return SyntheticPeople(
-        name="synthetic-crowd" if crowded else "synthetic",
+        name=name,
         split=split,
         skeleton=_COCO,
         input_size=input_size,
@@ -48,11 +48,11 @@ class SyntheticImages:
     """The scenes of a split, by number."""
 
     split: str
-    crowded: bool
+    company: str
 
     def scene(self, index: int) -> Scene:
         """Scene `index`, rendered or remembered."""
-        return synthetic_scene(self.split, int(index), self.crowded)
+        return synthetic_scene(self.split, int(index), self.company)
 
     def load(self, people: People, row: int, shrink: float) -> Picture:
         """See `ImageSource.load`."""

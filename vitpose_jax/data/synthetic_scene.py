@@ -51,12 +51,14 @@ class _Figure:
     project: Projection
 
 
-def render_scene(rng: np.random.Generator, *, crowded: bool = False) -> Scene:
+def render_scene(rng: np.random.Generator, company: str = "some") -> Scene:
     """Draw a scene at random.
 
     Args:
         rng: decides everything.
-        crowded: three to six people whose boxes overlap, in place of one to three apart.
+        company: "some", one to three people apart, seen from all sides; "crowd", three to six whose
+            boxes overlap; "solo", one who is whole in the picture and roughly faces the camera,
+            with little behind and nothing in front.
 
     Returns:
         A scene with at least one annotated person.
@@ -64,38 +66,46 @@ def render_scene(rng: np.random.Generator, *, crowded: bool = False) -> Scene:
     while True:
         width, height = (int(side) for side in rng.integers(224, 353, 2))
         light = rng.uniform(-0.7, 0.7, 2)
-        background = _background(width, height, light, rng)
+        things = (0, 5) if company == "solo" else (6, 26)
+        background = _background(width, height, things, light, rng)
         canvas = Canvas(background, np.zeros((height, width), np.uint8))
-        figures = _place_people(width, height, crowded, rng)
+        figures = _place_people(width, height, company, rng)
         for person, figure in enumerate(figures):
             draw_person(
                 canvas, person, figure.body, figure.shape, figure.looks, figure.project, light
             )
-        _things_in_front(canvas, figures, light, rng)
+        if company != "solo":
+            _things_in_front(canvas, figures, light, rng)
         scene = _annotate(canvas, figures, rng)
         if scene.annotated.any():
             return scene
 
 
-def _place_people(
-    width: int, height: int, crowded: bool, rng: np.random.Generator
-) -> list[_Figure]:
+def _draw_sizes(company: str, rng: np.random.Generator) -> np.ndarray:
+    """One share of the picture for each person, rising."""
+    if company == "solo":
+        return rng.uniform(0.65, 0.9, 1)
+    if company == "crowd":
+        return np.sort(rng.uniform(0.55, 0.95, int(rng.integers(3, 7))))
+    return np.sort(rng.uniform(0.4, 1.05, int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))))
+
+
+def _place_people(width: int, height: int, company: str, rng: np.random.Generator) -> list[_Figure]:
     """People from far to near (small to large)."""
-    count = int(rng.integers(3, 7)) if crowded else int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))
-    sizes = np.sort(rng.uniform(0.55, 0.95, count) if crowded else rng.uniform(0.4, 1.05, count))
+    sizes = _draw_sizes(company, rng)
     centre = rng.uniform(0.3, 0.7) * width
     elevation = rotation_x(rng.normal(6, 9))
     figures = []
     for i, size in enumerate(sizes):
         shape = BodyShape.draw(rng)
-        heading = np.array([rng.uniform(-180, 180)])
+        heading = np.array([rng.normal(0, 25) if company == "solo" else rng.uniform(-180, 180)])
         body = pose_body(shape, draw_pose(rng)[None], heading).rotated(elevation)
         span = np.ptp(np.concatenate([body.joints[0], body.toes[0]])[:, :2], axis=0).max()
         scale = size * min(width, height) / max(span, 0.6 * shape.height)
-        if crowded:
+        if company == "crowd":
             x = centre + rng.normal(0, 0.16) * width
             y = rng.normal(0.52, 0.06) * height
-        elif i == count - 1:  # the nearest is the photograph's subject
+        elif i == len(sizes) - 1:  # the nearest is the photograph's subject
             x, y = rng.normal(0.5, 0.12) * width, rng.normal(0.5, 0.09) * height
         else:
             x, y = rng.uniform(0.05, 0.95) * width, rng.normal(0.48, 0.12) * height
@@ -110,7 +120,9 @@ def _random_colour(rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(10, 245, 3)
 
 
-def _background(width: int, height: int, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _background(
+    width: int, height: int, things: tuple[int, int], light: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Soft colours, a floor, and things: boxes, balls, poles and limb-like sticks."""
     cells = int(rng.integers(2, 9))
     base = rng.uniform(30, 225, 3) + rng.normal(0, 30, (cells, cells, 3))
@@ -124,7 +136,7 @@ def _background(width: int, height: int, light: np.ndarray, rng: np.random.Gener
             y = horizon + t * (height - horizon)
             corners = np.array([[0, y], [width, y], [width, height], [0, height]])
             canvas.polygon(corners, floor * (0.75 + 0.25 * t))
-    for _ in range(int(rng.integers(6, 26))):
+    for _ in range(int(rng.integers(*things))):
         _thing(canvas, rng.uniform(0, 1, 2) * (width, height), min(width, height), light, rng)
     return image
 
