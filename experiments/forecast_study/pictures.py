@@ -20,13 +20,15 @@ LIMBS = SKELETONS["coco"].limbs
 EXAMPLES = 4
 
 
-def write_report(results: Mapping, data: str, folder: Path) -> None:
-    """Writes tables.md, error_by_frame.png, strips.png and example_N.gif into `folder`."""
+def write_report(results: Mapping, run: Path, data: str, folder: Path) -> None:
+    """Writes tables.md, error_by_frame.png, strips.png and example_N.gif into `folder`.
+
+    run: the training whose forecasts are drawn; none are if it is not there.
+    """
     (folder / "tables.md").write_text("\n\n".join(_tables(results)) + "\n")
     _plot(results, folder / "error_by_frame.png")
-    runs = results.get("ours", {})
-    if "ours, seed 0" in runs and Path(runs["ours, seed 0"]["folder"]).exists():
-        _examples(runs["ours, seed 0"]["folder"], data, folder)
+    if run.exists():
+        _examples(run, data, folder)
 
 
 def _frames(metrics: Mapping, metric: str) -> np.ndarray:
@@ -107,7 +109,7 @@ def _plot(results: Mapping, file: Path) -> None:
     figure.savefig(file, dpi=90)
 
 
-def _examples(run: str, data: str, folder: Path) -> None:
+def _examples(run: Path, data: str, folder: Path) -> None:
     """Strips and GIFs of windows with much motion, spread over the split."""
     arrays = MotionWindows(open_tracks(data, "test"), stride=2, complete=True).arrays()
     still = forecasting.zero_velocity(arrays["observed"], arrays["observed_visible"], 5)

@@ -33,17 +33,22 @@ OURS = {  # run: (input, changes to the configuration)
 }
 
 
+def run_folder(name: str, runs: Path) -> Path:
+    """Where one of our trainings is."""
+    return runs / name.replace(",", "").replace(" ", "_")
+
+
 def run_ours(name: str, data: str, runs: Path) -> dict:
     """The comparison (`evaluation.json`) of one of our trainings, which is run if need be."""
     kind, changes = OURS[name]
-    folder = runs / name.replace(",", "").replace(" ", "_")
+    folder = run_folder(name, runs)
     config = get_config(f"{data},{kind}")
     config.update_from_flattened_dict(changes)
     if not (folder / "evaluation.json").exists():
         training.train(config, folder)
     content = json.loads((folder / "evaluation.json").read_text())
     content["results"]["ours"] = content["results"].pop(str(folder))
-    return content | {"folder": str(folder)}
+    return {key: content[key] for key in ("split", "windows", "results")}
 
 
 def main() -> None:
@@ -71,7 +76,7 @@ def main() -> None:
         results_file.write_text(json.dumps(results) + "\n")
     results["noise_floor"] = noise_floor(options.data)
     results_file.write_text(json.dumps(results) + "\n")
-    pictures.write_report(results, options.data, HERE)
+    pictures.write_report(results, run_folder("ours, seed 0", runs), options.data, HERE)
 
 
 if __name__ == "__main__":
