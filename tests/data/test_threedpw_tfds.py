@@ -10,7 +10,8 @@ import numpy as np
 from vitpose_jax.data.motion_batches import open_tracks
 from vitpose_jax.data.threedpw_tfds import ThreedpwMotion, track_of
 source, out = sys.argv[1:]
-builder = ThreedpwMotion(data_dir=out, source=source, config="detections", file_format="array_record")
+options = {"data_dir": out, "file_format": "array_record"}
+builder = ThreedpwMotion(source=source, config="detections", **options)
 builder.download_and_prepare()
 found = {t.name: t for t in map(track_of, builder.as_data_source("validation"))}
 expected = open_tracks(source, "validation")

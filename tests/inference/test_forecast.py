@@ -79,11 +79,9 @@ def test_from_a_video(
     load = PoseEstimator.from_pretrained
     monkeypatch.setattr(PoseEstimator, "from_pretrained", lambda path: load(path, num_heads=3))
     out = tmp_path / "out"
-    status = main(
-        ["forecast", str(video), "--weights", str(forecaster), "--pose-weights", str(weights)]
-        + ["--detector", "none", "--min-score", "0", "--out", str(out)]
-    )
-    assert status == 0
+    models = ["--weights", str(forecaster), "--pose-weights", str(weights)]
+    rest = ["--detector", "none", "--min-score", "0", "--out", str(out)]
+    assert main(["forecast", str(video), *models, *rest]) == 0
     found = json.loads((out / "forecast.json").read_text())
     assert {entry["frame"] for entry in found} <= set(range(9, 14))
     assert found
