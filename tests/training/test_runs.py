@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,12 +34,12 @@ def start(workdir, *options, devices=1, before="", **kwargs):
 
 
 def finish(process, status=0):
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=1500)
     assert process.returncode == status, err[-3000:]
     return out + err
 
 
-def wait_for(condition, process, seconds=300):
+def wait_for(condition, process, seconds=1200):
     until = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[1][-3000:]
@@ -104,20 +105,22 @@ def test_terminated_run_saves_first(uninterrupted, tmp_path):
     same_parameters(uninterrupted, tmp_path)
 
 
-def test_two_processes_give_the_same_losses(uninterrupted, tmp_path):
-    import socket
-
+def test_two_processes_give_the_same_losses(tmp_path):
+    # A batch's rows lie in another order on two processes: stochastic depth would hit other people.
+    still = "--config.model.backbone.drop_path_rate=0.0"
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    finish(start(alone, still))
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    join = ["--distributed", f"--coordinator=localhost:{port}", "--num_processes=2"]
-    both = [start(tmp_path, *join, f"--process_id={i}", devices=2) for i in range(2)]
+    join = [still, "--distributed", f"--coordinator=localhost:{port}", "--num_processes=2"]
+    both = [start(together, *join, f"--process_id={i}", devices=2) for i in range(2)]
     for process in both:
         finish(process)
-    np.testing.assert_allclose(losses(tmp_path), losses(uninterrupted), rtol=1e-5)
+    np.testing.assert_allclose(losses(together), losses(alone), rtol=1e-5)
     evaluations = [
         [row["eval/PCK_box"] for row in rows(folder) if "eval/PCK_box" in row]
-        for folder in (tmp_path, uninterrupted)
+        for folder in (together, alone)
     ]
     assert evaluations[0] == pytest.approx(evaluations[1], abs=2e-3)
 

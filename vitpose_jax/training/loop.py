@@ -254,7 +254,8 @@ class Run:
             if picture is not None and jax.process_index() == 0:
                 self.log.picture(step, "predictions", picture)
                 curves.save_picture(self.folder / "pictures" / f"step_{step:07d}.jpg", picture)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        totals = {name: value for name, value in metrics.items() if "/" not in name}
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in totals.items())
         log.info("step %d of %d: %s", step, self.total, shown)
         return metrics
 

@@ -62,8 +62,13 @@ def evaluate(config: ml_collections.ConfigDict, folder: str | Path) -> dict[str,
     folder = Path(folder)
     if hasattr(task_module(config.task), "report"):  # a task that compares with other forecasts
         return task_module(config.task).report(config, folder)
+    if "eval" in config:
+        config.eval.per_keypoint = True
+    trained = (folder / workdir.CONFIG_FILE).exists()
+    if not trained:  # then the weights are evaluated whole, not built upon
+        config.init_parts = ("backbone", "decoder")
     task = task_module(config.task).build_task(config)
-    if (folder / workdir.CONFIG_FILE).exists():
+    if trained:
         about = workdir.read_config(folder)[1]
         step, model = restore_into(task.model, folder, "best", about)
         source = f"step {step} of {folder}"

@@ -1,14 +1,21 @@
 """The folder of one run: its configuration, its log, and the check that it is the same run."""
 
+import contextlib
 import json
 import logging
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import image, scalar
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.training.task import Task
@@ -101,8 +108,6 @@ class MetricsLog:
     """
 
     def __init__(self, workdir: Path, start: int = 0) -> None:
-        from tensorboardX import SummaryWriter
-
         self._active = jax.process_index() == 0
         if not self._active:
             return
@@ -112,7 +117,7 @@ class MetricsLog:
         partial = self._file.with_suffix(".partial")
         partial.write_text(text)
         partial.replace(self._file)
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        self._board = TensorBoard(workdir / "tensorboard")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One row; names with a slash are grouped in TensorBoard."""
@@ -122,16 +127,36 @@ class MetricsLog:
         try:
             with self._file.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
         except OSError as error:
             log.error("step %d could not be logged: %s", step, error)
+        self._board.add(step, *(scalar(name, value) for name, value in values.items()))
 
-    def picture(self, step: int, name: str, pixels: Any) -> None:
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """A uint8 (H, W, 3) picture for TensorBoard."""
         if self._active:
-            self._board.add_image(name, pixels, step, dataformats="HWC")
+            self._board.add(step, image(name, pixels, dataformats="HWC"))
 
     def close(self) -> None:
         if self._active:
             self._board.close()
+
+
+class TensorBoard:
+    """An event file written at once: tensorboardX's own writer does it in a thread, which a full
+    disk ends, and the next entries then wait for it forever."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(folder / "events"))
+
+    def add(self, step: int, *summaries: Summary) -> None:
+        try:
+            for summary in summaries:
+                self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+            self._events.flush()
+        except OSError as error:
+            log.error("step %d is missing in TensorBoard: %s", step, error)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._events.close()
