@@ -13,7 +13,7 @@ from vitpose_jax.training.quickstart import small_config
 
 
 def get_config(data: str = "synthetic-solo") -> ml_collections.ConfigDict:
-    config = small_config(data, steps=6000)
+    config = small_config(data, steps=3000)
     config.schedule.final_ratio = 0.3
     config.eval_every = 500
     config.checkpoint_every = 250

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 SHARPNESS = 10.0
 """Heatmaps are multiplied by this before the spatial softmax, so that a peak of 1 stands out."""
 
-SQUARED_ERROR_SHARE = 0.2
+SQUARED_ERROR_SHARE = 0.5
 """Weight of a map's summed squared error beside its cross-entropy."""
 
 
