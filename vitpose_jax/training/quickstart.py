@@ -35,11 +35,11 @@ def get_config(data: str = "synthetic-solo") -> ml_collections.ConfigDict:
     return config
 
 
-def quickstart(out: str | Path, data: str = "synthetic") -> dict[str, float]:
+def quickstart(out: str | Path, data: str = "synthetic-solo") -> dict[str, float]:
     """Train, evaluate before and after, export, and say what there is; goes on if stopped."""
     folder = Path(out)
     start = time.monotonic()
-    print(f"Training a small ViTPose on {data} people. Stop with Ctrl-C; the same command goes on.")
+    print(f"Training a small ViTPose on {data}. Stop with Ctrl-C; the same command goes on.")
     run.train(get_config(data), folder)
     export_run(folder, folder / "weights")
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
