@@ -1,6 +1,6 @@
 """What `vitpose quickstart` trains: a small ViT on synthetic people, a few minutes on a laptop CPU.
 
-    python -m vitpose_jax.main --config=configs/quickstart.py:synthetic-solo --workdir=runs/quickstart
+    python -m vitpose_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
 The configuration itself is part of the package, so that the command works wherever it is installed.
 """
