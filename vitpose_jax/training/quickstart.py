@@ -16,22 +16,19 @@ from vitpose_jax.training.recipes import small_recipe
 log = logging.getLogger(__name__)
 
 
-def small_config(data: str, steps: int) -> ml_collections.ConfigDict:
-    """A million parameters and crops that are mirrored but not moved: what learns in minutes."""
-    config = small_recipe(data, width=128, depth=4, steps=steps)
+def get_config(data: str = "synthetic-solo") -> ml_collections.ConfigDict:
+    """A few minutes of training; evaluated before, on the way and after.
+
+    A million parameters, and crops that are mirrored but not moved.
+    """
+    config = small_recipe(data, width=128, depth=4, steps=900)
     config.augmentation = asdict(NO_AUGMENTATION) | {"flip_probability": 0.5}
     config.schedule.warmup_steps = 60
-    config.eval.flip_test = False
-    return config
-
-
-def get_config(data: str = "synthetic-solo") -> ml_collections.ConfigDict:
-    """A few minutes of training; evaluated before, on the way and after."""
-    config = small_config(data, steps=900)
     config.eval_first = True
     config.eval_every = 300
     config.checkpoint_every = 100
     config.log_every = 25
+    config.eval.flip_test = False
     return config
 
 
