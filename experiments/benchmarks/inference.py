@@ -36,6 +36,11 @@ from vitpose_jax.models.pose import PoseModel
 COLUMNS = ["size", "decoder", "batch", "dtype", "flip", "runner", "images/s", "best", "spread"]
 COLUMNS += ["processor s/image", "share", "deviation", "moved"]
 FLIP_INDEX = SKELETONS["coco"].flip_index
+NEEDED = {
+    "transformers": ("transformers", "torch"),
+    "compile": ("transformers", "torch"),
+    "onnxruntime": ("onnxruntime", "onnx", "onnxscript", "transformers", "torch"),
+}
 
 
 def ours(model: PoseModel, crops: np.ndarray, flip: bool) -> Callable[[], jax.Array]:
@@ -141,12 +146,43 @@ def _keypoints(heatmaps: np.ndarray) -> np.ndarray:
 
 
 def end_to_end(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """People per second from JPEG files and their boxes to keypoints, without flip test."""
-    import torch
-    from PIL import Image
-    from transformers import VitPoseImageProcessor
+    """From JPEG files and their boxes to keypoints, without flip test and (--flip) with it."""
+    items = _annotated_people(Path(options.images))[: options.limit]
+    count = sum(len(boxes) for _, boxes in items)
+    reference = peers.transformers_model(options.sizes[0], options.decoder)
+    models = peers.same_weights(reference, tuple(options.dtypes))
+    rows = []
+    for flip in (False, True) if options.flip else (False,):
+        runners = {LOOP: peers.photographs(reference, items, flip)}
+        estimators = {}
+        for dtype, model in models.items():
+            estimator = PoseEstimator(model, flip_test=flip)
+            name = f"vitpose_jax {dtype}, batch {estimator.batch_size}"
+            estimators[name], runners[name] = estimator, _stream(estimator, items)
+        times = race(runners, max(options.repeats // 2, 2))
+        for name, each in times.items():
+            row = {
+                "decoder": options.decoder,
+                "flip": flip,
+                "runner": name,
+                "images/s": len(items) / each["median"],
+                "people/s": count / each["median"],
+                "best": count / each["best"],
+                "spread": each["spread"],
+                "processor s/person": each["processor"] / count,
+                "ratio": times[LOOP]["median"] / each["median"],
+                "compiled": len(estimators[name].programs) if name in estimators else None,
+            }
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    return rows
 
-    folder = Path(options.images)
+
+LOOP = "transformers loop float32"
+
+
+def _annotated_people(folder: Path) -> list[tuple[str, list]]:
+    """(path, boxes) of each validation image of a COCO-layout folder that shows somebody."""
     annotations = json.loads((folder / "annotations" / "person_keypoints_val2017.json").read_text())
     files = {image["id"]: image["file_name"] for image in annotations["images"]}
     boxes: dict[str, list] = {}
@@ -154,60 +190,26 @@ def end_to_end(options: argparse.Namespace) -> list[dict[str, Any]]:
         if person["num_keypoints"] and not person["iscrowd"]:
             path = str(folder / "val2017" / files[person["image_id"]])
             boxes.setdefault(path, []).append(person["bbox"])
-    items = list(boxes.items())[: options.limit]
-    count = sum(len(each) for _, each in items)
+    return list(boxes.items())
 
-    reference = peers.transformers_model(options.sizes[0], options.decoder)
-    processor = VitPoseImageProcessor()
 
-    def transformers_loop() -> None:
-        for path, each in items:
-            image = Image.open(path).convert("RGB")
-            inputs = processor(image, boxes=[each], return_tensors="pt")
-            with torch.inference_mode():
-                outputs = reference(**inputs)
-            processor.post_process_pose_estimation(outputs, boxes=[each])
+def _stream(estimator: PoseEstimator, items: list) -> Callable[[], None]:
+    def run() -> None:
+        for _ in estimator.stream(items, keep_images=False):
+            pass
 
-    def stream(estimator: PoseEstimator) -> Callable[[], None]:
-        def run() -> None:
-            for _ in estimator.stream(items, keep_images=False):
-                pass
-
-        return run
-
-    models = peers.same_weights(reference, tuple(options.dtypes))
-    runners: dict[str, Callable[[], Any]] = {"transformers loop float32": transformers_loop}
-    for dtype, model in models.items():
-        for batch in (None, 4):
-            estimator = PoseEstimator(model, flip_test=False, batch_size=batch)
-            runners[f"vitpose_jax {dtype}, batch {estimator.batch_size}"] = stream(estimator)
-    times = race(runners, max(options.repeats // 2, 2))
-    return [
-        {
-            "runner": name,
-            "people": count,
-            "people/s": count / each["median"],
-            "best": count / each["best"],
-            "spread": each["spread"],
-            "processor s/person": each["processor"] / count,
-            "ratio": times["transformers loop float32"]["median"] / each["median"],
-        }
-        for name, each in times.items()
-    ]
+    return run
 
 
 def trained_effect(options: argparse.Namespace) -> list[dict[str, Any]]:
     """By how much bfloat16 moves the keypoints of trained weights, on photographs."""
-    folder = Path(options.images)
-    annotations = json.loads((folder / "annotations" / "person_keypoints_val2017.json").read_text())
-    files = {image["id"]: image["file_name"] for image in annotations["images"]}
+    people = [
+        (path, [box]) for path, boxes in _annotated_people(Path(options.images)) for box in boxes
+    ][: options.limit]
     found = {}
     for dtype in ("float32", "bfloat16"):
-        estimator = PoseEstimator.from_pretrained(options.weights, dtype, keep_heatmaps=False)
-        people = [a for a in annotations["annotations"] if a["num_keypoints"] and not a["iscrowd"]]
-        people = people[: options.limit]
-        items = [(str(folder / "val2017" / files[a["image_id"]]), [a["bbox"]]) for a in people]
-        found[dtype] = [p.people[0] for p in estimator.stream(items)]
+        estimator = PoseEstimator.from_pretrained(options.weights, dtype)
+        found[dtype] = [p.people[0] for p in estimator.stream(people)]
     size = np.array([max(person.box[2:]) for person in found["float32"]])
     xy = {dtype: np.stack([p.keypoints for p in each]) for dtype, each in found.items()}
     seen = np.stack([p.keypoint_scores for p in found["float32"]]) > 0.2
@@ -231,7 +233,7 @@ def main() -> None:
     add("--decoder", default="classic", choices=("classic", "simple"))
     add("--batches", nargs="+", type=int, default=[8])
     add("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=("float32", "bfloat16"))
-    add("--flip", action="store_true", help="also with flip test")
+    add("--flip", action="store_true", help="also with the flip test")
     add("--peers", nargs="*", default=["transformers", "onnxruntime"])
     add("--repeats", type=int, default=7)
     add("--images", help="a COCO-layout folder: time its validation images end to end")
@@ -242,8 +244,10 @@ def main() -> None:
     options = parser.parse_args()
     if "float32" not in options.dtypes:
         options.dtypes = ["float32", *options.dtypes]
-    names = {"transformers": "transformers", "compile": "torch", "onnxruntime": "onnxruntime"}
-    options.peers = [p for p in options.peers if importlib.util.find_spec(names[p])]
+    missing = [p for p in options.peers if not all(map(importlib.util.find_spec, NEEDED[p]))]
+    for peer in missing:
+        print(f"left out: {peer} (pip install {' '.join(NEEDED[peer])})")
+    options.peers = [p for p in options.peers if p not in missing]
 
     began = time.perf_counter()
     peak = {dtype: measured_peak(dtype) for dtype in options.dtypes}

@@ -121,6 +121,34 @@ def onnx_runtime(model: Any, crops: np.ndarray) -> Callable[[], Any]:
     return lambda: session.run(None, feed)[0]
 
 
+def photographs(model: Any, items: list[tuple[str, list]], flip: bool) -> Callable[[], None]:
+    """transformers' own way from JPEG files and boxes to keypoints, an image at a time.
+
+    flip: average with the mirrored crops' heatmaps, which the model itself mirrors back.
+    """
+    import torch
+    from PIL import Image
+    from transformers import VitPoseImageProcessor
+
+    from vitpose_jax.keypoints.skeletons import SKELETONS
+
+    processor = VitPoseImageProcessor()
+    pairs = torch.tensor(SKELETONS["coco"].flip_pairs)
+
+    def run() -> None:
+        for path, boxes in items:
+            image = Image.open(path).convert("RGB")
+            inputs = processor(image, boxes=[boxes], return_tensors="pt")
+            with torch.inference_mode():
+                outputs = model(**inputs)
+                if flip:
+                    mirrored = model(inputs["pixel_values"].flip(3), flip_pairs=pairs)
+                    outputs.heatmaps = (outputs.heatmaps + mirrored.heatmaps) / 2
+            processor.post_process_pose_estimation(outputs, boxes=[boxes])
+
+    return run
+
+
 def torch_device() -> str:
     import torch
 

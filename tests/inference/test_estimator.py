@@ -84,7 +84,7 @@ def test_an_image_without_people_runs_nothing(estimator: PoseEstimator, photos: 
     path = sorted(photos.iterdir())[0]
     for boxes in ([], np.zeros((0, 4)), np.zeros((0, 5))):
         assert fresh(path, boxes) == []
-    assert not fresh._programs
+    assert not fresh.programs
 
 
 def test_images_of_every_form(estimator: PoseEstimator, photos: Path) -> None:

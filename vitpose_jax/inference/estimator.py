@@ -88,6 +88,7 @@ class PoseEstimator:
         skeleton: names and limbs of its keypoints.
         input_size: (height, width) of the crops.
         batch_size: people per call of the compiled function.
+        programs: what has been compiled so far, by its number of people.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class PoseEstimator:
             ),
             compiler_options=compiler_options(model.dtype),
         )
-        self._programs: dict[int, jax.stages.Compiled] = {}  # by their number of people
+        self.programs: dict[int, jax.stages.Compiled] = {}
 
     @classmethod
     def from_pretrained(
@@ -250,7 +251,7 @@ class PoseEstimator:
         crops = np.zeros((size, *self.input_size, 3), np.uint8)
         region = np.ones((size, 2), np.float32)
         lowered = self._predict.lower(self._state, crops, region, region)
-        self._programs[size] = lowered.compile()
+        self.programs[size] = lowered.compile()
 
     def _prepared(
         self, items: Iterable[tuple[ImageLike, BoxSource]], keep_images: bool
@@ -305,9 +306,9 @@ class PoseEstimator:
             return np.pad(rows, [(0, size - count)] + [(0, 0)] * (rows.ndim - 1))
 
         arrays = stack("crops"), stack("center"), stack("scale")
-        if size not in self._programs:
+        if size not in self.programs:
             self.compile(size)
-        return members, self._programs[size](self._state, *arrays)
+        return members, self.programs[size](self._state, *arrays)
 
     def _finish(self, item: _Item) -> Prediction:
         if item.error is not None:
