@@ -12,6 +12,7 @@ from vitpose_jax.training.optimizer import (
     cosine_schedule,
     is_under,
     label_parameters,
+    muon,
     parameter_table,
     step_schedule,
 )
@@ -96,3 +97,34 @@ def test_adamw_is_torchs():
         theirs.step()
     np.testing.assert_allclose(ours["w"], w.detach().numpy(), rtol=2e-5, atol=1e-6)
     np.testing.assert_allclose(ours["b"], b.detach().numpy(), rtol=2e-5, atol=1e-6)
+
+
+def test_muon_turns_the_blocks_matrices_orthogonally_and_leaves_the_rest_to_adam():
+    rng = np.random.default_rng(0)
+    parameters = {
+        name: jnp.asarray(rng.standard_normal(shape), jnp.float32)
+        for name, shape in {
+            "backbone.blocks.0.mlp.fc1.kernel": (16, 64),
+            "backbone.blocks.0.mlp.fc1.bias": (64,),
+            "decoder.final.kernel": (16, 17),
+        }.items()
+    }
+    labels = label_parameters(parameters)
+    options = {"weight_decay": 0.1, "clip_norm": None, "b2": 0.99}
+    grads = {name: 3e-3 * value**3 for name, value in parameters.items()}
+    found = {}
+    for make in (adamw, muon):
+        optimizer = make(labels, lambda step: 1e-2, **options)
+        updates, _ = optimizer.update(grads, optimizer.init(parameters), parameters)
+        found[make] = updates
+    matrix = "backbone.blocks.0.mlp.fc1.kernel"
+    for name in parameters:
+        if name != matrix:
+            np.testing.assert_array_equal(found[muon][name], found[adamw][name])
+    # Without the decay: all singular values near lr * 0.2 * sqrt(64), along the gradient.
+    turned = -(found[muon][matrix] / 1e-2 + 0.1 * parameters[matrix])
+    values = np.linalg.svd(turned / (0.2 * 8), compute_uv=False)
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    assert np.sqrt(np.mean(turned**2)) == pytest.approx(0.2, rel=0.2)
+    assert np.vdot(turned, grads[matrix]) > 0

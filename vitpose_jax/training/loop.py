@@ -81,7 +81,11 @@ class Trainer:
         trained = {name: label for name, label in self.labels.items() if label.trainable}
         if not trained:
             raise UserError("config.frozen leaves nothing to train")
-        update = optimizer.adamw(
+        kind = settings.get("kind", "adamw")
+        if kind not in optimizer.OPTIMIZERS:
+            known = ", ".join(optimizer.OPTIMIZERS)
+            raise UserError(f"config.optimizer.kind is {kind!r}; choose one of {known}")
+        update = optimizer.OPTIMIZERS[kind](
             trained,
             self.schedule,
             weight_decay=settings.weight_decay,

@@ -1,4 +1,4 @@
-"""What each parameter's share of an update is: freezing, layer-wise decay, schedules, AdamW.
+"""What each parameter's share of an update is: freezing, layer-wise decay, schedules, optimisers.
 
 The rules are those of the original's `LayerDecayOptimizerConstructor` with `torch.optim.AdamW`,
 gradient clipping and mmcv's linear warm-up.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import jax
 import optax
+import optax.contrib
 
 from vitpose_jax.errors import UserError
 
@@ -19,6 +20,9 @@ Parameters = dict[str, jax.Array]
 _BLOCK = re.compile(r"backbone\.blocks\.(\d+)\.")
 _EMBEDDINGS = ("backbone.pos_embed", "backbone.patch_embed.")
 _NO_DECAY = ("bias", "pos_embed")
+
+MUON_RMS = 0.2
+"""Root mean square of AdamW's updates over the learning rate, as observed by Liu et al. (2025)."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,56 @@ def adamw(
 
     `labels` are those of the trainable parameters; `clip_norm` bounds their global gradient norm.
     """
+    direction = optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8)
+    return _descent(direction, labels, schedule, weight_decay, clip_norm)
+
+
+def muon(
+    labels: Mapping[str, ParameterLabel],
+    schedule: optax.Schedule,
+    *,
+    weight_decay: float,
+    clip_norm: float | None = 1.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+) -> optax.GradientTransformation:
+    """Muon (Jordan, 2024) for the matrices of the backbone's blocks, AdamW for everything else.
+
+    Muon's orthogonal updates are scaled to the root mean square of AdamW's (0.2 sqrt(longer side):
+    Liu et al., "Muon is Scalable for LLM Training", 2025), so both go by one learning rate.
+    Arguments as for `adamw`.
+    """
+    kinds = {
+        name: "muon" if _BLOCK.match(name) and label.decayed else "adam"
+        for name, label in labels.items()
+    }
+
+    def match_adam(updates: Parameters, state: optax.OptState, params: Parameters | None = None):
+        scaled = jax.tree.map(lambda x: x * MUON_RMS * max(x.shape) ** 0.5, updates)
+        return scaled, state
+
+    def as_matrices(params: Parameters):
+        return jax.tree.map(lambda x: optax.contrib.MuonDimensionNumbers(), params)
+
+    matched = optax.GradientTransformation(lambda params: optax.EmptyState(), match_adam)
+    directions = {
+        "muon": optax.chain(
+            optax.contrib.scale_by_muon(weight_dimension_numbers=as_matrices), matched
+        ),
+        "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8),
+    }
+    direction = optax.partition(directions, kinds)
+    return _descent(direction, labels, schedule, weight_decay, clip_norm)
+
+
+def _descent(
+    direction: optax.GradientTransformation,
+    labels: Mapping[str, ParameterLabel],
+    schedule: optax.Schedule,
+    weight_decay: float,
+    clip_norm: float | None,
+) -> optax.GradientTransformation:
+    """Clipping before `direction`; after it decoupled decay, layer-wise scales, learning rate."""
     decayed = {name: label.decayed for name, label in labels.items()}
 
     def scale_layers(updates: Parameters, state: optax.OptState, params: Parameters | None = None):
@@ -115,11 +169,15 @@ def adamw(
 
     return optax.chain(
         optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
-        optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8),
+        direction,
         optax.add_decayed_weights(weight_decay, mask=decayed),
         optax.GradientTransformation(lambda params: optax.EmptyState(), scale_layers),
         optax.scale_by_learning_rate(schedule),
     )
+
+
+OPTIMIZERS = {"adamw": adamw, "muon": muon}
+"""What `config.optimizer.kind` may name; the original's is adamw."""
 
 
 def parameter_table(

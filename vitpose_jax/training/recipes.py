@@ -48,6 +48,7 @@ def original_recipe(
     config.accumulate = 1
     config.sharding = "data"
     config.optimizer = {
+        "kind": "adamw",
         "lr": 5e-4,
         "weight_decay": 0.1,
         "layer_decay": LAYER_DECAY[size],
@@ -87,8 +88,9 @@ def small_recipe(
 ) -> ml_collections.ConfigDict:
     """A ViT small enough for a laptop CPU, on 128x96 crops, from scratch.
 
-    Spatial-softmax loss, AdamW 1e-3 without layer decay, cosine schedule, float32; crops stray
-    less than the original's.
+    Spatial-softmax loss, Muon 3e-3 without layer decay, cosine schedule, float32; crops stray less
+    than the original's. On synthetic people 300 steps of Muon came as far as 425 of AdamW
+    (experiments/lspet_from_scratch).
     """
     config = original_recipe("small", data)
     config.model.backbone.update(
@@ -106,9 +108,9 @@ def small_recipe(
         "rotation_probability": 0.5,
     }
     config.batch_size = 32
-    config.optimizer.update(lr=1e-3, weight_decay=0.05, layer_decay=1.0)
+    config.optimizer.update(kind="muon", lr=3e-3, weight_decay=0.05, layer_decay=1.0, b2=0.98)
     config.epochs, config.steps = None, steps
-    config.schedule.update(kind="cosine", milestones=(), warmup_steps=200)
+    config.schedule.update(kind="cosine", milestones=(), warmup_steps=100)
     config.eval_every = config.checkpoint_every = steps // 10
     return config
 
