@@ -21,11 +21,11 @@ def get_config(data: str = "synthetic-solo") -> ml_collections.ConfigDict:
 
     A million parameters, and crops that are mirrored but not moved.
     """
-    config = small_recipe(data, width=128, depth=4, steps=1800)
+    config = small_recipe(data, width=128, depth=4, steps=1500)
     config.augmentation = asdict(NO_AUGMENTATION) | {"flip_probability": 0.5}
     config.schedule.warmup_steps = 60
     config.eval_first = True
-    config.eval_every = 600
+    config.eval_every = 500
     config.checkpoint_every = 100
     config.log_every = 25
     return config
