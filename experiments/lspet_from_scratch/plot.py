@@ -2,7 +2,8 @@
 
 python experiments/lspet_from_scratch/plot.py NAME=RUN [NAME=RUN ...]
 
-Writes results.json and curves.png beside this script.
+Adds the runs to results.json beside this script (or replaces them there) and draws curves.png of
+all that it holds.
 """
 
 import json
@@ -38,8 +39,10 @@ def summary(run: Path) -> dict:
 
 def main() -> None:
     runs = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    results = {name: summary(Path(run)) for name, run in runs.items()}
-    (HERE / "results.json").write_text(json.dumps(results) + "\n")
+    kept = HERE / "results.json"
+    results = json.loads(kept.read_text()) if kept.exists() else {}
+    results |= {name: summary(Path(run)) for name, run in runs.items()}
+    kept.write_text(json.dumps(results) + "\n")
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     for axes, key in zip(figure.subplots(1, 3), ("loss", "PCK", "AP"), strict=True):
         for name, result in results.items():
