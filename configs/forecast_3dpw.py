@@ -22,24 +22,26 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
     config.input = kind or "detections"
     config.observed, config.future, config.stride = 10, 5, 1
     config.fps = 30.0
+    exact = config.input in ("projected", "joints3d")  # no detector's noise in it
 
     config.model = {
         "kind": "forecaster",
-        "width": 64,
+        "differences": 4 if exact else 1,
+        "width": 128 if exact else 64,
         "depth": 1,
         "num_heads": 4,
         "readout_width": 384,
         "readout_depth": 4,
-        "dropout": 0.05,
+        "dropout": 0.0 if exact else 0.05,
     }
     config.init_from = ""
     config.frozen = ()
     config.augmentation = {
         "flip": 0.5,
-        "view": 0.6,
+        "view": 1.0 if exact else 0.6,
         "rotation": 0.03,
         "reverse": 0.0,
-        "missing": 0.1,
+        "missing": 0.0 if exact else 0.1,
     }
 
     config.batch_size = 128

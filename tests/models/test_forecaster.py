@@ -9,7 +9,13 @@ import pytest
 from flax import nnx
 
 from vitpose_jax.evaluation.forecasting import zero_velocity
-from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig, normalize_motion
+from vitpose_jax.models.forecaster import (
+    DIFFERENCE_GAIN,
+    Forecaster,
+    ForecasterConfig,
+    differences,
+    normalize_motion,
+)
 from vitpose_jax.models.pose_predictor import PosePredictor, PredictorConfig
 from vitpose_jax.weights.forecaster import load_forecaster
 
@@ -66,7 +72,9 @@ def test_original_forecasts_its_last_outputs(golden: Path) -> None:
     ("joints", "dims", "observed", "future"), [(17, 2, 10, 5), (24, 3, 4, 30), (5, 2, 1, 1)]
 )
 def test_starts_as_zero_velocity(joints: int, dims: int, observed: int, future: int) -> None:
-    config = ForecasterConfig(joints, dims, observed, future, flip_pairs=((0, 1),), **SMALL)
+    config = ForecasterConfig(
+        joints, dims, observed, future, flip_pairs=((0, 1),), differences=4, **SMALL
+    )
     model = Forecaster(config, rngs=nnx.Rngs(0))
     positions, visible = motion(frames=observed, joints=joints, dims=dims)
     predicted = np.asarray(model(positions, visible))
@@ -129,3 +137,19 @@ def test_normalization_fills_from_what_is_known() -> None:
     filled = result.positions[0] * result.scale[0] + result.last[0].mean(0)
     np.testing.assert_allclose(filled[:, 0], observed[0, [0, 0, 2], 0], rtol=1e-5)
     np.testing.assert_allclose(filled[:, 1], observed[0, [1, 1, 1], 1], rtol=1e-5)
+
+
+def test_differences_of_a_parabola() -> None:
+    time = jnp.arange(6.0)
+    positions = jnp.stack([3 * time**2, -time], -1)[None, :, None]
+    visible = np.ones((1, 6, 1), bool)
+    velocity, acceleration, jerk = differences(positions, visible, 3)
+    gain = DIFFERENCE_GAIN
+    np.testing.assert_allclose(velocity[0, :, 0, 0] / gain, [0, 3, 9, 15, 21, 27], rtol=1e-6)
+    np.testing.assert_allclose(velocity[0, :, 0, 1] / gain, [0, -1, -1, -1, -1, -1], rtol=1e-6)
+    np.testing.assert_allclose(acceleration[0, :, 0, 0] / gain / 2, [0, 0, 6, 6, 6, 6], rtol=1e-6)
+    np.testing.assert_array_equal(jerk, 0)
+    visible[0, 3] = False  # nothing is known of steps to and from where it was not seen
+    velocity, acceleration, _ = differences(positions, visible, 3)
+    np.testing.assert_allclose(velocity[0, :, 0, 0] / gain, [0, 3, 9, 0, 0, 27], rtol=1e-6)
+    np.testing.assert_allclose(acceleration[0, :, 0, 0] / gain / 2, [0, 0, 6, 0, 0, 0], rtol=1e-6)

@@ -13,9 +13,9 @@ from flax import nnx
 
 from vitpose_jax.models.pose_predictor import dropout
 
-VELOCITY_GAIN = 5.0
+DIFFERENCE_GAIN = 5.0
 """Velocities are a few percent of a person's size per frame; this brings them to the size of the
-positions, so that one layer can read both."""
+positions, so that one layer can read both. Each further order is about half as large again."""
 
 KNOWN_EPS = 1e-6
 
@@ -30,6 +30,8 @@ class ForecasterConfig:
       flip_pairs: left-right joint pairs; where given, forecasts are averaged with those of the
         mirrored motion.
       fps: frame rate of the training data; forecasts of another rate are wrong.
+      differences: orders of finite differences the network is given: 1 for velocities, 2 for
+        accelerations too, .. Exact positions are worth 4; in noisy ones all but the first is noise.
       width, depth, num_heads, mlp_ratio: of the transformer over the observed frames.
       readout_width, readout_depth: of the residual MLP that turns all frames' tokens into the
         future.
@@ -42,6 +44,7 @@ class ForecasterConfig:
     future: int = 5
     flip_pairs: tuple[tuple[int, int], ...] = ()
     fps: float = 30.0
+    differences: int = 1
     width: int = 64
     depth: int = 1
     num_heads: int = 4
@@ -141,7 +144,7 @@ class Forecaster(nnx.Module):
     def __init__(self, config: ForecasterConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
         joints, dims = config.num_joints, config.dims
-        features = joints * (2 * dims + 1) + 2 * dims
+        features = (joints + 1) * dims * (1 + config.differences) + joints
         start = nnx.initializers.normal(0.02)
         self.embed = nnx.Linear(features, config.width, rngs=rngs)
         self.frame_embed = nnx.Param(start(rngs.params(), (config.observed, config.width)))
@@ -150,6 +153,14 @@ class Forecaster(nnx.Module):
         self.gather = nnx.Linear(config.observed * config.width, config.readout_width, rngs=rngs)
         self.readout = nnx.List(
             [ReadoutBlock(config, rngs=rngs) for _ in range(config.readout_depth)]
+        )
+        # The norms forget how large a motion is; this path extrapolates it.
+        self.extrapolate = nnx.Linear(
+            config.differences * joints * dims,
+            config.future * joints * dims,
+            use_bias=False,
+            kernel_init=nnx.initializers.zeros,
+            rngs=rngs,
         )
         self.readout_norm = nnx.LayerNorm(config.readout_width, rngs=rngs)
         self.out = nnx.Linear(
@@ -175,14 +186,16 @@ class Forecaster(nnx.Module):
         config = self.config
         batch = observed.shape[0]
         motion = normalize_motion(observed, visible)
-        x = self.embed(frame_features(motion.positions, visible)) + self.frame_embed[...]
+        moves = differences(motion.positions, visible, config.differences)
+        x = self.embed(frame_features(motion.positions, moves, visible)) + self.frame_embed[...]
         for index, block in enumerate(self.blocks):
             x = block(x, _fold(key, index))
         x = self.gather(self.norm(x).reshape(batch, -1))
         for index, block in enumerate(self.readout, start=config.depth):
             x = block(x, _fold(key, index))
         shape = (batch, config.future, config.num_joints, config.dims)
-        residual = self.out(self.readout_norm(x)).reshape(shape)
+        newest = jnp.stack([move[:, -1] for move in moves], 1).reshape(batch, -1)
+        residual = (self.out(self.readout_norm(x)) + self.extrapolate(newest)).reshape(shape)
         return motion.last[:, None] + motion.scale * residual
 
     def forecast(self, observed: jax.Array, visible: jax.Array) -> jax.Array:
@@ -196,23 +209,34 @@ class Forecaster(nnx.Module):
         return (future + mirrored[:, :, index] * mirror) / 2
 
 
-def frame_features(positions: jax.Array, visible: jax.Array) -> jax.Array:
-    """What the network sees of each frame: (B, n, J, D), (B, n, J) -> (B, n, J (2D + 1) + 2D).
+def differences(positions: jax.Array, visible: jax.Array, orders: int) -> list[jax.Array]:
+    """Velocities, accelerations, ..: finite differences to the frames before, scaled up.
+
+    positions (B, n, J, D), visible (B, n, J) -> per order k = 1, 2, .. (B, n, J, D), times
+    DIFFERENCE_GAIN x 2^(k - 1); 0 where a joint was not seen in all of the k + 1 frames.
+    """
+    moves, seen = [], visible
+    for order in range(orders):
+        before = jnp.pad(seen[:, :-1], ((0, 0), (1, 0), (0, 0)))
+        seen = seen & before
+        steps = jnp.diff(positions, axis=1, prepend=positions[:, :1])
+        positions = jnp.where(seen[..., None], steps, 0)
+        moves.append(DIFFERENCE_GAIN * 2**order * positions)
+    return moves
+
+
+def frame_features(positions: jax.Array, moves: list[jax.Array], visible: jax.Array) -> jax.Array:
+    """What the network sees of each frame: flat (B, n, (J + 1) D (1 + len(moves)) + J).
 
     Joints around their frame's centre, how they move around it, which were seen; the centre and
     how it moves, which is mostly the camera's motion and the person's walk.
     """
-    centre = positions.mean(2, keepdims=True)
-    shape = positions - centre
-    parts = (shape, _velocity(shape), centre, _velocity(centre))
     batch, frames = visible.shape[:2]
-    flat = [part.reshape(batch, frames, -1) for part in parts]
-    return jnp.concatenate([*flat, visible.astype(positions.dtype)], axis=-1)
-
-
-def _velocity(x: jax.Array) -> jax.Array:
-    """Difference to the frame before, 0 for the first, times VELOCITY_GAIN."""
-    return VELOCITY_GAIN * jnp.diff(x, axis=1, prepend=x[:, :1])
+    parts = [visible.astype(positions.dtype)]
+    for part in (positions, *moves):
+        centre = part.mean(2, keepdims=True)
+        parts += [x.reshape(batch, frames, -1) for x in (part - centre, centre)]
+    return jnp.concatenate(parts, axis=-1)
 
 
 def _fold(key: jax.Array | None, index: int) -> jax.Array | None:
