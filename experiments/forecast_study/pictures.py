@@ -74,6 +74,7 @@ def _tables(results: Mapping) -> list[str]:
             error = _frames(metrics, unit)
             lines.append(f"| {forecast} | {error.mean():.1f} | {error[0]:.1f} | {error[-1]:.1f} |")
         tables.append("\n".join(lines))
+    tables.append(_spread(ours))
     if first:
         shown = {
             name: {metric: np.array(v, float) for metric, v in metrics.items()}
@@ -82,6 +83,20 @@ def _tables(results: Mapping) -> list[str]:
         names = list(SKELETONS["coco"].keypoint_names)
         tables.append(forecasting.joint_table(shown, "error_px", names))
     return tables
+
+
+def _spread(ours: Mapping) -> str:
+    """Mean over the seeds, smallest and largest in brackets, of what was trained more than once."""
+    lines = ["| over the seeds | runs | PCK@50px, mean | error px, mean | last |", "|---" * 5 + "|"]
+    for group in ("ours, seed", "ours, projected joints, seed"):
+        runs = [run["results"]["ours"] for name, run in ours.items() if name.startswith(group)]
+        if runs:
+            pck = [100 * _frames(run, "pck_50px").mean() for run in runs]
+            error = np.array([_frames(run, "error_px") for run in runs])
+            columns = [(pck, 1), (error.mean(1), 2), (error[:, -1], 2)]
+            cells = [f"{np.mean(v):.{d}f} ({min(v):.{d}f}-{max(v):.{d}f})" for v, d in columns]
+            lines.append(f"| {group.removesuffix(', seed')} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _plot(results: Mapping, file: Path) -> None:

@@ -25,7 +25,9 @@ OURS = {  # run: (input, changes to the configuration)
     "ours, seed 0": ("detections", {}),
     "ours, seed 1": ("detections", {"seed": 1}),
     "ours, seed 2": ("detections", {"seed": 2}),
-    "ours, projected joints": ("projected", {}),
+    "ours, projected joints, seed 0": ("projected", {}),
+    "ours, projected joints, seed 1": ("projected", {"seed": 1}),
+    "ours, projected joints, seed 2": ("projected", {"seed": 2}),
     "ours, 3D joints": ("joints3d", {}),
     "ours, 15 frames": ("detections", {"future": 15}),
     "ours, 30 frames": ("detections", {"future": 30}),
@@ -69,7 +71,7 @@ def main() -> None:
             results.setdefault("ours", {})[name] = content
         else:
             epochs = original.run(name, options.data, runs / f"original_{name}", options.epochs)
-            rows = [row for row, (training_, _, _) in original.ROWS.items() if training_ == name]
+            rows = [row for row, how in original.ROWS.items() if how[0] == name]
             found = {row: original.pick(row, epochs) for row in rows}
             results.setdefault("original", {}).update(found)
             results["original_epochs"] = options.epochs
