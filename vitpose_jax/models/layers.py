@@ -80,8 +80,8 @@ def deconv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed convolution of x (B, H, W, I) by kernel (4, 4, I, O) to (B, 2H, 2W, O).
 
     GPUs and TPUs have it as one dilated convolution. XLA's CPU backend is faster at four small
-    convolutions, one for each parity of output row and column, takes many times as long for their
-    gradient as for that of matrix products, and has bfloat16 in matrix products only.
+    convolutions, one for each parity of output row and column, takes many times as long for the
+    gradient that JAX derives of them, and has bfloat16 in matrix products only.
     """
     if jax.default_backend() != "cpu":
         return deconv_dilated(x, kernel)
@@ -104,7 +104,7 @@ def deconv_dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _deconv_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same map as `deconv`: four convolutions; the gradient is that of `deconv_by_phases`."""
+    """The same map as `deconv`: four convolutions, with a gradient of its own."""
 
     def phase(odd_row: int, odd_column: int) -> jax.Array:
         return lax.conv_general_dilated(
@@ -156,9 +156,28 @@ def _deconv_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
 
 
 def _deconv_backward(saved: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The input's gradient as one convolution, the kernel's as a product for each of its taps."""
+    x, kernel = saved
+    batch, height, width, channels = x.shape
     # Traced when the gradient is taken, outside the model's own precision context.
-    with full_precision(saved[0].dtype):
-        return jax.vjp(deconv_by_phases, *saved)[1](gradient)
+    with full_precision(x.dtype):
+        of_x = lax.conv_general_dilated(
+            gradient,
+            kernel.swapaxes(2, 3),
+            window_strides=(2, 2),
+            padding=((1, 1), (1, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        padded = jnp.pad(gradient, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        pairs = padded.reshape(batch, height + 1, 2, width + 1, 2, -1)
+        inputs = x.reshape(-1, channels).T
+        of_taps = []
+        for a in range(4):
+            for b in range(4):  # what input pixel (i, j) adds to: see `Deconv`
+                rows, columns = slice(a // 2, a // 2 + height), slice(b // 2, b // 2 + width)
+                outputs = pairs[:, rows, a % 2, columns, b % 2]
+                of_taps.append(inputs @ outputs.reshape(-1, kernel.shape[3]))
+        return of_x, jnp.stack(of_taps).reshape(kernel.shape)
 
 
 _deconv_cpu.defvjp(_deconv_forward, _deconv_backward)
