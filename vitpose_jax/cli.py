@@ -91,9 +91,7 @@ def _add_predict(commands: "argparse._SubParsersAction") -> None:
         choices=("coco", "aic", "mpii", "ap10k", "apt36k", "wholebody"),
         help="which head of ViTPose+ weights, and whose keypoints",
     )
-    model.add_argument(
-        "--num-heads", type=int, metavar="N", help="attention heads, for weights of unusual width"
-    )
+    _add_num_heads(model)
     model.add_argument(
         "--input-size", type=_size, metavar="HxW", help="crop size (default: the weights')"
     )
@@ -135,6 +133,7 @@ def _add_forecast(commands: "argparse._SubParsersAction") -> None:
         "--weights", required=True, metavar="F", help="forecaster: a folder, a training run, a .pth"
     )
     add("--pose-weights", metavar="W", help="pose model, as for `vitpose predict`; for videos")
+    _add_num_heads(parser)
     add("--video", metavar="FILE", help="with a keypoints.json: the video to draw on")
     add("--boxes", metavar="FILE", help="where people are (COCO detections), instead of a detector")
     add("--detector", metavar="NAME", help="as for `vitpose predict` (default: dfine-s)")
@@ -205,6 +204,7 @@ def _add_prepare_3dpw(commands: "argparse._SubParsersAction") -> None:
     add = parser.add_argument
     add("data", metavar="DATA", help="the folder with sequenceFiles and imageFiles")
     add("--weights", required=True, metavar="W", help="pose model, as for `vitpose predict`")
+    _add_num_heads(parser)
     add("--splits", nargs="+", default=["train", "validation", "test"], metavar="SPLIT")
     add("--detector", metavar="NAME", help="take boxes of a detector that overlap the actors'")
     add("--again", action="store_true", help="also sequences that are there already")
@@ -215,6 +215,12 @@ def _prepare_3dpw(options: argparse.Namespace) -> int:
     from vitpose_jax.inference.prepare_3dpw import prepare_3dpw
 
     return prepare_3dpw(options)
+
+
+def _add_num_heads(group: "argparse._ActionsContainer") -> None:
+    group.add_argument(
+        "--num-heads", type=int, metavar="N", help="attention heads, for weights of unusual width"
+    )
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -12,7 +12,6 @@ import pytest
 from vitpose_jax.cli import main
 from vitpose_jax.data.threedpw_keypoints import keypoint_file, keypoint_tracks
 from vitpose_jax.inference import prepare_3dpw
-from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.results import coco_result, write_results
 from vitpose_jax.inference.video import VideoReader, VideoWriter
@@ -73,13 +72,9 @@ def test_from_a_keypoint_file(
     assert np.abs(pairs[11][0].astype(int) - pairs[11][1]).max() > 100
 
 
-def test_from_a_video(
-    tmp_path: Path, forecaster: Path, video: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load = PoseEstimator.from_pretrained
-    monkeypatch.setattr(PoseEstimator, "from_pretrained", lambda path: load(path, num_heads=3))
+def test_from_a_video(tmp_path: Path, forecaster: Path, video: Path, weights: Path) -> None:
     out = tmp_path / "out"
-    models = ["--weights", str(forecaster), "--pose-weights", str(weights)]
+    models = ["--weights", str(forecaster), "--pose-weights", str(weights), "--num-heads", "3"]
     rest = ["--detector", "none", "--min-score", "0", "--out", str(out)]
     assert main(["forecast", str(video), *models, *rest]) == 0
     found = json.loads((out / "forecast.json").read_text())
@@ -175,15 +170,9 @@ def small_3dpw(tmp_path: Path) -> Path:
     return tmp_path / "3dpw"
 
 
-def test_prepare_3dpw(
-    small_3dpw: Path,
-    weights: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-) -> None:
-    load = PoseEstimator.from_pretrained
-    monkeypatch.setattr(PoseEstimator, "from_pretrained", lambda path: load(path, num_heads=3))
-    command = ["prepare-3dpw", str(small_3dpw), "--weights", str(weights), "--splits", "train"]
+def test_prepare_3dpw(small_3dpw: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    models = ["--weights", str(weights), "--num-heads", "3"]
+    command = ["prepare-3dpw", str(small_3dpw), *models, "--splits", "train"]
     assert main(command) == 0
     path = keypoint_file(small_3dpw, "train", "walk_00")
     with np.load(path) as content:

@@ -157,7 +157,7 @@ def _find_people(
     if not options.pose_weights:
         raise UserError(f"{source} is a video: give --pose-weights, or a keypoints.json instead")
     with VideoReader(source) as reader:
-        estimator = PoseEstimator.from_pretrained(options.pose_weights)
+        estimator = PoseEstimator.from_pretrained(options.pose_weights, num_heads=options.num_heads)
         if estimator.skeleton.num_keypoints != skeleton.num_keypoints:
             raise UserError(
                 f"{options.pose_weights} finds {estimator.skeleton.num_keypoints} keypoints, "

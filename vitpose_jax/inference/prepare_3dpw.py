@@ -29,7 +29,7 @@ def prepare_3dpw(options: argparse.Namespace) -> int:
     """Run the command; see `vitpose prepare-3dpw --help` for the options."""
     folder = Path(options.data)
     work = [(s, f) for s in options.splits for f in threedpw.sequence_files(folder, s)]
-    estimator = PoseEstimator.from_pretrained(options.weights)
+    estimator = PoseEstimator.from_pretrained(options.weights, num_heads=options.num_heads)
     if estimator.skeleton.num_keypoints != 17:
         raise UserError(
             f"{options.weights} finds {estimator.skeleton.num_keypoints} keypoints; 3DPW is "
