@@ -1,10 +1,15 @@
-"""What a perfect forecaster would score: the noise of the detections it is judged by."""
+"""What stands in a forecaster's way: the detections' noise, and the camera's motion."""
+
+from pathlib import Path
 
 import numpy as np
 
 from vitpose_jax.data import threedpw
 from vitpose_jax.data.motion import MotionTrack, MotionWindows
 from vitpose_jax.data.viewpoints import COCO_BODY_IN_SMPL
+from vitpose_jax.evaluation import forecasting
+from vitpose_jax.training import workdir
+from vitpose_jax.training.forecast_task import as_forecast, open_forecaster, open_windows
 
 BODY = slice(5, 17)
 """COCO's shoulders to ankles: the keypoints whose true places the files know."""
@@ -27,3 +32,18 @@ def noise_floor(folder: str, split: str = "test") -> dict[str, float]:
     perfect = MotionWindows(true, stride=2, complete=True).arrays()["future"][:, :, BODY]
     error = np.linalg.norm(seen - perfect, axis=-1)
     return {"error_px": float(error.mean()), "pck_50px": float((error < 50).mean())}
+
+
+def parts_of_error(run: Path) -> dict[str, list[float]]:
+    """Errors of a run on test per future frame: of the joints, of their centre, and around it.
+
+    The centre moves as the person walks and the camera follows and shakes.
+    """
+    windows = open_windows(workdir.read_config(run)[0], "test", stride=2, complete=True).arrays()
+    predicted = forecasting.forecast_windows(as_forecast(open_forecaster(run)), windows)
+    error = predicted - windows["future"]
+    centre = error.mean(2, keepdims=True)
+    parts = {"joints": error, "centre": centre, "around the centre": error - centre}
+    return {
+        name: np.linalg.norm(part, axis=-1).mean((0, 2)).tolist() for name, part in parts.items()
+    }

@@ -63,7 +63,7 @@ def _tables(results: Mapping) -> list[str]:
             lines.append(_row(name, _frames(metrics, "pck_50px"), _frames(metrics, "error_px")))
     tables.append("\n".join(lines))
     for name, run in ours.items():
-        if name.startswith(("ours, seed", "ours without")):
+        if name.startswith(("ours, seed", "ours without")) or name.endswith(("seed 1", "seed 2")):
             continue
         unit = "error_mm" if "error_mm" in run["results"]["ours"] else "error_px"
         lines = [
@@ -75,6 +75,11 @@ def _tables(results: Mapping) -> list[str]:
             lines.append(f"| {forecast} | {error.mean():.1f} | {error[0]:.1f} | {error[-1]:.1f} |")
         tables.append("\n".join(lines))
     tables.append(_spread(ours))
+    if "parts" in results:
+        lines = ["| error px, projected joints, seed 0 | 1 | 2 | 3 | 4 | 5 |", "|---" * 6 + "|"]
+        for name, errors in results["parts"].items():
+            lines.append(f"| {name} | " + " | ".join(f"{error:.1f}" for error in errors) + " |")
+        tables.append("\n".join(lines))
     if first:
         shown = {
             name: {metric: np.array(v, float) for metric, v in metrics.items()}

@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 
 from configs.forecast_3dpw import get_config  # noqa: E402
 from experiments.forecast_study import original, pictures  # noqa: E402
-from experiments.forecast_study.floor import noise_floor  # noqa: E402
+from experiments.forecast_study.floor import noise_floor, parts_of_error  # noqa: E402
 from vitpose_jax.training import run as training  # noqa: E402
 
 log = logging.getLogger("vitpose_jax.forecast_study")
@@ -77,6 +77,9 @@ def main() -> None:
             results["original_epochs"] = options.epochs
         results_file.write_text(json.dumps(results) + "\n")
     results["noise_floor"] = noise_floor(options.data)
+    exact = run_folder("ours, projected joints, seed 0", runs)
+    if exact.exists():
+        results["parts"] = parts_of_error(exact)
     results_file.write_text(json.dumps(results) + "\n")
     pictures.write_report(results, run_folder("ours, seed 0", runs), options.data, HERE)
 
