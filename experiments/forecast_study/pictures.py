@@ -106,7 +106,7 @@ def _spread(ours: Mapping) -> str:
 
 def _plot(results: Mapping, file: Path) -> None:
     """Error by future frame: baselines, our seeds, originals as far as they fit."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     ours = results.get("ours", {})
     if "ours, seed 0" in ours:
@@ -125,7 +125,7 @@ def _plot(results: Mapping, file: Path) -> None:
         axes.axhline(floor["error_px"], color="0.6", label="noise of the detections (body)")
     axes.set(xlabel="frames ahead (30 a second)", ylabel="mean error, px", xticks=range(1, 6))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(file, dpi=90)
 
 
