@@ -1,10 +1,14 @@
 """The package as a whole: what importing it costs and drags in."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "jax", "flax", "tensorflow", "cv2", "grain")
 
 
@@ -29,3 +33,12 @@ def test_help_lists_subcommands() -> None:
     assert out.returncode == 0
     for command in ("predict", "prepare", "quickstart", "export", "forecast"):
         assert command in out.stdout
+
+
+def test_the_test_extra_installs_what_tests_skip_without() -> None:
+    """Else a clean machine would skip them for ever."""
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"\w+", line).group() for line in extras["optional-dependencies"]["test"]}
+    code = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("*.py"))
+    skipped_without = set(re.findall(r'importorskip\("([a-z]+)', code))  # imageio_ffmpeg: imageio
+    assert {"torch", "onnx"} <= skipped_without <= names
