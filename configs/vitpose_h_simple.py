@@ -6,8 +6,9 @@
 The argument is the data set: `coco` ($COCO_DIR or data/coco), `synthetic`, or a folder in COCO's
 layout. Expected on COCO val2017 with flip test and the boxes of the 56 AP detector
 (`--config.eval.boxes=FILE`): AP 78.9, AR 84.0, by the table in the ViTPose repository; not repeated
-here for want of COCO. `--config.sharding=full` splits the parameters over the devices, and
-`--config.accumulate=4` takes each batch in four parts.
+here for want of COCO. MAE's 14x14 patches are padded to 16x16, as there.
+`--config.sharding=full` splits the parameters over the devices, and `--config.accumulate=4` takes
+each batch in four parts.
 """
 
 import ml_collections

@@ -128,6 +128,27 @@ def test_pretraining_file_into_a_model(mae: tuple[Path, dict], golden: Path) -> 
         np.testing.assert_array_equal(a, b)
 
 
+def test_pretraining_file_with_patches_of_14_pixels(
+    mae: tuple[Path, dict], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MAE's huge model: the kernel is padded as the authors' code does it."""
+    _, encoder = mae
+    kernel = torch.randn(96, 3, 14, 14, generator=torch.Generator().manual_seed(1))
+    positions = torch.randn(1, 257, 96, generator=torch.Generator().manual_seed(2))
+    huge = encoder | {"patch_embed.proj.weight": kernel, "pos_embed": positions}
+    torch.save({"model": huge}, tmp_path / "huge.pth")
+    model = PoseModel(
+        PoseConfig(ViTConfig(96, 4, 3), DecoderConfig(in_channels=96)), rngs=nnx.Rngs(0)
+    )
+    load_backbone_weights(model, tmp_path / "huge.pth")
+    assert "patches of 14x14 pixels: kernel padded with zeros to 16x16" in caplog.text
+    padded = torch.nn.functional.pad(kernel, (1, 1, 1, 1)).permute(2, 3, 1, 0).reshape(-1, 96)
+    np.testing.assert_array_equal(model.backbone.patch_embed.kernel[...], padded.numpy())
+    expected = resize_positions(positions.numpy(), (16, 16), (16, 12))
+    np.testing.assert_array_equal(model.backbone.pos_embed[...], expected)
+    assert load_backbone(tmp_path / "huge.pth", num_heads=3).config.patch_size == 16
+
+
 def test_report_of_a_pretraining_file(mae: tuple[Path, dict], tmp_path: Path) -> None:
     file, encoder = mae
     _, report = convert(file, num_heads=3)

@@ -17,6 +17,8 @@ from vitpose_jax.weights.fpn import plain_head_keys, recognise_neck
 from vitpose_jax.weights.positions import guess_grid
 from vitpose_jax.weights.sources import Checkpoint
 
+PATCH_KERNEL = "backbone.patch_embed.proj.weight"
+MAE_HUGE_PATCH = 14  # pixels; the other pretraining files have ViTPose's 16
 HEADS_OF_WIDTH = {config.width: config.num_heads for config in VIT_SIZES.values()}
 
 # transformers leaves out of config.json what equals these defaults of its VitPoseBackboneConfig.
@@ -143,6 +145,11 @@ def _recognise_original(
     if "backbone.pos_embed" not in tensors and "pos_embed" in tensors:
         tensors = _from_pretraining(tensors)
         notes.append("pretraining file: backbone only")
+        kernel = _tensor(tensors, PATCH_KERNEL, where, 4)
+        if kernel.shape[2:] == (MAE_HUGE_PATCH, MAE_HUGE_PATCH):
+            # As the authors' code does (`patch_padding='pad'`).
+            tensors[PATCH_KERNEL] = np.pad(kernel, ((0, 0), (0, 0), (1, 1), (1, 1)))
+            notes.append("patches of 14x14 pixels: kernel padded with zeros to 16x16")
     if "backbone.pos_embed" not in tensors:
         names = ", ".join(list(tensors)[:3])
         raise UserError(
@@ -199,7 +206,7 @@ def _original_backbone(
 ) -> ViTConfig:
     positions = _tensor(tensors, "backbone.pos_embed", where, 3)
     width = positions.shape[-1]
-    patch = _tensor(tensors, "backbone.patch_embed.proj.weight", where, 4).shape[-1]
+    patch = _tensor(tensors, PATCH_KERNEL, where, 4).shape[-1]
     blocks = {
         int(m.group(1)) for key in tensors if (m := re.match(r"backbone\.blocks\.(\d+)\.", key))
     }

@@ -30,7 +30,7 @@ from vitpose_jax.weights.store import (
 
 log = logging.getLogger("vitpose_jax")
 
-CACHE_FORMAT = 1  # raise it when the conversion or the folder's layout changes
+CACHE_FORMAT = 2  # raise it when the conversion or the folder's layout changes
 
 
 def load_pose_model(
