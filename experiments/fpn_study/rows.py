@@ -10,6 +10,7 @@ from typing import Any
 import ml_collections
 
 from vitpose_jax.models.pose import PoseConfig
+from vitpose_jax.training.recipes import small_recipe
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,9 @@ def configuration(
     """The row's configuration on the backbone of `weights`, whose shape is `model`.
 
     recipe: "original" leaves the configuration as it is; "small" is for small models on little
-    data, on a CPU: spatial-softmax loss, batches of 16, no stochastic depth in a frozen backbone
-    (those are trained without any) but in the row that tests it.
+    data, on a CPU: spatial-softmax loss, batches of 16, crops that stray as far as those that the
+    backbone was trained on, no stochastic depth in a frozen backbone (those are trained without
+    any) but in the row that tests it.
     """
     config = importlib.import_module(f"configs.{row.config}").get_config(data)
     for name, value in row.changes.items():
@@ -127,7 +129,9 @@ def configuration(
             if "channels" in neck:
                 neck.channels = min(neck.channels, model.backbone.width // 2)
     if recipe == "small":
-        config.update(loss="softmax", sigma=1.5, batch_size=16, dtype="float32")
+        trained = small_recipe(data, steps=1)
+        config.update(loss=trained.loss, sigma=trained.sigma, batch_size=16, dtype="float32")
+        config.augmentation = trained.augmentation
         config.schedule.warmup_steps = 60
         config.eval.metrics = ("pck_torso", "coco")
         config.drop_in_frozen = row.changes.get("drop_in_frozen", False)
