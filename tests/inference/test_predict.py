@@ -203,6 +203,30 @@ def test_out_is_a_file(
     one_line(capsys, "cannot be made a folder")
 
 
+def test_results_that_cannot_be_written(
+    run: Run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The pictures stay, and what was wrong with others is said all the same."""
+    (tmp_path / "out/keypoints.json").mkdir(parents=True)
+    sorted(folder.iterdir())[1].write_bytes(b"not a picture")
+    assert run(folder, "--detector", "none", "--draw") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "not a picture" in lines[1]
+    assert "keypoints.json: the results cannot be written (Is a directory)" in lines[2]
+    assert len(list((tmp_path / "out/drawn").iterdir())) == 5
+
+
+def test_a_file_where_the_folder_of_pictures_goes(
+    run: Run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/drawn").touch()
+    assert run(folder, "--detector", "none", "--draw") == 2
+    one_line(capsys, "drawn", "cannot be written")
+    assert len(results(tmp_path)) == 1
+
+
 def test_default_detector_says_what_is_missing(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from vitpose_jax.errors import UserError
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.results import coco_result, write_results
 
@@ -40,6 +42,14 @@ def test_files_are_strict_json_and_replaced_whole(
     write_results(path, [])
     assert json.loads(path.read_text()) == []
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "r.json").mkdir()
+    for path, reason in ((tmp_path / "r.json", "Is a directory"), (tmp_path / "no/r", "No such")):
+        with pytest.raises(UserError, match=f"{path}: .*{reason}"):
+            write_results(path, [{"score": 1}])
+    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]  # nothing half-written
 
 
 def test_pycocotools_reads_them(shared: Path, tmp_path: Path) -> None:

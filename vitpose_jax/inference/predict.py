@@ -62,6 +62,7 @@ def predict(options: argparse.Namespace) -> int:
             if source.kind != "image":
                 run.video(source)
     finally:
+        run.report_problems(len(sources))
         run.save()
     return run.report(len(sources))
 
@@ -195,6 +196,7 @@ class _Run:
     def _save_picture(self, folder: str, source: Source, image: np.ndarray) -> None:
         path = self._path(source, ("" if _is_web_picture(source.name) else ".jpg"), folder)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path, quality=90)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error})") from None
@@ -203,8 +205,9 @@ class _Run:
     def _video_writer(self, source: Source, fps: float) -> VideoWriter | None:
         path = self._path(source, ".poses.mp4")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             writer = VideoWriter(path, fps)
-        except UserError as error:
+        except (UserError, OSError) as error:
             self.notes[f"no annotated video ({error})"] = None
             return None
         self.notes[f"video {path}"] = None
@@ -213,8 +216,14 @@ class _Run:
     def _path(self, source: Source, suffix: str, folder: str = "") -> Path:
         parts = [part for part in Path(source.name).parts if part not in ("..", "/")]
         path = self.out.joinpath(folder, *parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
         return path.with_name(path.name + suffix)
+
+    def report_problems(self, sources: int) -> None:
+        """Say what went wrong, unless the only input's problem is all there is to say."""
+        if self.problems and not sources == self.unusable == 1:
+            print(f"{len(self.problems)} problem(s) in {sources} input(s):", file=sys.stderr)
+            for problem in self.problems:
+                print(f"  {problem}", file=sys.stderr)
 
     def save(self) -> None:
         """Write what was found so far; nothing where no input could be used."""
@@ -222,14 +231,10 @@ class _Run:
             write_results(self.out / RESULTS_FILE, self.results)
 
     def report(self, sources: int) -> int:
-        """Say what was done and what was not; the exit status."""
+        """Say what was done; the exit status."""
         seconds = time.perf_counter() - self.started
         if sources == self.unusable == 1:
             raise UserError(self.problems[0])
-        if self.problems:
-            print(f"{len(self.problems)} problem(s) in {sources} input(s):", file=sys.stderr)
-        for problem in self.problems:
-            print(f"  {problem}", file=sys.stderr)
         if not self.pictures:
             raise UserError("none of the inputs could be used")
         rates = (

@@ -1,5 +1,6 @@
 """Poses as COCO results: what is written, and how it gets onto the disk whole or not at all."""
 
+import contextlib
 import json
 import math
 import os
@@ -7,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from vitpose_jax.errors import UserError
 from vitpose_jax.inference.person import Person
 
 
@@ -39,10 +41,21 @@ def coco_result(
 
 
 def write_results(path: str | Path, results: Iterable[dict[str, Any]]) -> None:
-    """Write entries as a JSON list, one a line; an older file stays until the new one is whole."""
+    """Write entries as a JSON list, one a line; an older file stays until the new one is whole.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     path = Path(path)
     draft = path.with_name(f".{path.name}.part")
-    with draft.open("w", encoding="utf-8") as file:
-        lines = ",\n".join(json.dumps(result, allow_nan=False) for result in results)
-        file.write(f"[\n{lines}\n]\n" if lines else "[]\n")
-    os.replace(draft, path)
+    lines = ",\n".join(json.dumps(result, allow_nan=False) for result in results)
+    try:
+        draft.write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: the results cannot be written ({error.strerror or error}); make room there, or give "
+            "another --out"
+        ) from None
