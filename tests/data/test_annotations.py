@@ -70,6 +70,25 @@ def test_contradictions_are_told_but_kept(coco_folder, edit_annotations, caplog)
     assert "id 555" in caplog.text
 
 
+def test_what_the_evaluation_needs_is_filled_in(coco_folder, edit_annotations, caplog):
+    path = edit_annotations(coco_folder, lambda content: None)
+    whole = read_annotations(path).coco["annotations"]
+    assert not caplog.records
+
+    def remove(content):
+        for annotation in content["annotations"]:
+            for key in ("area", "iscrowd", "num_keypoints"):
+                del annotation[key]
+
+    found = read_annotations(edit_annotations(coco_folder, remove))
+    assert found.report.count(reading.NO_AREA) == 6
+    assert "6 people without an area, for whom their box's is taken" in caplog.text
+    for annotation, before in zip(found.coco["annotations"], whole, strict=True):
+        assert annotation["iscrowd"] == 0
+        assert annotation["num_keypoints"] == before["num_keypoints"]
+        assert annotation["area"] == np.prod(before["bbox"][2:])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

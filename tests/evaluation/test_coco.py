@@ -58,13 +58,12 @@ def test_results_are_the_originals(reference):
         np.testing.assert_allclose(mine["keypoints"], reference_entry["keypoints"], rtol=1e-6)
 
 
-def test_perfect_predictions_score_one(reference):
-    _, truth, expected, _ = reference
+def perfect_predictions(truth):
     people = [a for a in truth["annotations"] if a["num_keypoints"] > 0 and not a["iscrowd"]]
     points = np.asarray([a["keypoints"] for a in people], float).reshape(len(people), -1, 3)
     centers = np.asarray([a["bbox"] for a in people]) @ [[1, 0], [0, 1], [0.5, 0], [0, 0.5]]
     points[..., :2] = np.where(points[..., 2:] > 0, points[..., :2], centers[:, None])
-    predictions = coco.PosePredictions(
+    return coco.PosePredictions(
         keypoints=points[..., :2],
         scores=np.ones(points.shape[:2]),
         box_scores=np.ones(len(people)),
@@ -72,6 +71,11 @@ def test_perfect_predictions_score_one(reference):
         image_ids=np.asarray([a["image_id"] for a in people]),
         person_ids=np.asarray([a["id"] for a in people]),
     )
+
+
+def test_perfect_predictions_score_one(reference):
+    _, truth, expected, _ = reference
+    predictions = perfect_predictions(truth)
     sigmas = np.asarray(expected["sigmas"])
     assert coco.evaluate_coco(predictions, truth, sigmas, use_nms=False)["AP"] > 0.99
     names = truth["categories"][0]["keypoints"]
@@ -79,12 +83,32 @@ def test_perfect_predictions_score_one(reference):
     assert set(table) <= set(names)
     assert min(table.values()) > 0.9
 
-    nose_moved = points[..., :2].copy()
+    nose_moved = predictions.keypoints.copy()
     nose_moved[:, 0] += 1000
     worse = coco.PosePredictions(**{**vars(predictions), "keypoints": nose_moved})
     table = coco.keypoint_table(worse, truth, sigmas, names, use_nms=False)
     assert table["nose"] == 0
     assert table["left_wrist"] > 0.9
+
+
+def test_all_keypoint_categories_count_and_no_other(reference):
+    """The same people in two categories with the same keypoints, behind a chair, score the same."""
+    _, truth, expected, _ = reference
+    predictions, sigmas = perfect_predictions(truth), np.asarray(expected["sigmas"])
+    person = truth["categories"][0]
+    chair = {"id": 900, "image_id": truth["images"][0]["id"], "category_id": 7, "area": 9}
+    people = [{**a, "category_id": 1 + a["id"] % 2} for a in truth["annotations"]]
+    mixed = {
+        **truth,
+        "categories": [{"id": 7, "name": "chair"}, person, {**person, "id": 2, "name": "child"}],
+        "annotations": [chair, *people],
+    }
+    alone = coco.evaluate_coco(predictions, truth, sigmas)
+    assert alone["AP"] > 0.9
+    assert coco.evaluate_coco(predictions, mixed, sigmas) == alone
+    names = person["keypoints"]
+    table = coco.keypoint_table(predictions, mixed, sigmas, names)
+    assert table == coco.keypoint_table(predictions, truth, sigmas, names)
 
 
 def test_nothing_predicted_scores_zero(reference):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from vitpose_jax.data.categories import skeleton_from_category
+from vitpose_jax.data.categories import keypoint_categories, skeleton_from_category
 from vitpose_jax.data.people import People
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.crops import clean_box
@@ -36,6 +36,7 @@ REPEATED_ID = "annotations whose id was used before"
 WRONG_COUNT = "annotations whose num_keypoints contradicts their visibility flags"
 POINTS_OFF_IMAGE = "people with a labelled keypoint outside the image"
 POINTS_OFF_BOX = "people with no labelled keypoint anywhere near their box"
+NO_AREA = "people without an area, for whom their box's is taken (objects' are about half of it)"
 SAME_PERSON = "annotations that repeat another one's keypoints on the same image"
 _USUAL = (CROWD, UNLABELLED, OTHER_CATEGORY)
 _LEFT_OUT = (CROWD, UNLABELLED, OTHER_CATEGORY, OFF_IMAGE, MALFORMED, REPEATED_ID, POINTS_OFF_BOX)
@@ -87,8 +88,9 @@ class Annotations:
         people: those that can be trained and evaluated on (boxes cleaned); `image_row` counts
             along `file_names`.
         file_names: M names of image files, relative to the split's folder.
-        coco: the file's own dict without malformed annotations, as pycocotools wants it; crowd
-            regions and people without keypoints stay in it, because the evaluation needs them.
+        coco: the file's own dict without malformed annotations, as pycocotools wants it (`iscrowd`,
+            `num_keypoints` and `area` are filled in); crowd regions and people without keypoints
+            stay in it, because the evaluation needs them.
         report: what was found.
     """
 
@@ -132,7 +134,9 @@ def read_annotations(path: epath.PathLike, *, max_bad_share: float = MAX_BAD_SHA
     """
     coco = read_json(path)
     _check_top_level(coco, path)
-    skeleton, category_ids = _keypoint_categories(coco["categories"], path)
+    categories = keypoint_categories(coco["categories"], str(path))
+    skeleton = skeleton_from_category(categories[0], str(path))
+    category_ids = frozenset(c["id"] for c in categories if isinstance(c.get("id"), int))
     images = _read_images(coco["images"], path)
     rows = {image_id: row for row, image_id in enumerate(images)}
     report = AnnotationReport(str(path), len(coco["annotations"]), num_images=len(images))
@@ -153,10 +157,13 @@ def read_annotations(path: epath.PathLike, *, max_bad_share: float = MAX_BAD_SHA
         if annotation["category_id"] not in category_ids:
             report.add(OTHER_CATEGORY, where)
             continue
+        has_area = _fill_in(annotation)
         fate = _why_not_used(annotation, images[annotation["image_id"]])
         if fate:
             report.add(fate, where)
             continue
+        if not has_area:
+            report.add(NO_AREA, where)
         _note_oddities(annotation, images[annotation["image_id"]], where, seen_people, report)
         kept.append(annotation)
 
@@ -175,22 +182,6 @@ def _check_top_level(coco: Any, path: epath.PathLike) -> None:
                 f"{path} is not a COCO keypoint file: it has no list '{key}' "
                 "(the file to give is annotations/person_keypoints_*.json)"
             )
-
-
-def _keypoint_categories(
-    categories: Sequence[Any], path: epath.PathLike
-) -> tuple[Skeleton, frozenset[int]]:
-    """The skeleton of the first category with keypoints, and all categories that share it."""
-    with_keypoints = [c for c in categories if isinstance(c, Mapping) and c.get("keypoints")]
-    if not with_keypoints:
-        raise UserError(
-            f"{path}: no category names its keypoints ('categories'[i]['keypoints']); "
-            "is it the instances file instead of person_keypoints?"
-        )
-    first = with_keypoints[0]
-    skeleton = skeleton_from_category(first, str(path))
-    same = [c.get("id") for c in with_keypoints if c["keypoints"] == first["keypoints"]]
-    return skeleton, frozenset(i for i in same if isinstance(i, int))
 
 
 def _read_images(entries: Sequence[Any], path: epath.PathLike) -> dict[int, Mapping[str, Any]]:
@@ -267,18 +258,27 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def _fill_in(annotation: dict[str, Any]) -> bool:
+    """Add what the evaluation needs and the file may leave out; whether an area was given."""
+    has_area = "area" in annotation
+    _, _, width, height = annotation["bbox"]
+    annotation.setdefault("iscrowd", 0)
+    annotation.setdefault("num_keypoints", sum(flag > 0 for flag in annotation["keypoints"][2::3]))
+    annotation.setdefault("area", width * height)
+    return has_area
+
+
 def _why_not_used(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> str | None:
     """The finding for which a well-formed annotation is left out; None where it is used."""
-    if annotation.get("iscrowd", 0):
+    if annotation["iscrowd"]:
         return CROWD
-    flags = annotation["keypoints"][2::3]
-    if not any(flags) or annotation.get("num_keypoints") == 0:
+    if not any(annotation["keypoints"][2::3]) or annotation["num_keypoints"] == 0:
         return UNLABELLED
     x, y, w, h = annotation["bbox"]
     low_x, low_y = max(0, x), max(0, y)
     high_x = min(image["width"] - 1, low_x + max(0, w - 1))
     high_y = min(image["height"] - 1, low_y + max(0, h - 1))
-    if high_x <= low_x or high_y <= low_y or annotation.get("area", 1.0) <= 0:
+    if high_x <= low_x or high_y <= low_y or annotation["area"] <= 0:
         return OFF_IMAGE
     if not _any_point_near(annotation):
         return POINTS_OFF_BOX
@@ -306,7 +306,7 @@ def _note_oddities(
     """Note what is odd about an annotation that is used all the same."""
     values = annotation["keypoints"]
     labelled = sum(flag > 0 for flag in values[2::3])
-    if annotation.get("num_keypoints", labelled) != labelled:
+    if annotation["num_keypoints"] != labelled:
         report.add(WRONG_COUNT, where)
     points = [p for p in zip(values[::3], values[1::3], values[2::3], strict=True) if p[2]]
     if any(not (0 <= x <= image["width"] and 0 <= y <= image["height"]) for x, y, _ in points):

@@ -1,7 +1,7 @@
 """A skeleton from what a COCO-layout file says about itself in its `categories`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitpose_jax.errors import UserError
@@ -13,6 +13,25 @@ DEFAULT_SIGMA = 0.05
 """OKS falloff where a data set gives none (COCO's range from 0.025, eyes, to 0.107, hips)."""
 
 _LOWER_BODY = ("hip", "thigh", "knee", "shin", "ankle", "foot", "feet", "heel", "toe", "hind")
+
+
+def keypoint_categories(categories: Sequence[Any], where: str) -> list[Mapping[str, Any]]:
+    """The first category with keypoints, and after it all others with the same ones.
+
+    Args:
+        categories: the list of that name.
+        where: the file's name, for messages.
+
+    Raises:
+        UserError: no category has keypoints.
+    """
+    named = [c for c in categories if isinstance(c, Mapping) and c.get("keypoints")]
+    if not named:
+        raise UserError(
+            f"{where}: no category names its keypoints ('categories'[i]['keypoints']); "
+            "is it the instances file instead of person_keypoints?"
+        )
+    return [c for c in named if c["keypoints"] == named[0]["keypoints"]]
 
 
 def skeleton_from_category(category: Mapping[str, Any], where: str) -> Skeleton:

@@ -14,10 +14,13 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from vitpose_jax.data.categories import keypoint_categories
 from vitpose_jax.errors import UserError
 
 KEYPOINT_SCORE_THRESHOLD = 0.2
 NMS_THRESHOLD = 0.9
+CATEGORY = 1
+"""The one category that is evaluated; `keypoint_truth` makes every keypoint category it."""
 STAT_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 
 
@@ -95,13 +98,12 @@ def oks_nms(
 
 
 def coco_results(
-    predictions: PosePredictions,
-    sigmas: np.ndarray,
-    *,
-    category_id: int = 1,
-    use_nms: bool = True,
+    predictions: PosePredictions, sigmas: np.ndarray, *, use_nms: bool = True
 ) -> list[dict]:
-    """Predictions -> COCO's list of result dicts, rescored and with repeated people removed."""
+    """Predictions -> COCO's list of result dicts, rescored and with repeated people removed.
+
+    All are of CATEGORY.
+    """
     _, first = np.unique(
         np.stack([predictions.image_ids, predictions.person_ids]), axis=1, return_index=True
     )
@@ -120,7 +122,7 @@ def coco_results(
             results.append(
                 {
                     "image_id": int(image_id),
-                    "category_id": category_id,
+                    "category_id": CATEGORY,
                     "keypoints": points.astype(float).reshape(-1).tolist(),
                     "score": float(scores[row]),
                 }
@@ -128,10 +130,29 @@ def coco_results(
     return results
 
 
-def open_ground_truth(annotations: Mapping) -> COCO:
+def keypoint_truth(annotations: Mapping) -> dict:
+    """A keypoint file's content with only the annotations of keypoints, all of CATEGORY.
+
+    Whatever shares the first keypoint category's keypoints counts, as when the people were read.
+    Raises UserError when no category names keypoints.
+    """
+    categories = keypoint_categories(annotations["categories"], "the validation annotations")
+    ids = {category.get("id") for category in categories}
+    return {
+        **annotations,
+        "categories": [{**categories[0], "id": CATEGORY}],
+        "annotations": [
+            {**entry, "category_id": CATEGORY}
+            for entry in annotations["annotations"]
+            if entry["category_id"] in ids
+        ],
+    }
+
+
+def open_index(truth: Mapping) -> COCO:
     """A pycocotools index over annotations already in memory (it prints nothing)."""
     index = COCO()
-    index.dataset = dict(annotations)
+    index.dataset = dict(truth)
     with contextlib.redirect_stdout(io.StringIO()):
         index.createIndex()
     return index
@@ -147,16 +168,16 @@ def evaluate_coco(
 ) -> dict[str, float]:
     """The ten numbers of COCO's keypoint evaluation (-1 where nothing of that size is labelled).
 
-    annotations: a COCO keypoint file's content. image_ids: the images to judge (default: all of
+    annotations: a COCO keypoint file's content, `area`, `iscrowd` and `num_keypoints` with every
+    person (`read_annotations` fills them in). image_ids: the images to judge (default: all of
     the annotations'), so that an image without predictions still costs its people.
     Raises UserError when the annotations hold no people with keypoints.
     """
-    truth = open_ground_truth(annotations)
-    if not any(entry.get("num_keypoints", 0) > 0 for entry in truth.anns.values()):
+    truth = keypoint_truth(annotations)
+    if not any(entry["num_keypoints"] > 0 for entry in truth["annotations"]):
         raise UserError("the validation annotations hold no person with keypoints: AP is undefined")
-    category_id = next(iter(truth.anns.values()))["category_id"]
-    results = coco_results(predictions, sigmas, category_id=category_id, use_nms=use_nms)
-    stats = summarize(truth, results, sigmas, category_id, image_ids)
+    results = coco_results(predictions, sigmas, use_nms=use_nms)
+    stats = summarize(open_index(truth), results, sigmas, image_ids)
     return dict(zip(STAT_NAMES, map(float, stats), strict=True))
 
 
@@ -173,24 +194,23 @@ def keypoint_table(
     People for whom the keypoint is not labelled count like crowds: what is found on them is neither
     right nor wrong. Keypoints that nobody has labelled are left out of the table.
     """
-    truth = open_ground_truth(annotations)
-    category_id = next(iter(truth.anns.values()))["category_id"]
-    results = coco_results(predictions, sigmas, category_id=category_id, use_nms=use_nms)
+    truth = keypoint_truth(annotations)
+    results = coco_results(predictions, sigmas, use_nms=use_nms)
     table = {}
     for index, name in enumerate(names):
-        alone = [_only_keypoint(entry, index) for entry in truth.dataset["annotations"]]
-        if not any(entry.get("num_keypoints", 0) for entry in alone):
+        alone = [_only_keypoint(entry, index) for entry in truth["annotations"]]
+        if not any(entry["num_keypoints"] for entry in alone):
             continue
-        single = open_ground_truth({**truth.dataset, "annotations": alone})
-        table[name] = float(summarize(single, results, sigmas, category_id)[0])
+        single = open_index({**truth, "annotations": alone})
+        table[name] = float(summarize(single, results, sigmas)[0])
     return table
 
 
 def _only_keypoint(annotation: Mapping, index: int) -> dict:
-    points = np.asarray(annotation.get("keypoints", []), float).reshape(-1, 3).copy()
+    points = np.asarray(annotation["keypoints"], float).reshape(-1, 3).copy()
     points[np.arange(len(points)) != index, 2] = 0
     seen = int((points[:, 2] > 0).sum())
-    crowd = annotation.get("iscrowd", 0) if seen else 1
+    crowd = annotation["iscrowd"] if seen else 1
     keypoints = points.reshape(-1).tolist()
     return {**annotation, "keypoints": keypoints, "num_keypoints": seen, "iscrowd": crowd}
 
@@ -199,7 +219,6 @@ def summarize(
     truth: COCO,
     results: list[dict],
     sigmas: np.ndarray,
-    category_id: int,
     image_ids: Sequence[int] | None = None,
 ) -> np.ndarray:
     """COCOeval of result dicts -> its ten stats (all zero when nothing was predicted)."""
@@ -208,7 +227,6 @@ def summarize(
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
         evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, np.float64)
-        evaluation.params.catIds = [category_id]
         if image_ids is not None:
             evaluation.params.imgIds = list(image_ids)
         evaluation.evaluate()
