@@ -56,6 +56,6 @@ def write_results(path: str | Path, results: Iterable[dict[str, Any]]) -> None:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
         raise UserError(
-            f"{path}: the results cannot be written ({error.strerror or error}); make room there, or give "
-            "another --out"
+            f"{path}: the results cannot be written ({error.strerror or error}); make room there, "
+            "or give another --out"
         ) from None

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -88,9 +88,7 @@ def save_pose_model(model: PoseModel, folder: str | Path) -> None:
     write_folder(Stored(model.config, parameter_arrays(model)), folder)
 
 
-def load_backbone_weights(
-    model: PoseModel, source: str | Path, *, num_heads: int | None = None
-) -> None:
+def load_backbone_weights(model: PoseModel, source: str | Path) -> None:
     """Sets the model's backbone, in place, to that of a pretraining (MAE) file or pose weights.
 
     The position grid is interpolated to the model's input size.
@@ -98,35 +96,30 @@ def load_backbone_weights(
     Raises:
         UserError: a tensor is missing or misshapen, or the source is another kind of ViT.
     """
-    load_weights_into(model, source, ("backbone",), num_heads=num_heads)
+    load_weights_into(model, source, ("backbone",))
 
 
 def load_weights_into(
-    model: PoseModel,
-    source: str | Path,
-    parts: tuple[str, ...] = ("backbone", "decoder"),
-    *,
-    num_heads: int | None = None,
-    dataset: str | None = None,
+    model: PoseModel, source: str | Path, parts: tuple[str, ...] = ("backbone", "decoder")
 ) -> None:
     """Sets parts of a model ("backbone", "decoder", ...), in place, to those of `source`.
 
     What the model has beyond these parts, a neck for example, stays as it is.
 
     Raises:
-        UserError: the source has no such part, or a tensor is missing or misshapen.
+        UserError: the source has no such part or another backbone, or a tensor is missing or
+            misshapen.
     """
-    wanted = model.config.backbone
-    heads = num_heads or wanted.num_heads
-    stored, where = load_stored(
-        source, wanted.input_size, heads, dataset, backbone_only=tuple(parts) == ("backbone",)
+    wanted, path = model.config.backbone, resolve_source(source)
+    # A lone file does not tell its number of heads, and its arrays are the same for any.
+    untold = not path.is_dir()
+    stored, _ = load_stored(
+        path, wanted.input_size, 1 if untold else None, backbone_only=tuple(parts) == ("backbone",)
     )
+    where = str(source)
     if "backbone" in parts:
+        _check_same_kind(stored.backbone, wanted, untold, where)
         stored = resized(stored, wanted.input_size, where)
-        for name in ("num_heads", "layer_norm_eps", "num_experts"):
-            ours, theirs = getattr(wanted, name), getattr(stored.backbone, name)
-            if ours != theirs:
-                raise UserError(f"{where}: its {name} is {theirs}, the model's is {ours}")
     for part in parts:
         if not any(name.startswith(f"{part}.") for name in stored.arrays):
             raise UserError(f"{where}: there is no {part} in it")
@@ -134,6 +127,22 @@ def load_weights_into(
         state = nnx.state(getattr(model, part), nnx.Any(nnx.Param, nnx.BatchStat))
         fill(state, stored.arrays, f"{part}.", where)
         nnx.update(getattr(model, part), state)
+
+
+def _check_same_kind(theirs: ViTConfig, ours: ViTConfig, heads_untold: bool, where: str) -> None:
+    """UserError that names every difference which the arrays or their meaning depend on."""
+    free = {"input_size", "drop_path_rate", "remat"} | ({"num_heads"} if heads_untold else set())
+    values = {name: (value, getattr(ours, name)) for name, value in asdict(theirs).items()}
+    differences = [
+        f"{name} {value} (the model's: {wanted})"
+        for name, (value, wanted) in values.items()
+        if name not in free and value != wanted
+    ]
+    if differences:
+        raise UserError(
+            f"{where}: its backbone is another than the model's: {', '.join(differences)}; "
+            "choose other weights, or the model that fits these"
+        )
 
 
 def load_stored(
