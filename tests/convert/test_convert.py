@@ -84,6 +84,20 @@ def test_mistakes_are_one_line(golden: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "ours").exists()
 
 
+def test_nothing_is_dropped_in_silence(golden: Path, tmp_path: Path) -> None:
+    """A data set for a file without heads, and a folder that is converted already."""
+    plus = golden / "vitpose_plus_tiny.pth"
+    options = ("--num-heads", 3, "--out", "ours")
+    failed = run("torch_to_flax.py", plus, "--dataset", "wholebody", *options, cwd=tmp_path)
+    assert failed.returncode == 2
+    assert "a backbone only, without a head for wholebody" in failed.stderr
+    assert not (tmp_path / "ours").exists()
+    assert run("torch_to_flax.py", plus, *options, cwd=tmp_path).returncode == 0
+    failed = run("torch_to_flax.py", "ours", "--out", "again", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert "ours: was written by this package; there is nothing to convert" in failed.stderr
+
+
 def test_other_input_size(golden: Path, tmp_path: Path) -> None:
     done = run(
         "torch_to_flax.py", golden / "hf_vitpose_tiny", "--input-size", 384, 288, "--out", "ours",

@@ -283,6 +283,11 @@ def _take_head(tensors: dict[str, np.ndarray], dataset: str, where: str) -> dict
 def _settle_dataset(found: Architecture, dataset: str | None, where: str) -> Architecture:
     """Checks the data set against the head, or finds it by the head's keypoints for experts."""
     if found.decoder is None:
+        if dataset is not None:
+            raise UserError(
+                f"{where}: holds a backbone only, without a head for {dataset}; take the file that "
+                "has its heads, or leave the data set out"
+            )
         return found
     count = found.decoder.num_keypoints
     if dataset is not None and SKELETONS[dataset].num_keypoints != count:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from vitpose_jax.errors import UserError
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.weights.architecture import recognise
 from vitpose_jax.weights.fpn import neck_rows
 from vitpose_jax.weights.mapping import backbone_rows, decoder_rows, from_torch
 from vitpose_jax.weights.sources import read_checkpoint
-from vitpose_jax.weights.store import Stored, parameter_shapes
+from vitpose_jax.weights.store import Stored, is_native, parameter_shapes
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,11 @@ def convert(
         name, and the report.
 
     Raises:
-        UserError: anything missing, misshapen, unreadable or unknown.
+        UserError: a folder of ours, or anything missing, misshapen, unreadable or unknown.
     """
     checkpoint = read_checkpoint(path)
+    if is_native(checkpoint.config):
+        raise UserError(f"{path}: was written by this package; there is nothing to convert")
     found = recognise(
         checkpoint,
         num_heads=num_heads,
