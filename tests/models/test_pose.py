@@ -14,6 +14,7 @@ import pytest
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
@@ -39,7 +40,15 @@ def test_heatmaps_are_float32_four_times_the_grid(crops: jax.Array, kind: str, d
 
 
 def test_config_survives_json() -> None:
-    assert PoseConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
+    hand = Skeleton("hand", ("wrist", "tip"), (), ((0, 1),), (0.05, 0.05), (0,))
+    own = replace(CONFIG, decoder=replace(CONFIG.decoder, num_keypoints=2), skeleton=hand)
+    for config in (CONFIG, own):
+        again = PoseConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+        assert again == config
+        assert hash(again) == hash(config)
+    before_skeletons = CONFIG.to_dict()
+    del before_skeletons["skeleton"]
+    assert PoseConfig.from_dict(before_skeletons) == CONFIG
     for broken in ({"backbone": {}}, {"backbone": {"width": 24, "deep": 1}, "decoder": {}}):
         with pytest.raises(UserError, match="configuration"):
             PoseConfig.from_dict(broken)
@@ -50,6 +59,7 @@ def test_config_survives_json() -> None:
     [
         ({"decoder": DecoderConfig("classic", 17, 768)}, "768 channels"),
         ({"dataset": "lsp"}, "no data set 'lsp'"),
+        ({"skeleton": SKELETONS["coco"]}, "gives 133 keypoints but the coco skeleton has 17"),
     ],
 )
 def test_parts_must_fit(change: dict, message: str) -> None:

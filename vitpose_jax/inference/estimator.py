@@ -6,6 +6,7 @@ way back to image pixels are one jitted function of one batch size, compiled onc
 what is left at the end goes one by one).
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,8 @@ from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.weights import load_pose_model
+
+log = logging.getLogger(__name__)
 
 BoxesLike = np.ndarray | list | None
 BoxSource = BoxesLike | Callable[[np.ndarray], np.ndarray]
@@ -105,8 +108,8 @@ class PoseEstimator:
 
         Args:
             model: the network.
-            skeleton: its keypoints; by default those of the data set that its configuration names,
-                else the first of `SKELETONS` with as many keypoints.
+            skeleton: its keypoints; by default those that its configuration holds or names, else
+                the first of `SKELETONS` with as many keypoints, with a warning.
             flip_test: average with the heatmaps of the mirrored crop (twice the work).
             method: how heatmaps are decoded, see `vitpose_jax.keypoints.decoding`.
             batch_size: people per batch; by default 64 on an accelerator and 8 on a CPU.
@@ -183,9 +186,14 @@ class PoseEstimator:
             num_heads=num_heads,
             dataset=dataset,
         )
+        own = model.config.skeleton
+        if dataset is not None and own is not None:
+            raise UserError(
+                f"{weights} finds keypoints of its own ({', '.join(own.keypoint_names)}), "
+                f"not those of {dataset}: leave the data set out"
+            )
         return cls(
             model,
-            skeleton=SKELETONS[dataset] if dataset else None,
             flip_test=flip_test,
             method=method,
             batch_size=batch_size,
@@ -380,13 +388,23 @@ def _predict_batch(
 
 
 def _skeleton_of(model: PoseModel) -> Skeleton:
-    if model.config.dataset is not None:
-        return SKELETONS[model.config.dataset]
-    count = model.config.num_keypoints
-    for skeleton in SKELETONS.values():
-        if skeleton.num_keypoints == count:
-            return skeleton
-    raise UserError(f"no skeleton with {count} keypoints is known: pass one with skeleton=")
+    config = model.config
+    if config.skeleton is not None:
+        return config.skeleton
+    if config.dataset is not None:
+        return SKELETONS[config.dataset]
+    fitting = [s for s in SKELETONS.values() if s.num_keypoints == config.num_keypoints]
+    if not fitting:
+        raise UserError(
+            f"no skeleton with {config.num_keypoints} keypoints is known: pass one with skeleton="
+        )
+    log.warning(
+        "the weights do not say what their %d keypoints are: taken for those of %s, in its order "
+        "(a data set's name, as --dataset or dataset=, says which)",
+        config.num_keypoints,
+        fitting[0].name,
+    )
+    return fitting[0]
 
 
 def _as_boxes(boxes: BoxesLike, image: np.ndarray) -> np.ndarray:

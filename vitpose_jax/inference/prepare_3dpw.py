@@ -17,6 +17,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.inference.detector import PersonDetector
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.tracking import box_iou
+from vitpose_jax.keypoints.skeletons import SKELETONS
 
 MARGIN = 0.1
 """Boxes around joints are widened by this share of their sides: bodies reach beyond joints."""
@@ -30,10 +31,11 @@ def prepare_3dpw(options: argparse.Namespace) -> int:
     folder = Path(options.data)
     work = [(s, f) for s in options.splits for f in threedpw.sequence_files(folder, s)]
     estimator = PoseEstimator.from_pretrained(options.weights, num_heads=options.num_heads)
-    if estimator.skeleton.num_keypoints != 17:
+    found = estimator.skeleton.keypoint_names
+    if found != SKELETONS["coco"].keypoint_names:
         raise UserError(
-            f"{options.weights} finds {estimator.skeleton.num_keypoints} keypoints; 3DPW is "
-            "prepared with a model of COCO's 17"
+            f"{options.weights} finds {len(found)} keypoints ({', '.join(found[:3])}, ...); 3DPW "
+            "is prepared with a model of COCO's 17"
         )
     detector = PersonDetector(options.detector) if options.detector else None
     done = 0

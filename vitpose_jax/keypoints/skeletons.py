@@ -5,10 +5,11 @@ sigmas of COCO are the COCO API's, those of the others are the data sets' own or
 The order of `SKELETONS` is the order of ViTPose+'s experts (its data-set index).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class Skeleton:
     """The keypoints of one data set.
 
     Attributes:
-        name: key in `SKELETONS`.
+        name: key in `SKELETONS`, or the category's name in one's own data.
         keypoint_names: K names, in the order of the heatmaps' channels.
         flip_pairs: index pairs that change places when the image is mirrored.
         limbs: index pairs to draw a line between.
@@ -33,6 +34,11 @@ class Skeleton:
     limbs: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
     upper_body: tuple[int, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Skeleton":
+        """From what `dataclasses.asdict` gives, also after JSON. TypeError on other entries."""
+        return cls(**{name: _frozen(value) for name, value in values.items()})
 
     @property
     def num_keypoints(self) -> int:
@@ -54,6 +60,10 @@ class Skeleton:
         if name.startswith(("left_", "l_")):
             return "left"
         return "right" if name.startswith(("right_", "r_")) else "centre"
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def _mirror_name(name: str) -> str:

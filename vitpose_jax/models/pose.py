@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.skeletons import Skeleton
 from vitpose_jax.models.decoders import DECODERS, DecoderConfig
 from vitpose_jax.models.layers import full_precision
 from vitpose_jax.models.necks import NeckConfig, build_neck
@@ -23,13 +24,15 @@ class PoseConfig:
     """Shape of a pose model.
 
     `dataset` names the data set whose keypoints the decoder gives, where known; a mixture of
-    experts uses its expert when no `dataset_index` is passed.
+    experts uses its expert when no `dataset_index` is passed. `skeleton` is what the decoder gives
+    where that is not the keypoints of `dataset`: those of somebody's own data.
     """
 
     backbone: ViTConfig
     decoder: DecoderConfig
     neck: NeckConfig | None = None
     dataset: str | None = None
+    skeleton: Skeleton | None = None
 
     def __post_init__(self) -> None:
         if self.neck is not None and self.neck.width != self.backbone.width:
@@ -51,6 +54,11 @@ class PoseConfig:
         if self.dataset is not None and self.dataset not in EXPERT_DATASETS:
             raise UserError(
                 f"no data set {self.dataset!r}: choose one of {', '.join(EXPERT_DATASETS)}"
+            )
+        if self.skeleton is not None and self.skeleton.num_keypoints != self.num_keypoints:
+            raise UserError(
+                f"the decoder gives {self.num_keypoints} keypoints but the {self.skeleton.name} "
+                f"skeleton has {self.skeleton.num_keypoints}"
             )
 
     @property
@@ -82,8 +90,9 @@ class PoseConfig:
                 decoder=DecoderConfig(**values["decoder"]),
                 neck=NeckConfig(**values["neck"]) if values.get("neck") else None,
                 dataset=values.get("dataset"),
+                skeleton=Skeleton.from_dict(own) if (own := values.get("skeleton")) else None,
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"not a pose model's configuration: {error}") from None
 
 

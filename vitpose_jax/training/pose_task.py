@@ -16,6 +16,7 @@ from vitpose_jax.data.subset import ImageSubset, choose_images
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.decoding import find_peaks
 from vitpose_jax.keypoints.normalization import normalize_crops
+from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.keypoints.targets import encode_heatmaps
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.necks import NeckConfig
@@ -28,18 +29,30 @@ from vitpose_jax.training.task import Task
 
 
 def pose_config(config: ml_collections.ConfigDict, dataset: PoseDataset) -> PoseConfig:
-    """`config.model` made whole: as many keypoints as the data has, as many channels as come in."""
+    """`config.model` made whole: the data's keypoints, as many channels as come in.
+
+    A mixture of experts is for the data set of the expert that `config.dataset_index` picks.
+    """
     values = config.model.to_dict()
     backbone = ViTConfig(**values["backbone"])
     neck, channels = None, backbone.width
     if values.get("neck"):
         neck = NeckConfig(**{"width": backbone.width, **values["neck"]})
         channels = neck.out_channels
+    skeleton = dataset.skeleton
     decoder = DecoderConfig(
-        num_keypoints=dataset.skeleton.num_keypoints, in_channels=channels, **values["decoder"]
+        num_keypoints=skeleton.num_keypoints, in_channels=channels, **values["decoder"]
     )
-    name = dataset.skeleton.name if dataset.skeleton.name in EXPERT_DATASETS else None
-    return PoseConfig(backbone, decoder, neck, dataset=name)
+    name = skeleton.name if SKELETONS.get(skeleton.name) == skeleton else None
+    if backbone.num_experts:
+        expert = config.get("dataset_index", 0)
+        if expert not in range(backbone.num_experts):
+            raise UserError(
+                f"config.dataset_index is {expert}; the experts are 0..{backbone.num_experts - 1}"
+            )
+        name = EXPERT_DATASETS[expert]
+    own = None if name and SKELETONS[name] == skeleton else skeleton
+    return PoseConfig(backbone, decoder, neck, dataset=name, skeleton=own)
 
 
 def build_model(config: ml_collections.ConfigDict, model_config: Mapping[str, Any]) -> PoseModel:

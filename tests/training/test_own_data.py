@@ -1,0 +1,119 @@
+"""A run on one's own data: keypoints that nobody else has, from training to predictions."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from tiny_config import get_config
+
+from vitpose_jax.cli import main
+from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.errors import UserError
+from vitpose_jax.inference.estimator import PoseEstimator
+from vitpose_jax.keypoints.skeletons import SKELETONS
+from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.training import run
+from vitpose_jax.training.pose_task import pose_config
+from vitpose_jax.weights import save_pose_model
+
+FISH = {
+    "id": 3,
+    "name": "fish",
+    "keypoints": ["tip", "left_fin", "right_fin", "left_gill", "right_gill"],
+    "skeleton": [[1, 2], [1, 3]],
+    "sigmas": [0.1, 0.2, 0.2, 0.3, 0.3],
+}
+
+
+def make_fish(content):
+    """COCO's shoulders, elbows and one wrist under other names."""
+    content["categories"] = [FISH]
+    for annotation in content["annotations"]:
+        annotation["category_id"] = 3
+        annotation["keypoints"] = annotation["keypoints"][15:30]
+        for key in ("num_keypoints", "area", "iscrowd"):
+            del annotation[key]
+
+
+@pytest.fixture(scope="module")
+def fish(make_coco_folder, edit_annotations, tmp_path_factory):
+    folder = make_coco_folder(tmp_path_factory.mktemp("fish") / "data")
+    for split in ("train", "val"):
+        edit_annotations(folder, make_fish, split)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(fish, tmp_path_factory):
+    """A run of a few steps; AP is measured in it, although the annotations leave much out."""
+    folder = tmp_path_factory.mktemp("run")
+    config = get_config(str(fish))
+    config.steps = config.eval_every = config.checkpoint_every = 3
+    config.batch_size = 4
+    config.eval.metrics = ("coco", "pck_box")
+    metrics = run.train(config, folder)
+    assert 0 <= metrics["AP"] <= 1
+    return config, folder
+
+
+def test_own_keypoints_from_training_to_predictions(fish, trained, tmp_path, capsys, caplog):
+    weights, out = tmp_path / "weights", tmp_path / "out"
+    assert main(["export", str(trained[1]), "--out", str(weights)]) == 0
+    estimator = PoseEstimator.from_pretrained(weights)
+    assert estimator.skeleton == open_pose_dataset(str(fish), "val").skeleton
+    assert estimator.skeleton.flip_pairs == ((1, 2), (3, 4))
+    assert estimator.skeleton.limbs == ((0, 1), (0, 2))
+    picture = next((fish / "val2017").glob("*.jpg"))
+    options = ["--detector", "none", "--draw", "--out", str(out)]
+    assert main(["predict", str(picture), "--weights", str(weights), *options]) == 0
+    (found,) = json.loads((out / "keypoints.json").read_text())
+    assert len(found["keypoints"]) == 15
+    assert "taken for those of" not in caplog.text + capsys.readouterr().err
+    with pytest.raises(UserError, match=r"keypoints of its own \(tip, left_fin"):
+        PoseEstimator.from_pretrained(weights, dataset="coco")
+
+
+def test_seventeen_keypoints_in_another_order_are_not_taken_for_cocos(
+    coco_folder, edit_annotations, tmp_path, caplog
+):
+    coco = SKELETONS["coco"]
+    names = list(coco.keypoint_names[::-1])
+    edit_annotations(coco_folder, lambda c: c["categories"][0].update(keypoints=names, skeleton=[]))
+    config = get_config()
+    shape = pose_config(config, open_pose_dataset(str(coco_folder), "train", input_size=(64, 48)))
+    assert shape.dataset is None
+    save_pose_model(PoseModel(shape, rngs=nnx.Rngs(0)), tmp_path / "weights")
+    skeleton = PoseEstimator.from_pretrained(tmp_path / "weights").skeleton
+    assert list(skeleton.keypoint_names) == names
+    np.testing.assert_array_equal(skeleton.flip_index, 16 - coco.flip_index[::-1])
+    assert not caplog.records
+
+
+def test_cocos_own_keypoints_need_no_skeleton():
+    shape = pose_config(get_config(), open_pose_dataset("synthetic", "val", input_size=(64, 48)))
+    assert shape.dataset == "coco"
+    assert shape.skeleton is None
+
+
+def test_a_mixture_of_experts_keeps_the_expert_it_was_trained_as(fish):
+    config = get_config()
+    config.model.backbone.update(num_experts=6, part_features=8)
+    config.dataset_index = 3
+    shape = pose_config(config, open_pose_dataset(str(fish), "val", input_size=(64, 48)))
+    assert (shape.dataset, shape.skeleton.name) == ("ap10k", "fish")
+    model = PoseModel(shape, rngs=nnx.Rngs(0))
+    crops = jax.random.normal(jax.random.key(0), (1, 64, 48, 3))
+    np.testing.assert_array_equal(model(crops), model(crops, 3))
+    config.dataset_index = 6
+    with pytest.raises(UserError, match=r"dataset_index is 6; the experts are 0\.\.5"):
+        pose_config(config, open_pose_dataset(str(fish), "val", input_size=(64, 48)))
+
+
+def test_keypoints_nobody_named_are_guessed_aloud(caplog):
+    config = get_config()
+    shape = pose_config(config, open_pose_dataset("synthetic", "val", input_size=(64, 48)))
+    unnamed = PoseModel(type(shape)(shape.backbone, shape.decoder), rngs=nnx.Rngs(0))
+    assert PoseEstimator(unnamed).skeleton is SKELETONS["coco"]
+    assert "do not say what their 17 keypoints are: taken for those of coco" in caplog.text
