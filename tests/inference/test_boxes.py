@@ -60,6 +60,39 @@ def test_frames_of_a_video(tmp_path: Path) -> None:
     assert [len(boxes.of(video, i)) for i in range(3)] == [1, 0, 1]
 
 
+def test_categories_are_kept_and_a_file_may_number_people_otherwise(tmp_path: Path) -> None:
+    entries = [{"image_id": 1, "bbox": [0, 0, 5, 5], "category_id": i} for i in (7, 3, 7)]
+    path = write(tmp_path / "b.json", entries)
+    with pytest.raises(UserError, match=r"1\), only 1 of category_id 3, 2 of category_id 7"):
+        read_boxes(path)
+    assert read_boxes(path, any_category=True).categories == {(1, None): [7, 3, 7]}
+    categories = [{"id": 3, "name": "horse"}, {"id": 7, "name": "person"}]
+    write(path, {"annotations": entries, "categories": categories})
+    boxes = read_boxes(path)
+    assert (boxes.entries, boxes.categories) == ({(1, None): [0, 2]}, {(1, None): [7, 7]})
+    assert boxes.skipped == 1
+
+
+def test_notes_of_what_is_not_there_and_of_what_is_ambiguous(tmp_path: Path) -> None:
+    names = ({"file_name": "1.jpg"}, {"file_name": "v.mp4", "frame": 3}, {"file_name": "a/2.jpg"})
+    boxes = read_boxes(
+        write(tmp_path / "b.json", [name | {"bbox": [0, 0, 5, 5]} for name in names])
+    )
+    pictures = [
+        Source("image", f"{folder}/{n}.jpg", f"{folder}/{n}.jpg") for folder in "ab" for n in "12"
+    ]
+    video, other = (Source("video", name, name) for name in ("v.mp4", "w.mp4"))
+    assert boxes.notes([*pictures[1:], video]) == []
+    (note,) = boxes.notes(pictures)
+    assert "1 name(s)" in note
+    assert note.endswith("1.jpg for a/1.jpg, b/1.jpg")
+    (note,) = boxes.notes([pictures[0], other])
+    assert note.endswith("b.json has no box for w.mp4")
+    for unknown in (other, pictures[3], Source("video", "1.jpg", "1.jpg")):
+        with pytest.raises(UserError, match=r"b\.json: has no box for any of the 1 inputs"):
+            boxes.notes([unknown])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -78,6 +111,10 @@ def test_frames_of_a_video(tmp_path: Path) -> None:
         ([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": "high"}], "score must be a number"),
         ([{"image_id": 1, "bbox": [1, 2, 3, 4], "frame": 0.5}], "frame must be a whole"),
         ([{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 2}], "no boxes of people"),
+        (
+            [{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": "x"}],
+            "category_id must be a whole",
+        ),
         ({"annotations": [], "images": [3]}, "must be objects with id"),
     ],
 )

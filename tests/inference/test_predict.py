@@ -30,7 +30,7 @@ def results(tmp_path: Path) -> list[dict]:
     return json.loads((tmp_path / "out/keypoints.json").read_text())
 
 
-def write_boxes(path: Path, content: list) -> Path:
+def write_boxes(path: Path, content: list | dict) -> Path:
     path.write_text(json.dumps(content))
     return path
 
@@ -280,6 +280,35 @@ def test_a_video(run: Run, photos: Path, tmp_path: Path) -> None:
     assert [r["bbox"] for r in smooth] == [r["bbox"] for r in found]
     assert smooth[0]["keypoints"] == found[0]["keypoints"]
     assert smooth[-1]["keypoints"] != found[-1]["keypoints"]
+
+
+def test_options_and_boxes_of_no_use_are_told(
+    run: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    clip, photo = tmp_path / "clip.mp4", sorted(photos.iterdir())[0]
+    with VideoWriter(clip, 10) as writer:
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    boxes = write_boxes(tmp_path / "b.json", [{"file_name": photo.name, "bbox": [30, 40, 90, 150]}])
+    assert run(clip, "--boxes", boxes) == 2
+    one_line(capsys, "b.json", "no box for any of the 1 inputs", "file_name, with the number")
+    assert run(photo, clip, "--boxes", boxes, "--heatmaps", "--smooth") == 0
+    told = capsys.readouterr().out
+    assert f"{boxes} has no box for clip.mp4" in told
+    assert "--heatmaps draws on pictures, not on videos" in told
+    assert "--smooth" not in told
+    assert run(photo, "--boxes", boxes, "--heatmaps", "--smooth") == 0
+    assert "--smooth steadies videos, not pictures" in capsys.readouterr().out
+
+
+def test_the_category_of_a_box_is_that_of_its_result(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    path = sorted(photos.iterdir())[0]
+    entry = {"file_name": path.name, "bbox": [30, 40, 90, 150], "category_id": 7}
+    content = {"annotations": [entry], "categories": [{"id": 7, "name": "person"}]}
+    assert run(path, "--boxes", write_boxes(tmp_path / "b.json", content)) == 0
+    assert [result["category_id"] for result in results(tmp_path)] == [7]
 
 
 def test_interrupted_runs_keep_what_they_have(

@@ -1,8 +1,10 @@
 """People's boxes from a JSON file: COCO detections, COCO annotations, or our own results."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.inference.inputs import Source
 
 PERSON_CATEGORY = 1
+"""COCO's, which a box without a category is of; a file's own `categories` may say another."""
 
 Key = tuple[str | int, int | None]
 """(file name or image id, frame of a video or None)."""
@@ -25,31 +28,67 @@ class BoxFile:
         path: where they come from.
         boxes: float64 (N, 5) arrays of x, y, w, h, score, in the file's order.
         entries: the boxes' positions in the file, from 0.
+        categories: the boxes' category ids.
         skipped: how many boxes of other categories and of crowds were left out.
     """
 
     path: Path
     boxes: Mapping[Key, np.ndarray]
     entries: Mapping[Key, list[int]]
+    categories: Mapping[Key, list[int]]
     skipped: int = 0
 
-    def key(self, source: Source, frame: int | None = None) -> Key | None:
-        """How the file knows a picture, or a video's frame; None where it has no box for it.
+    @cached_property
+    def _names(self) -> dict[bool, set[str | int]]:
+        """What it calls pictures (False) and videos (True)."""
+        return {
+            video: {name for name, frame in self.boxes if (frame is not None) == video}
+            for video in (False, True)
+        }
 
-        A picture is known by its name, any end of its path (val2017/1.jpg, 1.jpg), or its number
+    def name_of(self, source: Source) -> str | int | None:
+        """How the file knows a picture or video; None where it has no box for it.
+
+        That is by its name, any end of its path (val2017/1.jpg, 1.jpg), or a picture's number
         (image_id).
         """
         parts = Path(source.location).parts
         ends = (Path(*parts[i:]).as_posix() for i in range(len(parts)))
-        for name in (source.name, *ends, source.image_id):
-            if (name, frame) in self.boxes:
-                return name, frame
-        return None
+        known = self._names[source.kind != "image"]
+        return next((n for n in (source.name, *ends, source.image_id) if n in known), None)
 
     def of(self, source: Source, frame: int | None = None) -> np.ndarray:
         """The boxes (N, 5) of a picture, or of a video's frame; (0, 5) where there are none."""
-        key = self.key(source, frame)
-        return np.zeros((0, 5)) if key is None else self.boxes[key]
+        return self.boxes.get((self.name_of(source), frame), np.zeros((0, 5)))
+
+    def notes(self, sources: list[Source]) -> list[str]:
+        """What a user should know who thinks that every source has its boxes here.
+
+        Raises:
+            UserError: none of them has.
+        """
+        takers: dict[str | int | None, list[Source]] = {}
+        for source in sources:
+            takers.setdefault(self.name_of(source), []).append(source)
+        unknown = takers.pop(None, [])
+        if not takers:
+            raise UserError(
+                f"{self.path}: has no box for any of the {len(sources)} inputs; a picture is found "
+                "by file_name, or by image_id where that number is its file's name, a video by "
+                "file_name, with the number of the frame as frame"
+            )
+        notes = []
+        if videos := [source.name for source in unknown if source.kind != "image"]:
+            notes.append(f"{self.path} has no box for {_listed(videos)}")
+        if shared := {name: same for name, same in takers.items() if len(same) > 1}:
+            name, same = next(iter(shared.items()))
+            notes.append(
+                f"{len(shared)} name(s) in {self.path} stand for several inputs, which get the "
+                f"same boxes: {name} for {_listed([source.name for source in same])}"
+            )
+        if self.skipped:
+            notes.append(f"{self.skipped} box(es) of other categories or crowds left out")
+        return notes
 
 
 def read_boxes(path: str | Path, any_category: bool = False) -> BoxFile:
@@ -60,31 +99,51 @@ def read_boxes(path: str | Path, any_category: bool = False) -> BoxFile:
 
     Args:
         path: the file.
-        any_category: keep all boxes, as for animals; else those of category 1 (person) and those
-            without a category.
+        any_category: keep all boxes, as for animals; else those of people (category 1, unless the
+            file's "categories" give "person" another id) and those without a category.
 
     Raises:
         UserError: a missing, empty or malformed file, or one that holds no boxes.
     """
     path = Path(path)
-    entries, names = _entries(path, _read_json(path))
+    content = _read_json(path)
+    entries, names = _entries(path, content)
+    person = _person_category(content)
     grouped: dict[Key, list[list[float]]] = {}
     positions: dict[Key, list[int]] = {}
-    skipped = 0
+    categories: dict[Key, list[int]] = {}
+    others: Counter[int] = Counter()
+    crowds = 0
     for index, entry in enumerate(entries):
-        key, row = _parse_entry(f"{path}: entry {index}", entry, names)
+        key, row, category = _parse_entry(f"{path}: entry {index}", entry, names, person)
         if entry.get("iscrowd"):  # a region of COCO's annotations, no person
-            skipped += 1
-        elif any_category or entry.get("category_id", PERSON_CATEGORY) == PERSON_CATEGORY:
+            crowds += 1
+        elif any_category or category == person:
             grouped.setdefault(key, []).append(row)
             positions.setdefault(key, []).append(index)
+            categories.setdefault(key, []).append(category)
         else:
-            skipped += 1
+            others[category] += 1
     if not grouped:
-        kind = "boxes of people" if skipped else "boxes"
-        raise UserError(f"{path}: holds no {kind}, so that there is nothing to predict")
+        seen = ", ".join(f"{count} of category_id {i}" for i, count in sorted(others.items()))
+        what = f"boxes of people (category_id {person}), only {seen}" if others else "boxes"
+        raise UserError(f"{path}: holds no {what}, so that there is nothing to predict")
     boxes = {key: np.array(rows) for key, rows in grouped.items()}
-    return BoxFile(path, boxes, positions, skipped)
+    return BoxFile(path, boxes, positions, categories, crowds + others.total())
+
+
+def _listed(names: list[str]) -> str:
+    """The first three of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _person_category(content: Any) -> int:
+    """The id of the category called person, where the file has `categories`."""
+    categories = content.get("categories") if isinstance(content, dict) else None
+    for category in categories if isinstance(categories, list) else []:
+        if isinstance(category, dict) and category.get("name") == "person":
+            return category.get("id", PERSON_CATEGORY)
+    return PERSON_CATEGORY
 
 
 def _read_json(path: Path) -> Any:
@@ -117,7 +176,10 @@ def _entries(path: Path, content: Any) -> tuple[list[Any], dict[Any, str]]:
     )
 
 
-def _parse_entry(where: str, entry: Any, names: dict[Any, str]) -> tuple[Key, list[float]]:
+def _parse_entry(
+    where: str, entry: Any, names: dict[Any, str], person: int
+) -> tuple[Key, list[float], int]:
+    """(what it is on, x, y, w, h and score, category) of one entry."""
     if not isinstance(entry, dict):
         raise UserError(f"{where}: must be an object with image_id or file_name, and bbox")
     name = entry.get("file_name", entry.get("image_id"))
@@ -132,4 +194,7 @@ def _parse_entry(where: str, entry: Any, names: dict[Any, str]) -> tuple[Key, li
         raise UserError(f"{where}: score must be a number, not {score!r}")
     if not (frame is None or isinstance(frame, int)):
         raise UserError(f"{where}: frame must be a whole number, not {frame!r}")
-    return (name, frame), [float(v) for v in (*box, score)]
+    category = entry.get("category_id", person)
+    if not isinstance(category, int):
+        raise UserError(f"{where}: category_id must be a whole number, not {category!r}")
+    return (name, frame), [float(v) for v in (*box, score)], category

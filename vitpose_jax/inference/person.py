@@ -18,6 +18,7 @@ class Person:
         box_score: the detector's confidence, 1 where unknown.
         track: the person's number throughout a video, from 1; None outside videos.
         heatmaps: float32 (h, w, K) over the box's padded region, where they were asked for.
+        category: COCO's category id, the box's own where it came from a file with such.
     """
 
     keypoints: np.ndarray
@@ -26,6 +27,7 @@ class Person:
     box_score: float = 1.0
     track: int | None = None
     heatmaps: np.ndarray | None = None
+    category: int = 1
 
     @property
     def score(self) -> float:

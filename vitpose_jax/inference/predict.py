@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ ANIMALS = ("ap10k", "apt36k")
 def predict(options: argparse.Namespace) -> int:
     """Run the command; see `vitpose predict --help` for the options."""
     sources = expand_inputs(options.inputs)
-    finder = _people_finder(options, sources)
+    finder = _people_finder(options)
+    notes = _notes(options, sources, finder)
     out = Path(options.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,7 @@ def predict(options: argparse.Namespace) -> int:
         keep_heatmaps=options.heatmaps,
     )
     estimator.compile(1 if _is_one_picture(sources) else None)
-    run = _Run(estimator, finder, out, options)
+    run = _Run(estimator, finder, out, options, notes)
     try:
         run.images([source for source in sources if source.kind == "image"])
         for source in sources:
@@ -67,21 +69,26 @@ def predict(options: argparse.Namespace) -> int:
     return run.report(len(sources))
 
 
-def _people_finder(
-    options: argparse.Namespace, sources: list[Source]
-) -> BoxFile | PersonDetector | None:
+def _people_finder(options: argparse.Namespace) -> BoxFile | PersonDetector | None:
     if options.boxes is None:
         name = options.detector or DEFAULT_DETECTOR
         return None if name == "none" else PersonDetector(name)
     if options.detector is not None:
         raise UserError("--boxes and --detector exclude each other: people come from one of them")
-    boxes = read_boxes(options.boxes, any_category=options.dataset in ANIMALS)
-    if all(source.kind == "image" and boxes.key(source) is None for source in sources):
-        raise UserError(
-            f"{options.boxes}: has no box for any of the {len(sources)} inputs; a picture is found "
-            "by file_name, or by image_id where that number is its file's name"
-        )
-    return boxes
+    return read_boxes(options.boxes, any_category=options.dataset in ANIMALS)
+
+
+def _notes(
+    options: argparse.Namespace, sources: list[Source], finder: BoxFile | PersonDetector | None
+) -> list[str]:
+    """What a user should know who thinks that every option and box was of use."""
+    notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
+    kinds = {source.kind for source in sources}
+    if options.heatmaps and kinds != {"image"}:
+        notes.append("--heatmaps draws on pictures, not on videos")
+    if options.smooth and kinds == {"image"}:
+        notes.append("--smooth steadies videos, not pictures")
+    return notes
 
 
 class _Run:
@@ -93,15 +100,14 @@ class _Run:
         finder: BoxFile | PersonDetector | None,
         out: Path,
         options: argparse.Namespace,
+        notes: list[str],
     ) -> None:
         self.estimator, self.finder, self.out, self.options = estimator, finder, out, options
         self.results: list[dict[str, Any]] = []
         self.pictures = 0
         self.problems: list[str] = []
         self.unusable = 0  # inputs nothing could be got from
-        self.notes: dict[str, None] = {}  # where things are, in order
-        if isinstance(finder, BoxFile) and finder.skipped:
-            self.notes[f"{finder.skipped} box(es) of other categories or crowds left out"] = None
+        self.notes = dict.fromkeys(notes)  # and where things are, in order
         self.started = time.perf_counter()
 
     def images(self, sources: list[Source]) -> None:
@@ -161,11 +167,16 @@ class _Run:
     def _checked(
         self, source: Source, prediction: Prediction, frame: int | None = None
     ) -> list[Person]:
-        """The people of a picture: given boxes that show nothing reported, NMS if asked for."""
+        """The people of a picture: given boxes that show nothing reported, NMS if asked for.
+
+        Who comes from a file of boxes gets the category of the box.
+        """
         people = prediction.people
         if isinstance(self.finder, BoxFile) and people:
-            entries = self.finder.entries[self.finder.key(source, frame)]
-            for entry, person in zip(entries, people, strict=True):
+            key = self.finder.name_of(source), frame
+            categories = self.finder.categories[key]
+            people = [replace(p, category=c) for p, c in zip(people, categories, strict=True)]
+            for entry, person in zip(self.finder.entries[key], people, strict=True):
                 problem = box_problem(person.box, prediction.image_wh)
                 if problem is not None:
                     self.problems.append(

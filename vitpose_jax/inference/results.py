@@ -30,7 +30,7 @@ def coco_result(
         result["image_id"] = image_id
     if frame is not None:
         result["frame"] = frame
-    result["category_id"] = 1
+    result["category_id"] = person.category
     result["bbox"] = [float(v) if math.isfinite(v) else None for v in person.box]
     result["keypoints"] = [round(v, 4) for point in points for v in point]
     result["score"] = round(person.score, 6)
