@@ -1,6 +1,7 @@
 """Person boxes from a detector, in COCO's results form."""
 
 import logging
+from collections.abc import Collection
 
 import numpy as np
 from etils import epath
@@ -11,8 +12,6 @@ from vitpose_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
-PERSON_CATEGORY = 1
-
 
 def read_detections(
     path: epath.PathLike,
@@ -20,8 +19,9 @@ def read_detections(
     image_wh: np.ndarray,
     num_keypoints: int,
     min_score: float = 0.0,
+    category_ids: Collection[int] = (1,),
 ) -> People:
-    """Boxes of people (category 1) with a score of at least `min_score`, uncleaned.
+    """Boxes of people with a score of at least `min_score`, uncleaned.
 
     Boxes on images that the data set does not have, and malformed ones, are left out and counted.
 
@@ -31,6 +31,7 @@ def read_detections(
         image_wh: (M, 2) their sizes.
         num_keypoints: K; the keypoints of the result are all unlabelled.
         min_score: the original's threshold is 0.
+        category_ids: whose boxes to take: the data set's own (COCO's person is 1).
 
     Returns:
         People whose `annotation_id` is the row in the file.
@@ -47,7 +48,7 @@ def read_detections(
         problem = _problem(entry)
         if problem:
             malformed.append(f"[{index}]: {problem}")
-        elif entry["category_id"] == PERSON_CATEGORY and entry["score"] >= min_score:
+        elif entry["category_id"] in category_ids and entry["score"] >= min_score:
             if entry["image_id"] in rows:
                 kept.append(index)
             else:
@@ -55,9 +56,11 @@ def read_detections(
     if len(malformed) > MAX_BAD_SHARE * len(entries):
         raise UserError(f"{path}: {len(malformed)} malformed entries, the first: {malformed[0]}")
     if not kept:
+        seen = sorted({entry["category_id"] for entry in entries if not _problem(entry)})
         raise UserError(
-            f"{path}: none of the {len(entries)} boxes is a person on this data set's images "
-            f"({elsewhere} people are on other images)"
+            f"{path}: none of the {len(entries)} boxes, of category_id {seen}, is a person "
+            f"(category_id {sorted(category_ids)}) scored {min_score:g} or more on this data "
+            f"set's images ({elsewhere} people are on other images)"
         )
     for words, count in (("malformed entries", len(malformed)), ("on other images", elsewhere)):
         if count:
