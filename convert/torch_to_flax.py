@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.pose import EXPERT_DATASETS
+from vitpose_jax.sizes import parse_size
 from vitpose_jax.weights.conversion import convert
 from vitpose_jax.weights.loading import resized
 from vitpose_jax.weights.sources import resolve_source
@@ -41,9 +42,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--input-size",
-        type=int,
-        nargs=2,
-        metavar=("H", "W"),
+        type=parse_size,
+        metavar="HxW",
         help="crop size in pixels; the position grid is interpolated if it differs",
     )
     parser.add_argument(
@@ -66,7 +66,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
-    size = tuple(options.input_size) if options.input_size else None
     try:
         check_overwrite(options.out)
         path = resolve_source(options.source)
@@ -74,12 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             path,
             num_heads=options.num_heads,
             dataset=options.dataset,
-            input_size=size,
+            input_size=options.input_size,
             fpn_strides=options.fpn_strides and tuple(options.fpn_strides),
             fpn_taps=options.fpn_taps and tuple(options.fpn_taps),
         )
         print(report)
-        write_folder(resized(stored, size, options.source), options.out)
+        write_folder(resized(stored, options.input_size, options.source), options.out)
     except UserError as error:
         print(f"torch_to_flax: {error}", file=sys.stderr)
         return 2

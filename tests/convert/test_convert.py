@@ -1,5 +1,6 @@
 """The two scripts, as a user calls them: there and back bit for bit, and transformers reads it."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.weights.conversion import convert
+from vitpose_jax.weights.export import write_huggingface
 
 torch = pytest.importorskip("torch")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -98,9 +103,37 @@ def test_nothing_is_dropped_in_silence(golden: Path, tmp_path: Path) -> None:
     assert "ours: was written by this package; there is nothing to convert" in failed.stderr
 
 
+def test_a_folder_for_transformers_replaces_no_model(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "theirs"
+    shutil.copytree(golden / "hf_vitpose_plus_tiny", folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    failed = run("flax_to_torch.py", golden / "hf_vitpose_tiny", "--out", folder, cwd=tmp_path)
+    assert failed.returncode == 2
+    assert "theirs: holds a model already; choose another folder" in failed.stderr
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_folder_for_transformers_is_written_aside(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a file cannot be written, none is there."""
+    stored, _ = convert(golden / "hf_vitpose_tiny")
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match="No space left"):
+        write_huggingface(stored, tmp_path / "hf")
+    assert not list((tmp_path / "hf").iterdir())
+
+
 def test_other_input_size(golden: Path, tmp_path: Path) -> None:
     done = run(
-        "torch_to_flax.py", golden / "hf_vitpose_tiny", "--input-size", 384, 288, "--out", "ours",
+        "torch_to_flax.py", golden / "hf_vitpose_tiny", "--input-size", "384x288", "--out", "ours",
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0

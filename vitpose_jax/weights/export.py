@@ -1,6 +1,5 @@
 """Our weights back into the files of the original code and of transformers."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,7 @@ from vitpose_jax.keypoints.normalization import IMAGE_MEAN, IMAGE_STD
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.weights.mapping import backbone_rows, decoder_rows, to_torch
-from vitpose_jax.weights.sources import read_config
-from vitpose_jax.weights.store import Stored, is_native
+from vitpose_jax.weights.store import Stored, write_weights
 
 ORIGINAL_EPS = 1e-6  # written into the authors' code, not into their files
 HF_FILTERS = (256, 256)  # written into transformers' code
@@ -55,11 +53,9 @@ def write_huggingface(stored: Stored, folder: str | Path) -> None:
     It holds config.json, model.safetensors and the image processor's preprocessor_config.json.
 
     Raises:
-        UserError: transformers has no such model (a neck, other filters, no decoder), or the folder
-            cannot be written.
+        UserError: transformers has no such model (a neck, other filters, no decoder), the folder
+            holds a model already, or it cannot be written.
     """
-    from safetensors.numpy import save_file
-
     config = stored.config
     if isinstance(config, ViTConfig):
         raise UserError("a backbone without a decoder has no counterpart in transformers")
@@ -68,20 +64,10 @@ def write_huggingface(stored: Stored, folder: str | Path) -> None:
             f"transformers' classic decoder has {HF_FILTERS} filters, this model has "
             f"{config.decoder.filters}; write a .pth file instead"
         )
-    tensors = _tensors(stored, "huggingface")
-    folder = Path(folder)
-    if (folder / "config.json").exists() and is_native(read_config(folder)):
-        raise UserError(f"{folder} holds weights of this package; choose another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-        for name, content in (
-            ("config.json", _hf_config(config)),
-            ("preprocessor_config.json", _hf_processor(config)),
-        ):
-            (folder / name).write_text(json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write there ({error})") from None
+    if (Path(folder) / "config.json").exists():
+        raise UserError(f"{folder}: holds a model already; choose another folder, or remove it")
+    texts = {"config.json": _hf_config(config), "preprocessor_config.json": _hf_processor(config)}
+    write_weights(folder, _tensors(stored, "huggingface"), texts)
 
 
 def _tensors(stored: Stored, naming: str) -> dict[str, np.ndarray]:

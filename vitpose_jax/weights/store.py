@@ -47,25 +47,40 @@ def check_overwrite(folder: str | Path) -> None:
 
 
 def write_folder(stored: Stored, folder: str | Path) -> None:
-    """Writes config.json and model.safetensors; an interrupted write leaves the old files."""
-    from safetensors.numpy import save_file
+    """Writes config.json and model.safetensors; an interrupted write leaves the old files.
 
+    Raises:
+        UserError: a config.json that is not ours is there, or the folder cannot be written.
+    """
     if isinstance(stored.config, ViTConfig):
         values = {"backbone": asdict(stored.config), "decoder": None}
     else:
         values = stored.config.to_dict()
-    text = json.dumps({"model_type": MODEL_TYPE} | values, indent=2) + "\n"
+    check_overwrite(folder)
+    write_weights(folder, stored.arrays, {"config.json": {"model_type": MODEL_TYPE} | values})
+
+
+def write_weights(
+    folder: str | Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, dict[str, Any]]
+) -> None:
+    """Writes model.safetensors and files of JSON aside and puts them in place once all are whole.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from safetensors.numpy import save_file
 
     folder = Path(folder)
-    check_overwrite(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
         try:
-            contiguous = {k: np.ascontiguousarray(v) for k, v in stored.arrays.items()}
-            save_file(contiguous, scratch / "model.safetensors")
-            (scratch / "config.json").write_text(text)
-            for name in ("model.safetensors", "config.json"):
+            contiguous = {k: np.asarray(v, order="C") for k, v in arrays.items()}
+            metadata = {"format": "pt"}  # transformers insists on it
+            save_file(contiguous, scratch / "model.safetensors", metadata=metadata)
+            for name, content in texts.items():
+                (scratch / name).write_text(json.dumps(content, indent=2) + "\n")
+            for name in ("model.safetensors", *texts):
                 os.replace(scratch / name, folder / name)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
