@@ -1,6 +1,7 @@
 """Fixtures every test may use: real data and reference outputs, and a small drawn data set."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def shared() -> Path:
 def golden(shared: Path) -> Path:
     """Outputs of the original PyTorch code."""
     return shared / "golden"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """Commands set up logging for their process; the next test finds it as it was."""
+    root, names = logging.getLogger(), (None, "absl", "vitpose_jax")
+    handlers, levels = list(root.handlers), [logging.getLogger(name).level for name in names]
+    yield
+    root.handlers[:] = handlers
+    for name, level in zip(names, levels, strict=True):
+        logging.getLogger(name).setLevel(level)
 
 
 def write_coco_folder(folder: Path, num_images: int = 6) -> Path:

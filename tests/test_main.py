@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CONFIGS = Path(__file__).parent.parent / "configs"
+QUICKSTART = f"--config={CONFIGS / 'quickstart.py'}"
 
 
 def run_main(*options):
@@ -19,6 +22,33 @@ def test_missing_data_is_one_line(tmp_path):
     assert "there is no data set at" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--config=configs/nope.py"], "No such file or directory: 'configs/nope.py'"),
+        (["--config=configs/nope.py", "--config.loss=mse"], "directory: 'configs/nope.py'"),
+        ([QUICKSTART, "--config.nope=3"], "--config.nope=3: the configuration has no such value"),
+        ([QUICKSTART, "--config.optimizer.lrr=3"], 'Did you mean "lr" instead of "lrr"?'),
+        ([QUICKSTART, "--config.dtype=float99"], "config.dtype is 'float99'; choose one of float"),
+        ([QUICKSTART, "--config.eval.decode=foo"], "config.eval.decode is 'foo'; choose one of u"),
+    ],
+)
+def test_a_mistake_in_the_options_is_one_line(tmp_path, options, words):
+    done = run_main(*options, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert words in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bug_in_a_configuration_file_keeps_its_traceback(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import ml_collections\ndef get_config():\n  ml_collections.ConfigDict().x\n")
+    done = run_main(f"--config={file}", f"--workdir={tmp_path / 'run'}")
+    assert "mine.py" in done.stderr
+    assert "Traceback" in done.stderr
 
 
 def test_every_configuration_takes_its_data_set():

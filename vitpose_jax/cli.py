@@ -272,7 +272,9 @@ def _add_export(commands: "argparse._SubParsersAction") -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from vitpose_jax.training.export import export_run
+    from vitpose_jax.training.run import log_plainly
 
+    log_plainly()
     step = export_run(options.workdir, options.out, options.step)
     print(f"step {step} of {options.workdir} -> {options.out}")
 

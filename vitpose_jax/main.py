@@ -9,6 +9,7 @@ that was stopped. On several hosts start it on each, with --distributed.
 
 import logging
 import sys
+import traceback
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -23,6 +24,30 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "this is one of several p
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0; found on clusters")
 _PROCESSES = flags.DEFINE_integer("num_processes", None, "their number; found on clusters")
 _PROCESS = flags.DEFINE_integer("process_id", None, "which one this is; found on clusters")
+
+
+def parse_options(argv: list[str]) -> list[str]:
+    """The options into absl's flags; a mistake in them is one line and exit status 2.
+
+    What goes wrong inside the configuration file's own code keeps its traceback.
+    """
+    try:
+        rest = app.parse_flags_with_usage(argv)
+        _CONFIG.value.get("task")  # a file that could not be read says so only now
+    except UserError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"--config: {str(error).splitlines()[-1].strip()}"
+    except (AttributeError, KeyError, TypeError) as error:
+        if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
+            raise
+        given = " ".join(option for option in argv if option.startswith("--config."))
+        reason = error.args[0].args[0] if isinstance(error.args[0], KeyError) else error
+        problem = f"{given}: the configuration has no such value: {' '.join(str(reason).split())}"
+    else:
+        return rest
+    print(problem, file=sys.stderr)
+    sys.exit(2)
 
 
 def main(argv: list[str]) -> None:
@@ -44,4 +69,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    try:
+        app.run(main, flags_parser=parse_options)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from a run's last checkpoint", file=sys.stderr)
+        sys.exit(130)

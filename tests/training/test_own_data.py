@@ -1,6 +1,7 @@
 """A run on one's own data: keypoints that nobody else has, from training to predictions."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -10,12 +11,13 @@ from tiny_config import get_config
 
 from vitpose_jax.cli import main
 from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.prepare import prepare
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.training import run
-from vitpose_jax.training.pose_task import pose_config
+from vitpose_jax.training.pose_task import build_task, pose_config
 from vitpose_jax.weights import save_pose_model
 
 FISH = {
@@ -73,6 +75,39 @@ def test_own_keypoints_from_training_to_predictions(fish, trained, tmp_path, cap
     assert "taken for those of" not in caplog.text + capsys.readouterr().err
     with pytest.raises(UserError, match=r"keypoints of its own \(tip, left_fin"):
         PoseEstimator.from_pretrained(weights, dataset="coco")
+
+
+def test_evaluation_opens_the_validation_split_alone(fish, trained, tmp_path):
+    """Of the images and of the records, without the weights that training started from."""
+    config, folder = trained
+    only_val = tmp_path / "data"
+    shutil.copytree(fish, only_val, ignore=shutil.ignore_patterns("*train2017*"))
+    records = tmp_path / "records"
+    prepare(str(only_val), records, input_size=(64, 48), splits=("val",))
+    found = []
+    for data in (fish, only_val, records):
+        given = config.copy_and_resolve_references()
+        given.update(data=str(data), init_from="is/gone")
+        found.append(run.evaluate(given, folder)["PCK_box"])
+    assert found[0] == found[1] == pytest.approx(found[2], abs=0.1)
+
+
+def test_evaluation_of_another_model_names_the_difference(trained):
+    config, folder = trained
+    given = config.copy_and_resolve_references()
+    given.model.backbone.num_heads = 2
+    with pytest.raises(UserError, match=r"another model: model\.backbone\.num_heads was 1, now 2"):
+        run.evaluate(given, folder)
+
+
+def test_a_run_given_as_weights_is_told_to_be_exported(trained, fish):
+    config, folder = trained
+    with pytest.raises(UserError, match=f"a training run, not weights: `vitpose export {folder}"):
+        PoseEstimator.from_pretrained(folder)
+    given = config.copy_and_resolve_references()
+    given.init_from = str(folder)
+    with pytest.raises(UserError, match="is a training run, not weights"):
+        build_task(given)
 
 
 def test_seventeen_keypoints_in_another_order_are_not_taken_for_cocos(

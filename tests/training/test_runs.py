@@ -70,7 +70,7 @@ def parameters(workdir):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    finish(start(folder))
+    assert "WARNING" not in finish(start(folder))
     return folder
 
 
@@ -103,6 +103,31 @@ def test_terminated_run_saves_first(uninterrupted, tmp_path):
     assert len(losses(tmp_path)) in (stopped, stopped - 1)
     finish(start(tmp_path, "--config.checkpoint_every=4"))
     same_parameters(uninterrupted, tmp_path)
+
+
+def test_ctrl_c_is_one_line(tmp_path):
+    process = start(tmp_path)
+    wait_for(lambda: len(rows(tmp_path)) >= 1, process)
+    process.send_signal(signal.SIGINT)
+    text = finish(process, 130)
+    assert "stopped; the same command goes on from a run's last checkpoint" in text
+    assert "Traceback" not in text
+
+
+def test_export_prints_one_line(uninterrupted, tmp_path):
+    command = [sys.executable, "-m", "vitpose_jax.cli", "export", str(uninterrupted)]
+    out = ["--out", str(tmp_path / "weights")]
+    done = subprocess.run([*command, *out], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("step ")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    text = finish(start(tmp_path / "file" / "run"), 2)
+    assert "run cannot be made a folder (Not a directory)" in text
+    assert "Traceback" not in text
 
 
 def test_two_processes_give_the_same_losses(tmp_path):

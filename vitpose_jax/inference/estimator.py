@@ -34,6 +34,7 @@ from vitpose_jax.keypoints.normalization import normalize_crops
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.training.task import refuse_run
 from vitpose_jax.weights import load_pose_model
 
 log = logging.getLogger(__name__)
@@ -179,6 +180,7 @@ class PoseEstimator:
             raise UserError(f"no data set {dataset!r}: choose one of {', '.join(SKELETONS)}")
         if dtype is None:
             dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        refuse_run(weights)
         model = load_pose_model(
             weights,
             dtype=jnp.dtype(dtype),

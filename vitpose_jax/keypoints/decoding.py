@@ -8,7 +8,7 @@ Three ways to get below a heatmap's pixel, as in the original:
 """
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import jax
@@ -18,6 +18,7 @@ import numpy as np
 from vitpose_jax.keypoints.crops import PIXEL_STD
 
 DecodeMethod = Literal["udp", "dark", "default"]
+DECODE_METHODS = get_args(DecodeMethod)
 
 
 def decode_heatmaps(

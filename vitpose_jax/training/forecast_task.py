@@ -24,7 +24,7 @@ from vitpose_jax.evaluation import forecasting
 from vitpose_jax.models.forecaster import Forecaster, normalize_motion
 from vitpose_jax.models.pose_predictor import PosePredictor
 from vitpose_jax.training.sharding import local_batch_size, process_shard
-from vitpose_jax.training.task import Task
+from vitpose_jax.training.task import TASK_FILE, Task
 from vitpose_jax.weights.forecaster import (
     build_forecaster,
     describe_forecaster,
@@ -161,7 +161,6 @@ def report(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
 def open_forecaster(source: str | Path) -> Forecaster | PosePredictor:
     """A forecaster from a folder of weights, the original's PyTorch file, or a training run."""
     from vitpose_jax.training.export import load_trained
-    from vitpose_jax.training.workdir import TASK_FILE
 
     if (Path(source) / TASK_FILE).exists():
         return load_trained(source)[1]

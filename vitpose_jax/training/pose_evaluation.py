@@ -17,7 +17,12 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation.coco import PosePredictions, evaluate_coco, keypoint_table
 from vitpose_jax.evaluation.pck import box_sizes, pck, torso_sizes
 from vitpose_jax.keypoints.crops import PIXEL_STD
-from vitpose_jax.keypoints.decoding import decode_heatmaps, flip_average, heatmap_to_image
+from vitpose_jax.keypoints.decoding import (
+    DECODE_METHODS,
+    decode_heatmaps,
+    flip_average,
+    heatmap_to_image,
+)
 from vitpose_jax.keypoints.normalization import normalize_crops
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.training import pictures
@@ -52,6 +57,11 @@ class PoseEvaluation:
         if config.get("boxes", "gt") != "gt" and set(config.metrics) != {"coco"}:
             raise UserError("config.eval: PCK is measured on ground-truth boxes only")
         self.metric = METRICS[config.metrics[0]]
+        self.method = config.get("decode", "udp")
+        if self.method not in DECODE_METHODS:
+            raise UserError(
+                f"config.eval.decode is {self.method!r}; choose one of {', '.join(DECODE_METHODS)}"
+            )
         per_device = -(-config.get("batch_size", 64) // self.mesh.size)
         self.batches = eval_batches(
             dataset,
@@ -65,8 +75,7 @@ class PoseEvaluation:
     def evaluate(self, model: PoseModel) -> dict[str, float]:
         """Predict every validation person once and score them."""
         flip = self.dataset.skeleton.flip_index if self.config.get("flip_test", True) else None
-        method = self.config.get("decode", "udp")
-        predictions = predict_people(model, self.batches, self.mesh, flip, method)
+        predictions = predict_people(model, self.batches, self.mesh, flip, self.method)
         return score_predictions(predictions, self.dataset, self.config)
 
     def draw(self, model: PoseModel) -> np.ndarray | None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from vitpose_jax.data.annotations import MAX_BAD_SHARE
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.data.batches import train_batches
 from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
@@ -25,7 +26,10 @@ from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.training.losses import LOSSES
 from vitpose_jax.training.pose_evaluation import PoseEvaluation
 from vitpose_jax.training.sharding import local_batch_size, process_shard
-from vitpose_jax.training.task import Task
+from vitpose_jax.training.task import Task, refuse_run
+
+DTYPES = ("float32", "bfloat16")
+"""What `config.dtype` may be."""
 
 
 def pose_config(config: ml_collections.ConfigDict, dataset: PoseDataset) -> PoseConfig:
@@ -56,8 +60,10 @@ def pose_config(config: ml_collections.ConfigDict, dataset: PoseDataset) -> Pose
 
 
 def build_model(config: ml_collections.ConfigDict, model_config: Mapping[str, Any]) -> PoseModel:
-    """The model with random weights by `config.seed`."""
-    dtype = jnp.dtype(config.get("dtype", "float32"))
+    """The model with random weights by `config.seed`, computing in `config.dtype`."""
+    dtype = config.get("dtype", "float32")
+    if dtype not in DTYPES:
+        raise UserError(f"config.dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
     rngs = nnx.Rngs(config.get("seed", 0))
     return PoseModel(PoseConfig.from_dict(model_config), dtype=dtype, rngs=rngs)
 
@@ -77,6 +83,7 @@ def load_initial_weights(model: PoseModel, config: ml_collections.ConfigDict) ->
     if config.get("init_from"):
         from vitpose_jax.weights import load_weights_into
 
+        refuse_run(config.init_from)
         parts = tuple(config.get("init_parts", ("backbone",)))
         load_weights_into(model, config.init_from, parts)
     if config.get("random_positions", False):
@@ -135,21 +142,46 @@ def heatmap_accuracy(
     return share.sum() / jnp.maximum((all_ > 0).sum(), 1)
 
 
+def open_data(config: ml_collections.ConfigDict, split: str) -> PoseDataset:
+    """The split of `config.data`, or for "val" of `config.val_data` where that is set."""
+    name = config.data if split == "train" else config.get("val_data") or config.data
+    return open_pose_dataset(
+        name,
+        split,
+        input_size=tuple(config.model.backbone.input_size),
+        dataset_index=config.get("dataset_index", 0),
+        max_bad_share=config.get("max_bad_share", MAX_BAD_SHARE),
+    )
+
+
+def initial_model(config: ml_collections.ConfigDict, dataset: PoseDataset) -> PoseModel:
+    """The model for a data set's keypoints, with the weights that the configuration names."""
+    model = build_model(config, pose_config(config, dataset).to_dict())
+    load_initial_weights(model, config)
+    return model
+
+
+def build_evaluation(config: ml_collections.ConfigDict) -> tuple[PoseModel, PoseEvaluation]:
+    """(initial model, evaluation): opens the validation data alone.
+
+    Raises UserError on what the configuration has wrong.
+    """
+    dataset = open_data(config, "val")
+    evaluation = PoseEvaluation(dataset, config.eval)
+    return initial_model(config, dataset), evaluation
+
+
 def build_task(config: ml_collections.ConfigDict) -> Task:
     """Opens the data, builds the model. Raises UserError on what the configuration has wrong."""
-    input_size = tuple(config.model.backbone.input_size)
-    options = {"input_size": input_size, "dataset_index": config.get("dataset_index", 0)}
-    train_set = open_pose_dataset(config.data, "train", **options)
-    val_set = open_pose_dataset(config.get("val_data") or config.data, "val", **options)
+    train_set, val_set = open_data(config, "train"), open_data(config, "val")
     if config.get("train_share", 1.0) != 1.0:
         train_set = ImageSubset(train_set, choose_images(train_set.image_ids, config.train_share))
     if config.loss not in LOSSES:
         raise UserError(f"config.loss is {config.loss!r}; choose one of {', '.join(LOSSES)}")
     if val_set.skeleton.keypoint_names != train_set.skeleton.keypoint_names:
         raise UserError(f"{config.data} and {config.val_data} have different keypoints")
-    model_config = pose_config(config, train_set)
-    model = build_model(config, model_config.to_dict())
-    load_initial_weights(model, config)
+    evaluation = PoseEvaluation(val_set, config.eval)
+    model = initial_model(config, train_set)
     frozen = tuple(config.get("frozen", ()))
 
     def loss_fn(model, batch, key):
@@ -167,10 +199,9 @@ def build_task(config: ml_collections.ConfigDict) -> Task:
         shard=process_shard(),
         num_workers=config.get("num_workers", 0),
     )
-    evaluation = PoseEvaluation(val_set, config.eval)
     return Task(
         model=model,
-        model_config=model_config.to_dict(),
+        model_config=model.config.to_dict(),
         loss_fn=loss_fn,
         train_batches=batches,
         train_size=len(train_set),

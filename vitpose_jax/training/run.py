@@ -65,23 +65,38 @@ def evaluate(config: ml_collections.ConfigDict, folder: str | Path) -> dict[str,
     if "eval" in config:
         config.eval.per_keypoint = True
     trained = (folder / workdir.CONFIG_FILE).exists()
-    if not trained:  # then the weights are evaluated whole, not built upon
-        config.init_parts = ("backbone", "decoder")
-    task = task_module(config.task).build_task(config)
     if trained:
-        about = workdir.read_config(folder)[1]
-        step, model = restore_into(task.model, folder, "best", about)
-        source = f"step {step} of {folder}"
+        there, about = workdir.read_config(folder)
+        _check_same_model(there, config, folder)
+        config.init_from = ""  # the checkpoint has it all
     elif config.get("init_from"):
-        model, source = task.model, config.init_from
+        config.init_parts = ("backbone", "decoder")  # evaluated whole, not built upon
     else:
         raise UserError(f"nothing to evaluate: no run in {folder}, and config.init_from is empty")
-    metrics = task.evaluate(model)
+    model, evaluation = task_module(config.task).build_evaluation(config)
+    source = config.init_from
+    if trained:
+        step, model = restore_into(model, folder, "best", about)
+        source = f"step {step} of {folder}"
+    workdir.make_folder(folder)
+    metrics = evaluation.evaluate(model)
     if jax.process_index() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
         report = {"model": str(source), "metrics": metrics}
         (folder / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n")
         print(f"{source}:")
         for name, value in metrics.items():
             print(f"  {name:<24}{value:8.4f}")
     return metrics
+
+
+def _check_same_model(
+    there: ml_collections.ConfigDict, here: ml_collections.ConfigDict, folder: Path
+) -> None:
+    changes = workdir.differences(
+        workdir.plain(there)["model"], workdir.plain(here)["model"], "model"
+    )
+    if changes:
+        raise UserError(
+            f"{folder} was trained with another model: {'; '.join(changes)}. "
+            "Give the same options as in training"
+        )

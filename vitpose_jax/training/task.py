@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +12,9 @@ from flax import nnx
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.training.step import LossFunction
+
+TASK_FILE = "task.json"
+"""In the folder of every run, and in no other."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ TASKS = {
     "forecast": "vitpose_jax.training.forecast_task",
 }
 """Modules with `build_task(config) -> Task`, `build_model(config, model_config) -> nnx.Module`
-(random weights, no data needed) and `save_model(model, folder)` (writes a weights folder)."""
+(random weights, no data needed) and `save_model(model, folder)` (writes a weights folder). To be
+evaluated, `build_evaluation(config)` gives (model, what has `evaluate(model)` -> metrics), or
+`report(config, folder)` does it all."""
 
 
 def task_module(name: str) -> ModuleType:
@@ -60,3 +66,12 @@ def task_module(name: str) -> ModuleType:
     if name not in TASKS:
         raise UserError(f"config.task is {name!r}; choose one of {', '.join(TASKS)}")
     return importlib.import_module(TASKS[name])
+
+
+def refuse_run(source: str | Path) -> None:
+    """Raises UserError when a folder given as weights is a training run, which holds none yet."""
+    if (Path(source) / TASK_FILE).exists():
+        raise UserError(
+            f"{source} is a training run, not weights: `vitpose export {source} --out FOLDER` "
+            "writes its weights to FOLDER, to be given instead"
+        )

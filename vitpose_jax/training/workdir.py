@@ -18,12 +18,11 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import image, scalar
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.training.task import Task
+from vitpose_jax.training.task import TASK_FILE, Task
 
 log = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
-TASK_FILE = "task.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINT_FOLDER = "checkpoints"
 
@@ -43,10 +42,20 @@ def claim(workdir: Path, config: ml_collections.ConfigDict, task: Task) -> None:
                 "Choose another --workdir, or the same options as before"
             )
     elif jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
+        make_folder(workdir)
         about = {"metric": task.metric, "maximize": task.maximize, "model": task.model_config}
         _write(workdir / TASK_FILE, about)
         _write(workdir / CONFIG_FILE, values)
+
+
+def make_folder(workdir: Path) -> None:
+    """Raises UserError when it cannot be made."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--workdir: {workdir} cannot be made a folder ({error.strerror}); choose another"
+        ) from None
 
 
 def read_config(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
