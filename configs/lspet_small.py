@@ -1,12 +1,15 @@
 """A small ViT on 4,500 photographs of gymnastics, parkour and athletics, on a laptop CPU.
 
+    python convert/lspet_to_coco.py lspet_dataset --out data/lspet-coco
     python -m vitpose_jax.main --config=configs/lspet_small.py:synthetic --workdir=runs/synthetic
     vitpose export runs/synthetic --out weights/synthetic
-    python -m vitpose_jax.main --config=configs/lspet_small.py:data/lspet-coco \
+    python -m vitpose_jax.main --config=configs/lspet_small.py:data/lspet-coco \\
         --workdir=runs/lspet --config.init_from=weights/synthetic
 
-First synthetic people (the data set `synthetic` sets its own length and measures AP), then the
-photographs, measured by PCK@0.2 of the torso.
+The first line brings the official release of Leeds Sports Pose Extended (lspet_dataset.zip,
+unpacked: `images/` and `joints.mat`) into COCO's layout. Then come synthetic people (the data set
+`synthetic` sets its own length and measures AP), and after them the photographs, measured by
+PCK@0.2 of the torso.
 """
 
 import ml_collections

@@ -1,5 +1,6 @@
 """The package as a whole: what importing it costs and drags in."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -33,6 +34,14 @@ def test_help_lists_subcommands() -> None:
     assert out.returncode == 0
     for command in ("predict", "prepare", "quickstart", "export", "forecast"):
         assert command in out.stdout
+
+
+@pytest.mark.parametrize("folder", ["configs", "convert"])
+def test_commands_in_docstrings_keep_their_lines(folder: str) -> None:
+    """A single backslash at a line's end would join it with the next."""
+    for path in (REPOSITORY / folder).glob("*.py"):
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        assert max(map(len, docstring.splitlines())) <= 100, path
 
 
 def test_the_test_extra_installs_what_tests_skip_without() -> None:
