@@ -1,5 +1,6 @@
 """Frames out of videos and back."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,12 @@ def test_unreadable_videos(tmp_path: Path, content: bytes, capfd: pytest.Capture
     with pytest.raises(UserError, match=r"v\.mp4.*video"):
         VideoReader(tmp_path / "v.mp4")
     assert capfd.readouterr() == ("", "")  # nothing from ffmpeg or OpenCV besides
+
+
+def test_writing_without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[video\]' in vitpose_jax's checkout"):
+        VideoWriter("v.mp4", 10)
 
 
 def test_missing_video_and_camera(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class VideoWriter:
             import imageio_ffmpeg
         except ImportError:
             raise UserError(
-                "writing videos needs ffmpeg: pip install 'vitpose-jax[video]'"
+                "writing videos needs ffmpeg: pip install -e '.[video]' in vitpose_jax's checkout"
             ) from None
         self._ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
         self._path, self._fps = Path(path), fps
