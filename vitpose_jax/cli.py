@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from vitpose_jax import __version__
 from vitpose_jax.compilation_cache import enable_compilation_cache
+from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 
 
@@ -175,20 +176,28 @@ def _add_prepare(commands: "argparse._SubParsersAction") -> None:
         help="crop size they are fine enough for (default: 256x192)",
     )
     add("--splits", nargs="+", default=["train", "val"], choices=("train", "val"))
+    add(
+        "--max-bad-share",
+        type=float,
+        default=MAX_BAD_SHARE,
+        metavar="S",
+        help="give up above this share of unusable annotations or images; one or two are always "
+        "skipped, unless it is 0 (default: %(default)s)",
+    )
     parser.set_defaults(handler=_prepare)
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    import logging
-
     from vitpose_jax.data.prepare import prepare
+    from vitpose_jax.training.run import log_plainly
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_plainly()
     prepare(
         options.source,
         options.out,
         input_size=options.input_size,
         splits=tuple(options.splits),
+        max_bad_share=options.max_bad_share,
     )
     print(f"train on it with the data set {options.out}")
     return 0

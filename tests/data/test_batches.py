@@ -135,9 +135,9 @@ def test_evaluation_pads_and_shards_without_losing_anybody(coco_folder):
 def test_bad_images_are_replaced_in_training_and_counted(coco_folder, caplog):
     path = coco_folder / "train2017" / f"{3:012d}.jpg"
     path.write_bytes(path.read_bytes()[:1000])
-    dataset = _open(coco_folder, max_bad_share=0.2)
+    dataset = _open(coco_folder)
     batches = list(islice(train_batches(dataset, 6, seed=1), 2))
-    again = list(islice(train_batches(_open(coco_folder, max_bad_share=0.2), 6, seed=1), 2))
+    again = list(islice(train_batches(_open(coco_folder), 6, seed=1), 2))
     for a, b in zip(batches, again, strict=True):
         _same(a, b)
         assert sorted(a["annotation_id"]) == [101, 102, 104, 104, 105, 106]
@@ -145,20 +145,27 @@ def test_bad_images_are_replaced_in_training_and_counted(coco_folder, caplog):
     assert len(dataset.bad_images) == 1
     assert "000000000003.jpg: the JPEG is cut short" in caplog.text
 
-    evaluation = next(iter(eval_batches(_open(coco_folder, max_bad_share=0.2), 6)))
+    evaluation = next(iter(eval_batches(_open(coco_folder), 6)))
     assert evaluation["valid"].tolist() == [True, True, False, True, True, True]
     with pytest.raises(UserError, match=r"1 of 6 images .*000000000003"):
-        next(iter(train_batches(_open(coco_folder), 6)))
+        next(iter(train_batches(_open(coco_folder, max_bad_share=0.0), 6)))
 
 
 def test_missing_images_are_counted_on_opening(coco_folder, caplog):
     (coco_folder / "train2017" / f"{2:012d}.jpg").unlink()
     with caplog.at_level(logging.WARNING):
-        assert len(_open(coco_folder, max_bad_share=0.2)) == 5
+        assert len(_open(coco_folder)) == 5
     assert "1 of 6 images are missing" in caplog.text
     assert "000000000002.jpg" in caplog.text
     with pytest.raises(UserError, match="1 of 6 images are missing"):
+        _open(coco_folder, max_bad_share=0.0)
+    for i in (1, 3):
+        (coco_folder / "train2017" / f"{i:012d}.jpg").unlink()
+    with pytest.raises(UserError, match=r"3 of 6 images are missing.*at most 5% are skipped"):
         _open(coco_folder)
+    assert len(_open(coco_folder, max_bad_share=0.5)) == 3
+    with pytest.raises(UserError, match="max_bad_share is 50; it is a share"):
+        _open(coco_folder, max_bad_share=50)
 
 
 def test_missing_folders_say_how_to_get_coco(tmp_path, coco_folder, monkeypatch):

@@ -9,6 +9,7 @@ from vitpose_jax.data.images import BadImageCount, FolderImages, decode_image, r
 from vitpose_jax.data.images import reduced_affine as to_reduced
 from vitpose_jax.data.people import BadImage
 from vitpose_jax.data.samples import _after, warp_rgb
+from vitpose_jax.data.tolerance import too_many
 from vitpose_jax.errors import UserError
 
 
@@ -97,3 +98,20 @@ def test_bad_images_are_named_once_and_limited(caplog):
     assert len(caplog.records) == 2
     with pytest.raises(UserError, match=r"3 of 20 images .*at most 10%.*; one of them: c"):
         count.add("c")
+
+
+@pytest.mark.parametrize(
+    ("bad", "total", "share", "refused"),
+    [
+        (2, 6, 0.05, False),
+        (3, 6, 0.05, True),
+        (3, 60, 0.05, False),
+        (4, 60, 0.05, True),
+        (1, 1, 0.05, True),
+        (2, 2, 1.0, True),
+        (1, 6, 0.0, True),
+        (0, 0, 0.05, False),
+    ],
+)
+def test_one_or_two_of_a_small_data_set_are_not_too_many(bad, total, share, refused):
+    assert too_many(bad, total, share) == refused

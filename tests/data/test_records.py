@@ -1,4 +1,3 @@
-import json
 import logging
 import subprocess
 import sys
@@ -110,12 +109,6 @@ def test_an_unfinished_folder_is_not_taken_for_a_finished_one(coco_folder, tmp_p
 
 def test_unreadable_images_are_left_out_of_the_records(coco_folder, tmp_path, caplog):
     (coco_folder / "train2017" / f"{4:012d}.jpg").write_bytes(b"\xff\xd8 no image")
-    content = coco_folder / "annotations/person_keypoints_train2017.json"
-    data = json.loads(content.read_text())
-    data["images"] += [
-        {"id": i, "file_name": f"{1:012d}.jpg", "width": 9, "height": 9} for i in range(50, 90)
-    ]
-    content.write_text(json.dumps(data))
     prepare(str(coco_folder), tmp_path / "out", splits=("train",))
     dataset = open_pose_dataset(str(tmp_path / "out"), "train")
     assert dataset.people.annotation_id.tolist() == [101, 102, 103, 105, 106]
@@ -151,7 +144,28 @@ def test_larger_crops_than_prepared_are_warned_of(coco_folder, tmp_path, caplog)
 
 
 def test_the_command(coco_folder, tmp_path, capsys):
-    assert main(["prepare", str(coco_folder), "--out", str(tmp_path / "out")]) == 0
-    assert len(open_pose_dataset(str(tmp_path / "out"), "val")) == 6
+    picture = coco_folder / "train2017" / f"{4:012d}.jpg"
+    whole = picture.read_bytes()
+    picture.write_bytes(b"\xff\xd8 no image")
+    out = tmp_path / "out"
+    assert main(["prepare", str(coco_folder), "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"train on it with the data set {out}\n"
+    lines = [line.partition(" ")[2] for line in printed.err.splitlines()]  # less the time of day
+    assert lines[0].endswith("train2017.json: 6 of 6 annotations on 6 images are used.")
+    assert lines[2] == f"writing 12 people into {out}"
+    assert lines[3].startswith("skipped image (1 so far): ")
+    assert lines[4:] == [
+        f"train: 5 people of {coco_folder} written",
+        f"val: 6 people of {coco_folder} written",
+    ]
+    assert len(open_pose_dataset(str(out), "val")) == 6
+    assert not (out / "downloads").exists()
+
+    options = ["prepare", str(coco_folder), "--max-bad-share", "0"]
+    assert main([*options, "--out", str(tmp_path / "out2")]) == 2
+    assert "1 of 6 images cannot be used (at most 0% are skipped)" in capsys.readouterr().err
+    picture.write_bytes(whole)
+    assert main([*options, "--out", str(tmp_path / "out2")]) == 0
     assert main(["prepare", str(tmp_path / "gone"), "--out", str(tmp_path / "out3")]) == 2
     assert "no data set at" in capsys.readouterr().err

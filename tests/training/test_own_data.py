@@ -17,7 +17,7 @@ from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.training import run
-from vitpose_jax.training.pose_task import build_task, pose_config
+from vitpose_jax.training.pose_task import build_task, open_data, pose_config
 from vitpose_jax.weights import save_pose_model
 
 FISH = {
@@ -98,6 +98,15 @@ def test_evaluation_of_another_model_names_the_difference(trained):
     given.model.backbone.num_heads = 2
     with pytest.raises(UserError, match=r"another model: model\.backbone\.num_heads was 1, now 2"):
         run.evaluate(given, folder)
+
+
+def test_the_share_of_bad_images_is_the_configurations(coco_folder):
+    next((coco_folder / "val2017").glob("*.jpg")).unlink()
+    config = get_config(str(coco_folder))
+    assert len(open_data(config, "val")) == 5
+    config.max_bad_share = 0.0
+    with pytest.raises(UserError, match="1 of 6 images are missing"):
+        open_data(config, "val")
 
 
 def test_a_run_given_as_weights_is_told_to_be_exported(trained, fish):

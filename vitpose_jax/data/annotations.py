@@ -17,14 +17,12 @@ from etils import epath
 
 from vitpose_jax.data.categories import keypoint_categories, skeleton_from_category
 from vitpose_jax.data.people import People
+from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.crops import clean_box
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 log = logging.getLogger(__name__)
-
-MAX_BAD_SHARE = 0.05
-"""Above this share of malformed annotations, or of unreadable images, a data set is refused."""
 
 # Each is one sentence part of the report: "<count> <words>". The first group is usual in COCO.
 CROWD = "crowd regions"
@@ -88,9 +86,8 @@ class Annotations:
         people: those that can be trained and evaluated on (boxes cleaned); `image_row` counts
             along `file_names`.
         file_names: M names of image files, relative to the split's folder.
-        coco: the file's own dict without malformed annotations, as pycocotools wants it (`iscrowd`,
-            `num_keypoints` and `area` are filled in); crowd regions and people without keypoints
-            stay in it, because the evaluation needs them.
+        coco: the file's own dict without malformed annotations and with `iscrowd`, `num_keypoints`
+            and `area` filled in; the evaluation needs crowds and people without keypoints.
         report: what was found.
     """
 
@@ -126,7 +123,7 @@ def read_annotations(path: epath.PathLike, *, max_bad_share: float = MAX_BAD_SHA
 
     Args:
         path: the JSON file; may be on `gs://`.
-        max_bad_share: the largest share of malformed annotations to put up with.
+        max_bad_share: the largest share of malformed annotations to put up with (see `tolerance`).
 
     Raises:
         UserError: not a COCO keypoint file, an image's `file_name` that leaves its folder, more
@@ -319,7 +316,7 @@ def _note_oddities(
 
 def _refuse_the_hopeless(report: AnnotationReport, path: epath.PathLike, limit: float) -> None:
     bad = report.count(MALFORMED)
-    if bad > limit * report.num_annotations:
+    if too_many(bad, report.num_annotations, limit):
         raise UserError(
             f"{path}: {bad} of {report.num_annotations} annotations are malformed "
             f"(at most {limit:.0%} are skipped); the first: {report.findings[MALFORMED][0]}"

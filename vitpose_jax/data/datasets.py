@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from vitpose_jax.data.annotations import MAX_BAD_SHARE, read_annotations, read_json
+from vitpose_jax.data.annotations import read_annotations, read_json
 from vitpose_jax.data.detections import read_detections
 from vitpose_jax.data.images import BadImageCount, FolderImages
 from vitpose_jax.data.people import ImageSource, People
 from vitpose_jax.data.samples import PersonCrops
+from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import Skeleton
 
@@ -140,13 +141,15 @@ def open_pose_dataset(
         input_size: (height, width) of the crops.
         dataset_index: which expert of a mixture-of-experts model the people belong to.
         max_bad_share: the largest share of malformed annotations, and of missing or unreadable
-            images, that is skipped.
+            images, that is skipped (one or two are always, unless it is 0).
 
     Raises:
         UserError: nothing there, or not usable; says what to do.
     """
     if split not in SPLITS:
         raise UserError(f"the split is 'train' or 'val', not {split!r}")
+    if not 0 <= max_bad_share <= 1:
+        raise UserError(f"max_bad_share is {max_bad_share}; it is a share, from 0 to 1")
     if name_or_path in SYNTHETIC:
         from vitpose_jax.data.synthetic import open_synthetic
 
@@ -182,7 +185,7 @@ def open_coco_folder(
     if missing.any():
         first = images.path(int(np.argmax(missing)))
         words = f"{missing.sum()} of {len(missing)} images are missing, the first is {first}"
-        if missing.sum() > max_bad_share * len(missing):
+        if too_many(int(missing.sum()), len(missing), max_bad_share):
             raise UserError(f"{words}; at most {max_bad_share:.0%} are skipped. {COCO_HELP}")
         log.warning("%s; the people on them are skipped", words)
     entries = annotations.coco["images"]

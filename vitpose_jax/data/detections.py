@@ -6,8 +6,9 @@ from collections.abc import Collection
 import numpy as np
 from etils import epath
 
-from vitpose_jax.data.annotations import MAX_BAD_SHARE, read_json
+from vitpose_jax.data.annotations import read_json
 from vitpose_jax.data.people import People
+from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def read_detections(
                 kept.append(index)
             else:
                 elsewhere += 1
-    if len(malformed) > MAX_BAD_SHARE * len(entries):
+    if too_many(len(malformed), len(entries), MAX_BAD_SHARE):
         raise UserError(f"{path}: {len(malformed)} malformed entries, the first: {malformed[0]}")
     if not kept:
         seen = sorted({entry["category_id"] for entry in entries if not _problem(entry)})

@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 
 from vitpose_jax.data.people import BadImage, People, Picture
+from vitpose_jax.data.tolerance import too_many
 from vitpose_jax.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -133,8 +134,7 @@ class BadImageCount:
     """
 
     def __init__(self, num_images: int, max_bad_share: float):
-        self._limit = max_bad_share * num_images
-        self._num_images = num_images
+        self._num_images, self._max_bad_share = num_images, max_bad_share
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
@@ -154,11 +154,10 @@ class BadImageCount:
             count = len(self._seen)
         if is_new:
             log.warning("skipped image (%d so far): %s", count, problem)
-        if count > self._limit:
-            share = self._limit / self._num_images
+        if too_many(count, self._num_images, self._max_bad_share):
             raise UserError(
-                f"{count} of {self._num_images} images cannot be used (at most {share:.0%} are "
-                f"skipped); one of them: {problem}"
+                f"{count} of {self._num_images} images cannot be used (at most "
+                f"{self._max_bad_share:.0%} are skipped); one of them: {problem}"
             )
 
     def __getstate__(self) -> dict:

@@ -4,11 +4,13 @@ Cutting and reducing once saves decoding whole photographs in every epoch. The r
 by a tensorflow-datasets builder, without TensorFlow.
 """
 
+import contextlib
 import io
 import json
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -31,6 +33,7 @@ from vitpose_jax.data.records import (
     VAL_QUALITY,
     stored_region,
 )
+from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -144,6 +147,7 @@ def prepare(
     *,
     input_size: tuple[int, int] = (256, 192),
     splits: tuple[str, ...] = ("train", "val"),
+    max_bad_share: float = MAX_BAD_SHARE,
 ) -> None:
     """Write a data set's people as records; does nothing where that is already done.
 
@@ -155,6 +159,7 @@ def prepare(
         out: a new folder, may be on `gs://`.
         input_size: (height, width) of the crops that training will cut from the records.
         splits: which splits to write.
+        max_bad_share: the largest share of bad annotations or images that is skipped.
 
     Raises:
         UserError: `source` cannot be used, or `out` holds something else.
@@ -166,14 +171,17 @@ def prepare(
         log.info("%s is already prepared", out)
         return
     _clear_unfinished(out)
-    datasets = {s: open_pose_dataset(source, s, input_size=input_size) for s in splits}
+    options = {"input_size": input_size, "max_bad_share": max_bad_share}
+    datasets = {split: open_pose_dataset(source, split, **options) for split in splits}
     for dataset in datasets.values():
         if not dataset.boxes_are_free:
             raise UserError(f"{source} is already a folder of records")
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     builder = CocoKeypoints(datasets=datasets, data_dir=str(out), file_format="array_record")
-    builder.download_and_prepare()
+    log.info("writing %d people into %s", sum(map(len, datasets.values())), out)
+    with tempfile.TemporaryDirectory() as nothing, contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_dir=nothing)  # it would talk of a download
     category = None
     for split, dataset in datasets.items():
         category = _write_table(out, split, dataset, builder)
@@ -223,7 +231,7 @@ def _clear_unfinished(out: epath.Path) -> None:
         return
     for path in out.iterdir():
         ours = path.name == RECORDS_FOLDER or path.name.startswith(("people_", "annotations_"))
-        if not ours and path.name != "downloads":
+        if not ours:
             raise UserError(f"{out} holds other files ({path.name}); give a new folder as --out")
     for path in out.iterdir():
         if path.is_dir():

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from vitpose_jax.data.annotations import MAX_BAD_SHARE
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.data.batches import train_batches
 from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
 from vitpose_jax.data.subset import ImageSubset, choose_images
+from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.decoding import find_peaks
 from vitpose_jax.keypoints.normalization import normalize_crops
