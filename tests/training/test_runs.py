@@ -152,7 +152,7 @@ def test_two_processes_give_the_same_losses(tmp_path):
 
 def test_folder_of_another_configuration_is_refused(uninterrupted):
     text = finish(start(uninterrupted, "--config.optimizer.lr=0.5"), 2)
-    assert "optimizer.lr was 0.001, now 0.5" in text
+    assert "optimizer.lr was 0.003, now 0.5" in text
     assert "Traceback" not in text
 
 
