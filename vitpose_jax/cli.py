@@ -11,6 +11,7 @@ from vitpose_jax import __version__
 from vitpose_jax.compilation_cache import enable_compilation_cache
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
+from vitpose_jax.sizes import parse_size
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,7 +95,7 @@ def _add_predict(commands: "argparse._SubParsersAction") -> None:
     )
     _add_num_heads(model)
     model.add_argument(
-        "--input-size", type=_size, metavar="HxW", help="crop size (default: the weights')"
+        "--input-size", type=parse_size, metavar="HxW", help="crop size (default: the weights')"
     )
     output = parser.add_argument_group("what is written")
     output.add_argument(
@@ -170,7 +171,7 @@ def _add_prepare(commands: "argparse._SubParsersAction") -> None:
     add("--out", required=True, metavar="DIR", help="new folder, may be gs://...")
     add(
         "--input-size",
-        type=_size,
+        type=parse_size,
         default=(256, 192),
         metavar="HxW",
         help="crop size they are fine enough for (default: 256x192)",
@@ -230,14 +231,6 @@ def _add_num_heads(group: "argparse._ActionsContainer") -> None:
     group.add_argument(
         "--num-heads", type=int, metavar="N", help="attention heads, for weights of unusual width"
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    """ "256x192" -> (256, 192), height first."""
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 256x192")
-    return int(height), int(width)
 
 
 def _add_quickstart(commands: "argparse._SubParsersAction") -> None:

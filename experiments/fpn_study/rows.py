@@ -71,6 +71,9 @@ ROWS: dict[str, Row] = {
     "residual_tuned": Row(
         "fpn_residual", "residual pyramid, decoder fine-tuned", {"frozen": ("backbone",)}
     ),
+    "residual_averaged": Row(
+        "fpn_residual", "residual pyramid, decoder frozen, moving average of weights", {"ema": 0.99}
+    ),
     "intermediate_9_10_11_mended": Row(
         "fpn_intermediate_9_10_11", "blocks 9,10,11, everything mended", MENDED
     ),

@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 
 from vitpose_jax.data.annotations import read_annotations, read_json
+from vitpose_jax.data.categories import keypoint_categories
 from vitpose_jax.data.detections import read_detections
 from vitpose_jax.data.images import BadImageCount, FolderImages
 from vitpose_jax.data.people import ImageSource, People
@@ -117,8 +118,14 @@ class PoseDataset:
                 f"{self.name} holds crops around annotated boxes only; "
                 "evaluate on detections with the COCO folder it was made from"
             )
+        categories = keypoint_categories(self.coco_gt["categories"], self.name)
         return read_detections(
-            path, self.image_ids, self.load_image_wh(), self.skeleton.num_keypoints, min_score
+            path,
+            self.image_ids,
+            self.load_image_wh(),
+            self.skeleton.num_keypoints,
+            min_score,
+            [category["id"] for category in categories],
         )
 
 

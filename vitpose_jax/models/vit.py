@@ -51,7 +51,7 @@ class ViTConfig:
         ):
             raise UserError(
                 f"input_size {self.input_size} is not (height, width) in positive multiples of "
-                f"{self.patch_size}, for example (256, 192)"
+                f"{self.patch_size}, for example {(16 * self.patch_size, 12 * self.patch_size)}"
             )
         if self.num_heads <= 0 or self.width % self.num_heads:
             raise UserError(f"num_heads {self.num_heads} does not divide the width {self.width}")

@@ -43,6 +43,7 @@ def original_recipe(
     config.sigma = 2.0
     config.augmentation = {}  # fields of data.augmentation.Augmentation; its defaults are COCO's
     config.num_workers = 0
+    config.max_bad_share = 0.05  # of annotations or images that may be unusable
 
     config.batch_size = 512
     config.accumulate = 1
