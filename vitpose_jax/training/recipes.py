@@ -90,7 +90,7 @@ def small_recipe(
     """A ViT small enough for a laptop CPU, on 128x96 crops, from scratch.
 
     Spatial-softmax loss, Muon 3e-3 without layer decay, cosine schedule, float32; crops stray less
-    than the original's. On synthetic people 300 steps of Muon came as far as 425 of AdamW
+    than the original's. On synthetic people 300 steps of Muon came as far as 450 of AdamW
     (experiments/lspet_from_scratch).
     """
     config = original_recipe("small", data)
