@@ -23,6 +23,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.models.forecaster import Forecaster, normalize_motion
 from vitpose_jax.models.pose_predictor import PosePredictor
+from vitpose_jax.training.sections import read_section
 from vitpose_jax.training.sharding import local_batch_size, process_shard
 from vitpose_jax.training.task import TASK_FILE, Task
 from vitpose_jax.weights.forecaster import (
@@ -123,7 +124,9 @@ def build_task(config: ml_collections.ConfigDict) -> Task:
             train,
             local_batch_size(config.batch_size),
             seed=config.get("seed", 0),
-            augmentation=MotionAugmentation(**config.augmentation),
+            augmentation=read_section(
+                MotionAugmentation, config.augmentation, "config.augmentation"
+            ),
             flip_index=source.flip_index,
             shard=process_shard(),
         ),

@@ -25,6 +25,7 @@ from vitpose_jax.models.pose import EXPERT_DATASETS, PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.training.losses import LOSSES
 from vitpose_jax.training.pose_evaluation import PoseEvaluation
+from vitpose_jax.training.sections import read_section
 from vitpose_jax.training.sharding import local_batch_size, process_shard
 from vitpose_jax.training.task import Task, refuse_run
 
@@ -38,15 +39,15 @@ def pose_config(config: ml_collections.ConfigDict, dataset: PoseDataset) -> Pose
     A mixture of experts is for the data set of the expert that `config.dataset_index` picks.
     """
     values = config.model.to_dict()
-    backbone = ViTConfig(**values["backbone"])
+    backbone = read_section(ViTConfig, values["backbone"], "config.model.backbone")
     neck, channels = None, backbone.width
     if values.get("neck"):
-        neck = NeckConfig(**{"width": backbone.width, **values["neck"]})
+        neck = {"width": backbone.width, **values["neck"]}
+        neck = read_section(NeckConfig, neck, "config.model.neck")
         channels = neck.out_channels
     skeleton = dataset.skeleton
-    decoder = DecoderConfig(
-        num_keypoints=skeleton.num_keypoints, in_channels=channels, **values["decoder"]
-    )
+    sizes = {"num_keypoints": skeleton.num_keypoints, "in_channels": channels}
+    decoder = read_section(DecoderConfig, sizes | values["decoder"], "config.model.decoder")
     name = skeleton.name if SKELETONS.get(skeleton.name) == skeleton else None
     if backbone.num_experts:
         expert = config.get("dataset_index", 0)
@@ -195,7 +196,9 @@ def build_task(config: ml_collections.ConfigDict) -> Task:
         train_set,
         local_batch_size(config.batch_size),
         seed=config.get("seed", 0),
-        augmentation=Augmentation(**config.get("augmentation", {})),
+        augmentation=read_section(
+            Augmentation, config.get("augmentation", {}), "config.augmentation"
+        ),
         shard=process_shard(),
         num_workers=config.get("num_workers", 0),
     )
