@@ -5,7 +5,7 @@ from tiny_config import get_config
 
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.training.pose_task import build_task
 from vitpose_jax.training.sections import read_section
 
@@ -16,8 +16,8 @@ def test_unknown_field_is_named_with_its_section():
 
 
 def test_missing_field_is_named():
-    with pytest.raises(UserError, match=r"config\.model\.decoder\.in_channels is not set"):
-        read_section(DecoderConfig, {"num_keypoints": 17}, "config.model.decoder")
+    with pytest.raises(UserError, match=r"config\.model\.neck\.width is not set"):
+        read_section(NeckConfig, {"kind": "simple"}, "config.model.neck")
 
 
 def test_build_task_says_which_field_of_the_model_is_wrong():
