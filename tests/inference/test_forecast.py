@@ -51,6 +51,17 @@ def keypoints_json(path: Path, make_person: Callable[..., Person], frames: int =
     return path
 
 
+def test_out_that_is_a_file_is_refused_before_anything_is_computed(
+    tmp_path: Path, forecaster: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("kept")
+    command = ["forecast", str(video), "--weights", str(forecaster), "--out", str(taken)]
+    assert main(command) == 2
+    assert f"{taken}: cannot be made a folder" in capsys.readouterr().err
+    assert taken.read_text() == "kept"
+
+
 def test_from_a_keypoint_file(
     tmp_path: Path, forecaster: Path, video: Path, make_person: Callable[..., Person]
 ) -> None:

@@ -47,6 +47,10 @@ def forecast(options: argparse.Namespace) -> int:
         raise UserError(f"{options.weights} forecasts 3D joints; videos give 2D keypoints")
     skeleton = _skeleton(model, options.weights)
     source, out = Path(options.input), Path(options.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made a folder ({error.strerror})") from None
     if source.suffix.lower() == ".json":
         frames, fps = read_keypoints(source, skeleton), options.fps or model.config.fps
         video = Path(options.video) if options.video else None
@@ -55,7 +59,6 @@ def forecast(options: argparse.Namespace) -> int:
         video = source
     if not any(frames):
         raise UserError(f"{source}: nobody was found in {len(frames)} frames")
-    out.mkdir(parents=True, exist_ok=True)
     if source.suffix.lower() != ".json":  # first of all, so that what took longest is safe
         found = [coco_result(p, source.name, None, i) for i, ps in enumerate(frames) for p in ps]
         write_results(out / KEYPOINTS_FILE, found)
