@@ -27,7 +27,8 @@ import peers
 from flax import nnx
 from harness import backbone_flops, decoder_flops, keep, measured_peak, race, table
 
-from vitpose_jax.inference.estimator import PoseEstimator, matrices_in
+from vitpose_jax.inference.estimator import PoseEstimator
+from vitpose_jax.inference.program import matrices_in
 from vitpose_jax.keypoints.decoding import decode_heatmaps, flip_average
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.backends import compiler_options

@@ -15,15 +15,10 @@ from vitpose_jax.data.synthetic_body import (
     pose_body,
     rotation_x,
 )
-from vitpose_jax.data.synthetic_drawing import (
-    OCCLUDER,
-    Canvas,
-    Looks,
-    Projection,
-    draw_person,
-    read_visibility,
-)
+from vitpose_jax.data.synthetic_canvas import Canvas, Projection
+from vitpose_jax.data.synthetic_drawing import Looks, draw_person
 from vitpose_jax.data.synthetic_poses import draw_pose
+from vitpose_jax.data.synthetic_visibility import OCCLUDER, read_visibility
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
 

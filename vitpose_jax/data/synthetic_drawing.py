@@ -4,34 +4,32 @@ Parts are painted from far to near, in colour and, with the same outlines, into 
 numbers from which it is read afterwards what hides what.
 """
 
-import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from vitpose_jax.data.synthetic_body import HEAD_RADIUS, BodyShape, PosedBody
-
-# Part numbers within one person; the buffer holds PARTS * person + part + 1, and 0 is nobody.
-TORSO, HEAD, NECK = 0, 1, 2
-UPPER_ARM, LOWER_ARM, HAND = 3, 5, 7  # left; right is one more
-UPPER_LEG, LOWER_LEG, FOOT = 9, 11, 13
-PARTS = 15
-OCCLUDER = 255
-
-_BITS = 4
-"""OpenCV takes polygon corners in 1/16 pixel."""
-_FIXED_POINT = 1 << _BITS
-
-_TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=-1)
-_HALF_TURN = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
-_HALF_CIRCLE = np.stack([np.cos(_HALF_TURN), np.sin(_HALF_TURN)], axis=-1)
-
-# Strips of a shaded limb: width, brightness, and shift towards the light, from below to above.
-_STRIP_WIDTH = np.array([1.0, 0.78, 0.52, 0.22])
-_STRIP_BRIGHTNESS = np.array([0.66, 0.86, 1.0, 1.12])
-_STRIP_SHIFT = np.array([0.0, 0.13, 0.24, 0.34])
+from vitpose_jax.data.synthetic_canvas import (
+    CIRCLE,
+    STRIP_BRIGHTNESS,
+    STRIP_SHIFT,
+    STRIP_WIDTH,
+    Canvas,
+    Projection,
+)
+from vitpose_jax.data.synthetic_visibility import (
+    FOOT,
+    HAND,
+    HEAD,
+    LOWER_ARM,
+    LOWER_LEG,
+    NECK,
+    PARTS,
+    TORSO,
+    UPPER_ARM,
+    UPPER_LEG,
+)
 
 _SKIN = np.array(
     [
@@ -52,7 +50,7 @@ class Looks:
 
     Attributes:
         skin, hair, top, bottom, shoes: (3,) colours.
-        long_sleeves, long_legs: fraction of the limb that is covered, 0 to 2 (1: to the joint).
+        sleeves, legs: fraction of the limb that is covered, 0 to 2 (1: to the joint).
         long_hair: falls to the shoulders.
         bald: hardly any hair.
         pattern: 0 plain, 1 stripes across, 2 stripes along, 3 dots, on the top.
@@ -90,74 +88,6 @@ class Looks:
             bald=bool(rng.random() < 0.08),
             pattern=int(rng.choice(4, p=[0.45, 0.25, 0.15, 0.15])),
         )
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """An image being painted: uint8 (h, w, 3) colours and uint8 (h, w) part numbers."""
-
-    colours: np.ndarray
-    parts: np.ndarray
-
-    def polygon(self, corners: np.ndarray, colour: np.ndarray, part: int | None = None) -> None:
-        """Fill a convex polygon (n, 2), x and y in pixels; None leaves the part numbers alone."""
-        self._fill((corners * _FIXED_POINT).astype(np.int32), [float(c) for c in colour], part)
-
-    def _fill(self, corners: np.ndarray, colour: list[float], part: int | None) -> None:
-        cv2.fillConvexPoly(self.colours, corners, colour, cv2.LINE_AA, _BITS)
-        if part is not None:
-            cv2.fillConvexPoly(self.parts, corners, part, cv2.LINE_8, _BITS)
-
-    def limb(
-        self,
-        a: np.ndarray,
-        b: np.ndarray,
-        radii: tuple[float, float],
-        colour: np.ndarray,
-        light: np.ndarray,
-        part: int | None = None,
-    ) -> None:
-        """A round limb from a to b, shaded in strips that move towards the light."""
-        ra, rb = radii
-        (ax, ay), (bx, by) = a, b
-        length = math.hypot(bx - ax, by - ay) + 1e-6
-        across = np.array([(by - ay) / length, (ax - bx) / length])
-        moved = across * (across @ light) * _STRIP_SHIFT[:, None]
-        widths = _STRIP_WIDTH[:, None, None]
-        arc = _HALF_CIRCLE @ np.array([-across[::-1] * (1, -1), across]) * widths
-        start = arc * ra + (a + moved * ra)[:, None]
-        end = (b + moved * rb)[:, None] - arc * rb
-        outlines = (np.concatenate([start, end], axis=1) * _FIXED_POINT).astype(np.int32)
-        tones = np.minimum(np.multiply.outer(_STRIP_BRIGHTNESS, colour), 255).tolist()
-        self._fill(outlines[0], tones[0], part)
-        for outline, tone in zip(outlines[1:], tones[1:], strict=True):
-            cv2.fillConvexPoly(self.colours, outline, tone, cv2.LINE_AA, _BITS)
-
-    def line(self, start: np.ndarray, end: np.ndarray, colour: np.ndarray, width: float) -> None:
-        """Draw a line, colours only."""
-        a, b = (tuple(np.round(p * (1 << _BITS)).astype(int).tolist()) for p in (start, end))
-        shade = tuple(map(float, colour))
-        cv2.line(self.colours, a, b, shade, max(1, round(width)), cv2.LINE_AA, _BITS)
-
-
-@dataclass(frozen=True)
-class Projection:
-    """A camera at a distance on the z axis, looking at the body's pelvis.
-
-    Attributes:
-        position: (2,), where the pelvis is on the image.
-        scale: pixels per metre at the pelvis.
-        distance: metres from the camera to the pelvis.
-    """
-
-    position: np.ndarray
-    scale: float
-    distance: float
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Image positions (..., 2) of points (..., 3)."""
-        magnified = self.scale * self.distance / (self.distance - points[..., 2:])
-        return self.position + points[..., :2] * magnified * (1, -1)
 
 
 def draw_person(
@@ -266,7 +196,7 @@ class _Painter:
         )[:, 0]
         centre = outline.mean(axis=0)
         colour = self.looks.top
-        strips = zip(_STRIP_WIDTH, _STRIP_BRIGHTNESS, _STRIP_SHIFT, strict=True)
+        strips = zip(STRIP_WIDTH, STRIP_BRIGHTNESS, STRIP_SHIFT, strict=True)
         for width, brightness, shift in strips:
             moved = centre + (outline - centre) * (0.35 + 0.65 * width)
             moved = moved + self.light * shift * r_top * 1.2
@@ -374,55 +304,3 @@ class _Painter:
 def body_depth(body: PosedBody) -> float:
     """Depth of the head, for painting from far to near."""
     return float(body.head[0, 2])
-
-
-# Which parts show a joint when they are what one sees at its place.
-_OWN_PARTS = {
-    **{k: (HEAD,) for k in range(5)},
-    **{5 + s: (UPPER_ARM + s, TORSO) for s in (0, 1)},
-    **{7 + s: (UPPER_ARM + s, LOWER_ARM + s) for s in (0, 1)},
-    **{9 + s: (LOWER_ARM + s, HAND + s) for s in (0, 1)},
-    **{11 + s: (UPPER_LEG + s, TORSO) for s in (0, 1)},
-    **{13 + s: (UPPER_LEG + s, LOWER_LEG + s) for s in (0, 1)},
-    **{15 + s: (LOWER_LEG + s, FOOT + s) for s in (0, 1)},
-}
-
-
-def read_visibility(
-    parts: np.ndarray, person: int, body: PosedBody, points: np.ndarray
-) -> np.ndarray:
-    """What one sees of a person's keypoints, from the finished part buffer.
-
-    Args:
-        parts: uint8 (h, w).
-        person: number in the buffer.
-        body: the person, one frame, in the camera's frame.
-        points: (17, 2), the keypoints on the image.
-
-    Returns:
-        float32 (17,): 0 outside the image, 1 hidden (by oneself, another or a thing), 2 visible.
-    """
-    height, width = parts.shape
-    visible = np.zeros(17, np.float32)
-    forward, left = body.head_axes[0, :, 2], body.head_axes[0, :, 0]
-    faces = np.array(
-        [
-            forward[2],
-            0.88 * forward[2] + 0.38 * left[2],
-            0.88 * forward[2] - 0.38 * left[2],
-            left[2] + 0.2,
-            -left[2] + 0.2,
-        ]
-    )
-    trunk = {5: body.chest[0, 2], 11: body.pelvis[0, 2]}
-    for k, (x, y) in enumerate(points):
-        if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
-            continue
-        seen = int(parts[round(y), round(x)]) - 1 - person * PARTS
-        shows = seen in _OWN_PARTS[k]
-        if k < 5:
-            shows = shows and faces[k] > 0.05
-        elif seen == TORSO:
-            shows = shows and body.joints[0, k, 2] > trunk[5 if k < 7 else 11] - 0.06
-        visible[k] = 2 if shows else 1
-    return visible

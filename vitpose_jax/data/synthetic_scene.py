@@ -6,17 +6,10 @@ import cv2
 import numpy as np
 
 from vitpose_jax.data.synthetic_body import BodyShape, PosedBody, pose_body, rotation_x
-from vitpose_jax.data.synthetic_drawing import (
-    CIRCLE,
-    OCCLUDER,
-    PARTS,
-    Canvas,
-    Looks,
-    Projection,
-    draw_person,
-    read_visibility,
-)
+from vitpose_jax.data.synthetic_canvas import CIRCLE, Canvas, Projection
+from vitpose_jax.data.synthetic_drawing import Looks, draw_person
 from vitpose_jax.data.synthetic_poses import draw_pose
+from vitpose_jax.data.synthetic_visibility import OCCLUDER, PARTS, read_visibility
 
 MIN_VISIBLE = 3
 """People with fewer visible keypoints are in the picture but not annotated."""

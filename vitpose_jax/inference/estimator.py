@@ -22,15 +22,10 @@ from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.images import ImageLike, load_image
-from vitpose_jax.inference.person import Person, box_problem
+from vitpose_jax.inference.person import BoxesLike, Person, as_boxes, box_problem
+from vitpose_jax.inference.program import matrices_in, predict_batch
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine, warp_crop
-from vitpose_jax.keypoints.decoding import (
-    DecodeMethod,
-    decode_heatmaps,
-    flip_average,
-    heatmap_to_image,
-)
-from vitpose_jax.keypoints.normalization import normalize_crops
+from vitpose_jax.keypoints.decoding import DecodeMethod
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
@@ -39,7 +34,6 @@ from vitpose_jax.weights import load_pose_model
 
 log = logging.getLogger(__name__)
 
-BoxesLike = np.ndarray | list | None
 BoxSource = BoxesLike | Callable[[np.ndarray], np.ndarray]
 """Boxes, or a function that finds them in the image (uint8 RGB), such as a detector."""
 
@@ -137,7 +131,7 @@ class PoseEstimator:
         self._state = matrices_in(state, model.dtype)
         self._predict = jax.jit(
             partial(
-                _predict_batch,
+                predict_batch,
                 graph,
                 flip_index=self.skeleton.flip_index if flip_test else None,
                 method=method,
@@ -284,7 +278,7 @@ class PoseEstimator:
         height, width = self.input_size
         try:
             pixels = load_image(image)
-            boxes = _as_boxes(boxes(pixels) if callable(boxes) else boxes, pixels)
+            boxes = as_boxes(boxes(pixels) if callable(boxes) else boxes, pixels)
         except UserError as error:
             nothing = np.zeros((0, 2), np.float32)
             crops = np.zeros((0, height, width, 3), np.uint8)
@@ -349,46 +343,6 @@ def _collect(
         item.rows.append(tuple(np.array(output[i]) for output in outputs))
 
 
-def matrices_in(state: nnx.State, dtype: jnp.dtype) -> nnx.State:
-    """The state with its matrices in the compute dtype: every use of them would cast them anyway.
-
-    Vectors, and the positions, which are added up first, stay float32.
-    """
-
-    def cast(path: tuple, array: jax.Array) -> jax.Array:
-        kept = array.ndim < 2 or "pos_embed" in jax.tree_util.keystr(path)
-        return array if kept else array.astype(dtype)
-
-    return jax.tree_util.tree_map_with_path(cast, state)
-
-
-def _predict_batch(
-    graph: nnx.GraphDef,
-    state: nnx.State,
-    crops: jax.Array,
-    center: jax.Array,
-    scale: jax.Array,
-    *,
-    flip_index: np.ndarray | None,
-    method: DecodeMethod,
-    keep_heatmaps: bool,
-) -> tuple[jax.Array, ...]:
-    """Crops uint8 (B, H, W, 3) -> image keypoints (B, K, 2), scores (B, K), perhaps heatmaps.
-
-    The crops are cut by the UDP affine, so points go back by it too, however they are decoded.
-    """
-    model = nnx.merge(graph, state)
-    images = normalize_crops(crops)
-    if flip_index is None:
-        heatmaps = model(images)
-    else:
-        both = model(jnp.concatenate([images, images[:, :, ::-1]]))
-        heatmaps = flip_average(*jnp.split(both, 2), flip_index)
-    heatmap_xy, scores = decode_heatmaps(heatmaps, method)
-    xy = heatmap_to_image(heatmap_xy, center, scale, heatmaps.shape[1:3])
-    return (xy, scores, heatmaps) if keep_heatmaps else (xy, scores)
-
-
 def _skeleton_of(model: PoseModel) -> Skeleton:
     config = model.config
     if config.skeleton is not None:
@@ -407,19 +361,3 @@ def _skeleton_of(model: PoseModel) -> Skeleton:
         fitting[0].name,
     )
     return fitting[0]
-
-
-def _as_boxes(boxes: BoxesLike, image: np.ndarray) -> np.ndarray:
-    """Float64 (N, 5): x, y, w, h, score."""
-    if boxes is None:
-        height, width = image.shape[:2]
-        return np.array([[0.0, 0.0, width, height, 1.0]])
-    try:
-        array = np.asarray(boxes, np.float64)
-    except (TypeError, ValueError):
-        raise UserError("boxes must be numbers, (N, 4) or, with scores, (N, 5)") from None
-    if array.size == 0:
-        return np.zeros((0, 5))
-    if array.ndim != 2 or array.shape[1] not in (4, 5):
-        raise UserError(f"boxes must have shape (N, 4) or, with scores, (N, 5), not {array.shape}")
-    return array if array.shape[1] == 5 else np.column_stack([array, np.ones(len(array))])

@@ -1,10 +1,13 @@
-"""One person found in one image."""
+"""One person found in one image, and the boxes that people are looked for in."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation.coco import person_scores
+
+BoxesLike = np.ndarray | list | None
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,22 @@ def box_problem(box: np.ndarray, image_wh: tuple[int, int]) -> str | None:
     if max(abs(x), abs(y), w, h) > 1e6:
         return "is far larger than any image"
     return None
+
+
+def as_boxes(boxes: BoxesLike, image: np.ndarray) -> np.ndarray:
+    """Boxes as float64 (N, 5): x, y, width, height, score; None is the whole image, scored 1.
+
+    Raises UserError on what is not (N, 4) or (N, 5) numbers.
+    """
+    if boxes is None:
+        height, width = image.shape[:2]
+        return np.array([[0.0, 0.0, width, height, 1.0]])
+    try:
+        array = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError):
+        raise UserError("boxes must be numbers, (N, 4) or, with scores, (N, 5)") from None
+    if array.size == 0:
+        return np.zeros((0, 5))
+    if array.ndim != 2 or array.shape[1] not in (4, 5):
+        raise UserError(f"boxes must have shape (N, 4) or, with scores, (N, 5), not {array.shape}")
+    return array if array.shape[1] == 5 else np.column_stack([array, np.ones(len(array))])
