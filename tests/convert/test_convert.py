@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.weights import load_pose_model
 from vitpose_jax.weights.conversion import convert
 from vitpose_jax.weights.export import write_huggingface
 
@@ -39,6 +40,12 @@ def test_original_there_and_back(golden: Path, tmp_path: Path, kind: str) -> Non
         assert tensor.shape == after[key].shape
         if not key.endswith("num_batches_tracked"):
             assert torch.equal(tensor, after[key]), key
+
+
+def test_the_data_set_travels_with_the_weights(golden: Path, tmp_path: Path) -> None:
+    stored, _ = convert(golden / "hf_vitpose_tiny_simple", dataset="ap10k")
+    write_huggingface(stored, tmp_path / "back")
+    assert load_pose_model(tmp_path / "back").config.dataset == "ap10k"
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_simple", "plus_tiny"])

@@ -1,6 +1,8 @@
 """Sources of every kind, the cache, and parts of a model."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -10,6 +12,7 @@ import pytest
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
@@ -230,3 +233,30 @@ def test_cache_that_cannot_be_written(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     load_pose_model(golden / "hf_vitpose_tiny_simple")
     assert "could not be kept" in caplog.text
+
+
+COCO_LABELS = [  # as in the published folders of transformers
+    *("Nose", "L_Eye", "R_Eye", "L_Ear", "R_Ear", "L_Shoulder", "R_Shoulder", "L_Elbow"),
+    *("R_Elbow", "L_Wrist", "R_Wrist", "L_Hip", "R_Hip", "L_Knee", "R_Knee", "L_Ankle", "R_Ankle"),
+]
+
+
+@pytest.mark.parametrize(
+    ("labels", "dataset"),
+    [
+        (COCO_LABELS, "coco"),
+        (SKELETONS["ap10k"].keypoint_names, "ap10k"),
+        ([f"LABEL_{i}" for i in range(17)], None),
+        (COCO_LABELS[:16], None),
+    ],
+)
+def test_labels_of_a_transformers_folder_name_the_data_set(
+    golden: Path, tmp_path: Path, labels: list[str], dataset: str | None
+) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(golden / "hf_vitpose_tiny_simple", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {str(i): label for i, label in enumerate(labels)}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_pose_model(folder).config.dataset == dataset
+    assert load_pose_model(folder, dataset="coco").config.dataset == "coco"

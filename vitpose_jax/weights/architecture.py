@@ -130,7 +130,25 @@ def _recognise_huggingface(
     filters = () if simple else _filters(tensors, "head.deconv{}.weight", 1, 1)
     keypoints = _tensor(tensors, "head.conv.weight", where).shape[0]
     decoder = DecoderConfig("simple" if simple else "classic", keypoints, backbone.width, filters)
-    return Architecture("huggingface", backbone, decoder, None, tensors)
+    labelled = _labelled_dataset(config.get("id2label") or {}, keypoints)
+    return Architecture("huggingface", backbone, decoder, labelled, tensors)
+
+
+def _labelled_dataset(labels: Mapping[str, str], count: int) -> str | None:
+    """The data set whose `count` keypoints have these names in this order, or None.
+
+    Published folders write L_Eye where COCO has left_eye; a folder without names has LABEL_0, ..
+    """
+
+    def plain(name: str) -> str:
+        name = name.lower()
+        return {"l_": "left_", "r_": "right_"}.get(name[:2], name[:2]) + name[2:]
+
+    names = [plain(str(labels.get(str(index), ""))) for index in range(count)]
+    for dataset in EXPERT_DATASETS:
+        if [plain(name) for name in SKELETONS[dataset].keypoint_names] == names:
+            return dataset
+    return None
 
 
 def _recognise_original(
@@ -296,6 +314,7 @@ def _settle_dataset(found: Architecture, dataset: str | None, where: str) -> Arc
             f"{SKELETONS[dataset].num_keypoints}"
         )
     notes = found.notes
+    dataset = dataset or found.dataset
     if dataset is None and found.backbone.num_experts:
         matching = [name for name in EXPERT_DATASETS if SKELETONS[name].num_keypoints == count]
         dataset = matching[0] if matching else None

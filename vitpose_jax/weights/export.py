@@ -6,6 +6,7 @@ import numpy as np
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.normalization import IMAGE_MEAN, IMAGE_STD
+from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.weights.mapping import backbone_rows, decoder_rows, to_torch
@@ -86,7 +87,9 @@ def _hf_config(config: PoseConfig) -> dict:
     ratio = backbone.mlp_ratio
     if ratio != int(ratio):
         raise UserError(f"transformers takes whole mlp_ratio only, this model has {ratio}")
-    labels = [str(i) for i in range(config.num_keypoints)]
+    skeleton = config.skeleton or (SKELETONS[config.dataset] if config.dataset else None)
+    unnamed = [f"LABEL_{i}" for i in range(config.num_keypoints)]
+    labels = unnamed if skeleton is None else skeleton.keypoint_names
     values = {
         "model_type": "vitpose_backbone",
         "image_size": list(backbone.input_size),
@@ -110,8 +113,8 @@ def _hf_config(config: PoseConfig) -> dict:
         "backbone_config": values,
         "use_simple_decoder": config.decoder.kind == "simple",
         "scale_factor": 4,
-        "id2label": {label: f"LABEL_{label}" for label in labels},
-        "label2id": {f"LABEL_{label}": int(label) for label in labels},
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
     }
 
 
