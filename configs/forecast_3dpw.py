@@ -42,6 +42,7 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
         "rotation": 0.03,
         "reverse": 0.0,
         "missing": 0.0 if exact else 0.1,
+        "paces": (0.8, 0.9, 1.1, 1.25),
     }
 
     config.batch_size = 128

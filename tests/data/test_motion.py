@@ -1,11 +1,14 @@
 """Tracks and windows: what belongs together stays together, what is missing is marked."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from vitpose_jax.data import motion, motion_batches
+from vitpose_jax.data import motion, motion_batches, resampling
 from vitpose_jax.data.motion import MotionWindows, make_track
 from vitpose_jax.errors import UserError
 
@@ -89,12 +92,12 @@ def test_nan_is_missing_but_not_visible() -> None:
 
 
 def test_resampling_a_straight_line() -> None:
-    made = motion.resample(track(31, fps=30), 25)
+    made = resampling.resample(track(31, fps=30), 25)
     assert made.fps == 25
     np.testing.assert_allclose(made.positions[:, 0, 0], np.arange(26) * 100 * 30 / 25, rtol=1e-5)
-    same = motion.resample(track(31), 30)
+    same = resampling.resample(track(31), 30)
     np.testing.assert_array_equal(same.positions, track(31).positions)
-    halved = motion.resample(track(31), 15)
+    halved = resampling.resample(track(31), 15)
     np.testing.assert_array_equal(halved.positions[:, 0, 0], np.arange(0, 31, 2) * 100)
 
 
@@ -102,12 +105,65 @@ def test_resampling_invents_nothing() -> None:
     seen = np.ones((31, 3), bool)
     seen[10, 1] = False
     ids = np.arange(31) + 20 * (np.arange(31) >= 20)
-    made = motion.resample(track(31, visible=seen, frame_ids=ids), 20)
+    made = resampling.resample(track(31, visible=seen, frame_ids=ids), 20)
     times = made.frame_ids / 20 * 30
     lost = (times > 9) & (times < 11)
     assert not made.visible[lost, 1].any()
     assert made.visible[~lost].all()
     assert not ((times > 19 + 1e-6) & (times < 40 - 1e-6)).any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(pace=st.floats(0.5, 2.0), lost=st.integers(5, 55))
+def test_pace_is_a_change_of_time(pace: float, lost: int) -> None:
+    """Of a swing of one second: joint 0 is always seen, joint 1 not in frame `lost`."""
+
+    def swing(frames: np.ndarray) -> np.ndarray:
+        return np.stack([100 * np.sin(frames / 30 * 2 * np.pi), 3 * frames], -1)
+
+    visible = np.ones((61, 2), bool)
+    visible[lost, 1] = False
+    swings = np.repeat(swing(np.arange(61))[:, None], 2, 1)
+    made = resampling.at_pace(make_track(swings, visible, fps=30), pace)
+    assert made.fps == 30
+    assert len(made.frame_ids) == int(60 / pace + 1e-6) + 1
+    times = np.arange(len(made.frame_ids)) * pace
+    inner = (times > 2) & (times < 58)  # a spline knows less of its ends
+    np.testing.assert_allclose(made.positions[inner, 0], swing(times)[inner], atol=0.05)
+    beside = (times > lost - 1 + 1e-6) & (times < lost + 1 - 1e-6)
+    np.testing.assert_array_equal(made.visible[:, 1], ~beside)
+    assert made.visible[:, 0].all()
+
+
+def test_pace_keeps_people_and_cameras_together(shared: Path) -> None:
+    tracks = motion_batches.open_tracks(shared / "data" / "cmu-3dpw", "train", "projected")
+    for pace in (0.8, 1.3):
+        made = resampling.at_pace(tracks[0], pace)
+        seen = made.visible.all(1) & np.isfinite(made.world).all((1, 2))
+        assert seen.mean() > 0.5
+        points = np.concatenate([made.world, np.ones_like(made.world[..., :1])], -1)
+        homogeneous = np.einsum("tij,tkj->tki", made.cameras, points)[seen]
+        projected = homogeneous[..., :2] / homogeneous[..., 2:]
+        error = np.abs(projected - made.positions[seen])
+        assert np.median(error) < 0.02
+        assert error.max() < 1.0
+
+
+def test_a_camera_that_is_not_known_is_no_view() -> None:
+    world = np.ones((30, 3, 3), np.float32)
+    cameras = np.tile(np.eye(3, 4, dtype=np.float32), (30, 1, 1))
+    cameras[10] = np.nan
+    made = dataclasses.replace(track(30), world=world, cameras=cameras)
+    made = resampling.at_pace(made, 0.5)
+    lost = np.isnan(made.world).all((1, 2))
+    np.testing.assert_array_equal(np.flatnonzero(lost), [19, 20, 21])
+    assert np.isfinite(made.cameras).all()
+
+
+@pytest.mark.parametrize("pace", [0, -1, float("nan")])
+def test_a_pace_that_cannot_be(pace: float) -> None:
+    with pytest.raises(UserError, match="times as fast"):
+        resampling.at_pace(track(20), pace)
 
 
 def test_last_seen_and_size() -> None:

@@ -80,36 +80,6 @@ def make_track(
     return MotionTrack(name, np.where(seen[..., None], positions, 0), seen, ids, float(fps))
 
 
-def resample(track: MotionTrack, fps: float) -> MotionTrack:
-    """The track at another frame rate, by linear interpolation between neighbouring frames.
-
-    A joint exists at a new time only if it was seen in both frames around it, and never across a
-    gap. World coordinates and cameras are left behind.
-    """
-    if fps <= 0 or track.fps <= 0:
-        raise UserError(f"track {track.name}: cannot resample {track.fps} to {fps} frames a second")
-    if fps == track.fps or not len(track.frame_ids):
-        return dataclasses.replace(track, fps=fps)
-    times = (track.frame_ids - track.frame_ids[0]) / track.fps
-    ids = np.arange(int(np.floor(times[-1] * fps + 1e-6)) + 1)
-    wanted = ids / fps
-    after = np.searchsorted(times, wanted - 1e-6).clip(0, len(times) - 1)
-    before = np.where(np.abs(times[after] - wanted) < 1e-6, after, (after - 1).clip(0))
-    span = np.maximum(times[after] - times[before], 1e-9)
-    weight = np.where(after == before, 0, (wanted - times[before]) / span)[:, None, None]
-    values = track.positions[before] * (1 - weight) + track.positions[after] * weight
-    joined = track.frame_ids[after] - track.frame_ids[before] <= 1
-    seen = track.visible[before] & track.visible[after] & joined[:, None]
-    kept = joined
-    return MotionTrack(
-        track.name,
-        np.where(seen[..., None], values, 0).astype(np.float32)[kept],
-        seen[kept],
-        ids[kept],
-        float(fps),
-    )
-
-
 class MotionWindows:
     """Windows of `observed` + `future` frames over tracks, never across a gap or another person.
 
@@ -163,7 +133,7 @@ class MotionWindows:
         """(N, 2) int64: track and first frame of every window."""
         length, found = self.observed + self.future, []
         for index, track in enumerate(self.tracks):
-            for first, end in _runs(track.frame_ids):
+            for first, end in stretches(track.frame_ids):
                 for start in range(first, end - length + 1, stride):
                     seen = track.visible[start : start + length]
                     if complete:
@@ -180,7 +150,7 @@ class MotionWindows:
             return "no tracks to take windows from"
         if not any(track.visible.any() for track in self.tracks):
             return f"nobody is visible in any of the {len(self.tracks)} tracks"
-        longest = max(end - first for t in self.tracks for first, end in _runs(t.frame_ids))
+        longest = max(end - first for t in self.tracks for first, end in stretches(t.frame_ids))
         if longest < length:
             return (
                 f"a window needs {self.observed} + {self.future} = {length} frames in a row, the "
@@ -249,7 +219,7 @@ def person_size(pose: np.ndarray, visible: np.ndarray) -> np.ndarray:
     return np.where(visible.any(-1), (high - low).max(-1), 0).astype(np.float32)
 
 
-def _runs(frame_ids: np.ndarray) -> list[tuple[int, int]]:
+def stretches(frame_ids: np.ndarray) -> list[tuple[int, int]]:
     """[first, end) of every stretch of consecutive frames."""
     if not len(frame_ids):
         return []

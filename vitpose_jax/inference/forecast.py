@@ -13,7 +13,8 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from vitpose_jax.data.motion import MotionTrack, make_track, resample
+from vitpose_jax.data.motion import MotionTrack, make_track
+from vitpose_jax.data.resampling import resample
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.boxes import read_boxes
 from vitpose_jax.inference.detector import DEFAULT_DETECTOR, PersonDetector
