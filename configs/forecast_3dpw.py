@@ -46,7 +46,7 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
     }
 
     config.batch_size = 128
-    config.steps = 4000
+    config.steps = 5000 if exact else 4000
     config.optimizer = {"lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0, "b2": 0.99}
     config.schedule = {"kind": "cosine", "warmup_steps": 200, "final_ratio": 0.001}
     config.ema = 0.998

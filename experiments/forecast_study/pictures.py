@@ -63,7 +63,7 @@ def _tables(results: Mapping) -> list[str]:
             lines.append(_row(name, _frames(metrics, "pck_50px"), _frames(metrics, "error_px")))
     tables.append("\n".join(lines))
     for name, run in ours.items():
-        if name.startswith(("ours, seed", "ours without")) or name.endswith(("seed 1", "seed 2")):
+        if name.startswith(("ours, seed", "ours without")) or not name.endswith("seed 0"):
             continue
         unit = "error_mm" if "error_mm" in run["results"]["ours"] else "error_px"
         lines = [
@@ -75,11 +75,15 @@ def _tables(results: Mapping) -> list[str]:
             lines.append(f"| {forecast} | {error.mean():.1f} | {error[0]:.1f} | {error[-1]:.1f} |")
         tables.append("\n".join(lines))
     tables.append(_spread(ours))
-    if "parts" in results:
-        lines = ["| error px, projected joints, seed 0 | 1 | 2 | 3 | 4 | 5 |", "|---" * 6 + "|"]
-        for name, errors in results["parts"].items():
-            lines.append(f"| {name} | " + " | ".join(f"{error:.1f}" for error in errors) + " |")
-        tables.append("\n".join(lines))
+    for part, title in (
+        ("parts", "error px, projected joints, seed 0"),
+        ("camera", "error px, the cameras of the observed frames known"),
+    ):
+        if part in results:
+            lines = [f"| {title} | 1 | 2 | 3 | 4 | 5 |", "|---" * 6 + "|"]
+            for name, errors in results[part].items():
+                lines.append(f"| {name} | " + " | ".join(f"{error:.1f}" for error in errors) + " |")
+            tables.append("\n".join(lines))
     if first:
         shown = {
             name: {metric: np.array(v, float) for metric, v in metrics.items()}
@@ -92,15 +96,19 @@ def _tables(results: Mapping) -> list[str]:
 
 def _spread(ours: Mapping) -> str:
     """Mean over the seeds, smallest and largest in brackets, of what was trained more than once."""
-    lines = ["| over the seeds | runs | PCK@50px, mean | error px, mean | last |", "|---" * 5 + "|"]
-    for group in ("ours, seed", "ours, projected joints, seed"):
-        runs = [run["results"]["ours"] for name, run in ours.items() if name.startswith(group)]
-        if runs:
-            pck = [100 * _frames(run, "pck_50px").mean() for run in runs]
-            error = np.array([_frames(run, "error_px") for run in runs])
-            columns = [(pck, 1), (error.mean(1), 2), (error[:, -1], 2)]
-            cells = [f"{np.mean(v):.{d}f} ({min(v):.{d}f}-{max(v):.{d}f})" for v, d in columns]
-            lines.append(f"| {group.removesuffix(', seed')} | {len(runs)} | {' | '.join(cells)} |")
+    lines = ["| over the seeds | runs | PCK@50px, mean | error, mean | last |", "|---" * 5 + "|"]
+    groups = [name.removesuffix(", seed 0") for name in ours if name.endswith(", seed 0")]
+    for group in groups:
+        runs = [run["results"]["ours"] for name, run in ours.items() if f"{group}, seed" in name]
+        unit = "error_mm" if "error_mm" in runs[0] else "error_px"
+        error = np.array([_frames(run, unit) for run in runs])
+        columns = [(error.mean(1), 2), (error[:, -1], 2)]
+        if unit == "error_px":
+            columns.insert(0, ([100 * _frames(run, "pck_50px").mean() for run in runs], 1))
+        cells = [f"{np.mean(v):.{d}f} ({min(v):.{d}f}-{max(v):.{d}f})" for v, d in columns]
+        cells = ["", *cells] if unit == "error_mm" else cells
+        name = f"{group}, {unit.removeprefix('error_')}"
+        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -116,7 +124,8 @@ def _plot(results: Mapping, file: Path) -> None:
     for name, run in ours.items():
         if name.startswith("ours, seed"):
             error = _frames(run["results"]["ours"], "error_px")
-            axes.plot(range(1, 6), error, "o-", color="tab:blue", markersize=3, label=name)
+            label = "ours, each seed" if name.endswith("0") else None
+            axes.plot(range(1, 6), error, "o-", color="tab:blue", markersize=3, label=label)
     for name, values in results.get("original", {}).items():
         if min(values["error_px"]) < 80:
             axes.plot(range(1, 6), values["error_px"], ":", label=name)

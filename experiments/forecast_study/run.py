@@ -16,22 +16,27 @@ sys.path.insert(0, str(HERE.parent.parent))
 
 from configs.forecast_3dpw import get_config  # noqa: E402
 from experiments.forecast_study import original, pictures  # noqa: E402
+from experiments.forecast_study.cameras import with_known_cameras  # noqa: E402
 from experiments.forecast_study.floor import noise_floor, parts_of_error  # noqa: E402
 from vitpose_jax.training import run as training  # noqa: E402
 
 log = logging.getLogger("vitpose_jax.forecast_study")
 
-OURS = {  # run: (input, changes to the configuration)
-    "ours, seed 0": ("detections", {}),
-    "ours, seed 1": ("detections", {"seed": 1}),
-    "ours, seed 2": ("detections", {"seed": 2}),
-    "ours, projected joints, seed 0": ("projected", {}),
-    "ours, projected joints, seed 1": ("projected", {"seed": 1}),
-    "ours, projected joints, seed 2": ("projected", {"seed": 2}),
+GROUPS = {  # trained with three seeds: (input, changes to the configuration)
+    "ours": ("detections", {}),
+    "ours, projected joints": ("projected", {}),
     "ours, 3D joints": ("joints3d", {}),
     "ours, 15 frames": ("detections", {"future": 15}),
     "ours, 30 frames": ("detections", {"future": 30}),
+}
+OURS = {
+    f"{group}, seed {seed}": (kind, changes | {"seed": seed})
+    for seed in range(3)
+    for group, (kind, changes) in GROUPS.items()
+} | {
     "ours without other views": ("detections", {"augmentation.view": 0.0}),
+    "ours without other paces": ("detections", {"augmentation.paces": ()}),
+    "ours, projected joints without other paces": ("projected", {"augmentation.paces": ()}),
 }
 
 
@@ -80,6 +85,9 @@ def main() -> None:
     exact = run_folder("ours, projected joints, seed 0", runs)
     if exact.exists():
         results["parts"] = parts_of_error(exact)
+    in_space = run_folder("ours, 3D joints, seed 0", runs)
+    if in_space.exists():
+        results["camera"] = with_known_cameras(options.data, in_space)
     results_file.write_text(json.dumps(results) + "\n")
     pictures.write_report(results, run_folder("ours, seed 0", runs), options.data, HERE)
 
