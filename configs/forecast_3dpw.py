@@ -42,11 +42,10 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
         "rotation": 0.03,
         "reverse": 0.0,
         "missing": 0.0 if exact else 0.1,
-        "paces": (0.8, 0.9, 1.1, 1.25),
     }
 
     config.batch_size = 128
-    config.steps = 5000 if exact else 4000
+    config.steps = 4000
     config.optimizer = {"lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0, "b2": 0.99}
     config.schedule = {"kind": "cosine", "warmup_steps": 200, "final_ratio": 0.001}
     config.ema = 0.998

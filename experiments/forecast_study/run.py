@@ -35,8 +35,6 @@ OURS = {
     for group, (kind, changes) in GROUPS.items()
 } | {
     "ours without other views": ("detections", {"augmentation.view": 0.0}),
-    "ours without other paces": ("detections", {"augmentation.paces": ()}),
-    "ours, projected joints without other paces": ("projected", {"augmentation.paces": ()}),
 }
 
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from vitpose_jax.data.motion_batches import (
     open_tracks,
     train_batches,
 )
-from vitpose_jax.data.resampling import at_pace, resample
+from vitpose_jax.data.resampling import resample
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.models.forecaster import Forecaster, normalize_motion
@@ -47,21 +47,14 @@ def as_forecast(model: Forecaster | PosePredictor) -> forecasting.Forecast:
 
 
 def open_windows(
-    config: ml_collections.ConfigDict,
-    split: str,
-    *,
-    stride: int,
-    complete: bool,
-    paces: Sequence[float] = (),
+    config: ml_collections.ConfigDict, split: str, *, stride: int, complete: bool
 ) -> MotionWindows:
     """The windows that `config.data`, `config.input`, `config.observed`, `config.future` name.
 
-    Every track is there as it is and once more for each of `paces`, so many times as fast.
-    Raises UserError where there are no windows.
+    Raises UserError where there are none.
     """
     kind = "synthetic" if config.data == "synthetic" else config.input
     tracks = [resample(track, config.fps) for track in open_tracks(config.data, split, kind)]
-    tracks += [at_pace(track, pace) for pace in paces for track in tracks]
     return MotionWindows(tracks, config.observed, config.future, stride, complete)
 
 
@@ -110,10 +103,7 @@ def forecast_loss(
 
 def build_task(config: ml_collections.ConfigDict) -> Task:
     """Opens the data, builds the model. Raises UserError on what the configuration has wrong."""
-    augmentation = read_section(MotionAugmentation, config.augmentation, "config.augmentation")
-    train = open_windows(
-        config, "train", stride=config.stride, complete=False, paces=augmentation.paces
-    )
+    train = open_windows(config, "train", stride=config.stride, complete=False)
     options = config.eval
     held_out = open_windows(
         config, "validation", stride=options.stride, complete=options.complete
@@ -135,7 +125,9 @@ def build_task(config: ml_collections.ConfigDict) -> Task:
             train,
             local_batch_size(config.batch_size),
             seed=config.get("seed", 0),
-            augmentation=augmentation,
+            augmentation=read_section(
+                MotionAugmentation, config.augmentation, "config.augmentation"
+            ),
             flip_index=source.flip_index,
             shard=process_shard(),
         ),
