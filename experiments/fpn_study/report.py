@@ -106,7 +106,7 @@ def groups(people: People, names) -> dict[str, np.ndarray]:
 def analyse(study: Study) -> dict[str, dict]:
     """Everything measured, by row; lists are over seeds."""
     names = study.dataset.skeleton.keypoint_names
-    results = {}
+    steps, results = step_times(study), {}
     for name, runs in study.runs.items():
         row = {"seeds": [run["seed"] for run in runs], "about": ROWS[name].about}
         for metric in ("PCK", "AP", "AR"):
@@ -127,7 +127,7 @@ def analyse(study: Study) -> dict[str, dict]:
         row["joints"] = {n: round(float(v), 4) for n, v in zip(names, mean, strict=True) if v == v}
         row["groups"] = parts
         row["curve"] = [run["curve"] for run in runs]
-        row |= cost(study, name)
+        row |= cost(study, name) | ({"step": steps[name]} if name in steps else {})
         results[name] = row
     return results
 
@@ -155,14 +155,23 @@ def cost(study: Study, name: str) -> dict[str, float]:
     return {"head_parameters": int(head), "gflops": round(flops / 1e9, 4)}
 
 
+def step_times(study: Study) -> dict[str, float]:
+    """A row's training step over one of full fine-tuning, where measured for this backbone."""
+    file = Path(__file__).with_name("step_cost.json")
+    measured = json.loads(file.read_text()) if file.exists() else {}
+    if measured.get("model") != json.loads(json.dumps(study.about["model"]["backbone"])):
+        return {}
+    return measured["step_time_over_full_fine_tuning"]
+
+
 def table(results: dict[str, dict], metric: str) -> str:
     """Markdown: mean and sample standard deviation over seeds, difference from the baseline."""
     base = np.mean(results["baseline"][metric])
     second = "AP" if metric == "PCK" else "AR"
     lines = [
         f"| row | what | {metric} (x100) | - baseline | {second} (x100) | seeds | head params | "
-        "GFLOPs |",
-        "|---|---|---|---|---|---|---|---|",
+        "GFLOPs | step / full |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in results.items():
         cells = []
@@ -173,7 +182,8 @@ def table(results: dict[str, dict], metric: str) -> str:
         difference = 100 * (np.mean(row[metric]) - base)
         lines.append(
             f"| {name} | {row['about']} | {cells[0]} | {difference:+.2f} | {cells[1]} | "
-            f"{len(row['seeds'])} | {row['head_parameters'] / 1e6:.2f} M | {row['gflops']:.3f} |"
+            f"{len(row['seeds'])} | {row['head_parameters'] / 1e6:.2f} M | {row['gflops']:.3f} | "
+            f"{row.get('step', '')} |"
         )
     return "\n".join(lines)
 

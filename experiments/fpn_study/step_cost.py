@@ -2,6 +2,9 @@
 
     python experiments/fpn_study/step_cost.py --weights weights/vitpose-b --out step_cost.json
 
+`report.py` puts these figures into the tables of studies of the same model, if they are in this
+folder's step_cost.json.
+
 All rows' steps take turns in one process, so that what else the machine does hits them alike; the
 figures are medians over the rounds, as ratios to full fine-tuning.
 """
@@ -27,7 +30,7 @@ from vitpose_jax.training.state import create_state, split_model
 from vitpose_jax.training.step import make_train_step
 from vitpose_jax.weights import load_pose_model
 
-MEASURED = ("head_baseline", "dense", "intermediate_3_7_11_mended", "simple", "residual")
+MEASURED = tuple(name for name in ROWS if name != "baseline")  # that one is not trained
 
 
 def prepare(name: str, model_config, frozen: bool, recipe: str):
@@ -82,6 +85,7 @@ def main() -> None:
     full = np.median(seconds["full fine-tuning"])
     ratios = {name: round(float(np.median(times) / full), 3) for name, times in seconds.items()}
     report = {
+        "model": model_config.to_dict()["backbone"],
         "device": jax.devices()[0].device_kind,
         "batch_size": options.batch_size,
         "rounds": options.rounds,
