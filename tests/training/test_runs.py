@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from vitpose_jax.training.checkpoints import read_parameters
+from vitpose_jax.training.interrupt import Interrupt
 
 CONFIG = Path(__file__).with_name("tiny_config.py")
 
@@ -105,13 +106,26 @@ def test_terminated_run_saves_first(uninterrupted, tmp_path):
     same_parameters(uninterrupted, tmp_path)
 
 
-def test_ctrl_c_is_one_line(tmp_path):
+def test_ctrl_c_saves_first(uninterrupted, tmp_path):
     process = start(tmp_path)
-    wait_for(lambda: len(rows(tmp_path)) >= 1, process)
+    wait_for(lambda: len(rows(tmp_path)) >= 5, process)
     process.send_signal(signal.SIGINT)
     text = finish(process, 130)
     assert "stopped; the same command goes on from a run's last checkpoint" in text
     assert "Traceback" not in text
+    assert latest(tmp_path) >= 5
+    finish(start(tmp_path))
+    same_parameters(uninterrupted, tmp_path)
+
+
+def test_second_ctrl_c_stops_at_once():
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested(1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_export_prints_one_line(uninterrupted, tmp_path):

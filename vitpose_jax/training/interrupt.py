@@ -1,42 +1,57 @@
-"""SIGTERM as a request: finish the step, save, exit."""
+"""SIGTERM and Ctrl-C as requests: finish the step, save, exit."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 
 import jax
 from jax.experimental import multihost_utils
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Interrupt:
-    """Catches SIGTERM while in use as a context.
+    """Catches SIGTERM and SIGINT while in use as a context; a second SIGINT is KeyboardInterrupt.
 
     With several processes a request to any one of them is seen by all at the same step.
+
+    `signal` is the number of the signal seen, else 0.
     """
 
     class Requested(Exception):
         """Raised at once where `immediate` allows it."""
 
     def __init__(self) -> None:
-        self._seen = self._immediate = False
+        self.signal = 0
+        self._immediate = False
 
     def __enter__(self) -> "Interrupt":
-        self._before = signal.signal(signal.SIGTERM, self._handle)
+        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, *error) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _handle(self, number, frame) -> None:
-        self._seen = True
+        if number == signal.SIGINT:
+            if self.signal == signal.SIGINT:
+                raise KeyboardInterrupt
+            # Not through `logging`: the signal may have come in the middle of one of its writes.
+            os.write(2, b"stopping after this step; Ctrl-C again stops at once, without saving\n")
+        self.signal = int(number)
         if self._immediate:
             raise Interrupt.Requested
 
     def requested(self, step: int) -> bool:
         """Whether to save and exit after this step."""
-        if jax.process_count() > 1 and step % 10 == 0:
-            return bool(multihost_utils.process_allgather(jax.numpy.asarray(self._seen)).any())
-        return self._seen and jax.process_count() == 1
+        if jax.process_count() > 1:
+            if step % 10:
+                return False
+            seen = multihost_utils.process_allgather(jax.numpy.asarray(self.signal))
+            self.signal = int(seen.max())
+        return self.signal > 0
 
     @contextlib.contextmanager
     def immediate(self) -> Iterator[None]:
@@ -46,7 +61,7 @@ class Interrupt:
         """
         self._immediate = jax.process_count() == 1
         try:
-            if self._immediate and self._seen:
+            if self._immediate and self.signal:
                 raise Interrupt.Requested
             yield
         finally:

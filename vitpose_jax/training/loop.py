@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import signal
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -170,7 +171,7 @@ def train(task: Task, config: ml_collections.ConfigDict, folder: str | Path) -> 
 
     Raises UserError: folder of another configuration, a batch size that does not divide, a loss
     that is not finite, a final checkpoint that could not be written. SIGTERM saves and raises
-    SystemExit(143).
+    SystemExit(143), Ctrl-C saves and raises KeyboardInterrupt.
     """
     folder = Path(folder)
     trainer = Trainer(task, config)
@@ -264,11 +265,13 @@ class Run:
         return metrics
 
     def leave(self, step, state, batches) -> None:
-        """SIGTERM: save, then exit as a terminated process does."""
+        """Save, then end as a process does that was interrupted or terminated."""
         self.save(step, state, batches)
         self.checkpoints.wait()
         log.info("stopped by a signal at step %d; the same command goes on from there", step)
-        raise SystemExit(143)
+        if self.interrupt.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + self.interrupt.signal)
 
     def finish(self, state, batches, metrics) -> dict[str, float]:
         if not metrics:  # restarted after the last step: stopped between saving and the end
