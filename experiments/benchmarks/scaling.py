@@ -56,7 +56,8 @@ def main() -> None:
         for count, each in ((count, times[str(count)]) for count in COUNTS)
     ]
     title = f"A full training step, width 384, {options.depth} blocks, batch {options.batch}"
-    result = {"options": vars(options), "rows": rows}
+    measured = {name: value for name, value in vars(options).items() if name != "out"}
+    result = {"options": measured, "rows": rows}
     keep("scaling", result, {title: table(rows, list(rows[0]))}, options.out)
 
 
