@@ -47,7 +47,7 @@ def main() -> None:
     )
     run = jax.jit(
         lambda state, crops: nnx.merge(graph, state)(crops),
-        compiler_options=compiler_options(options.dtype),
+        compiler_options=compiler_options(options.dtype, options.batch),
     )
     whole = race({"run": lambda: run(state, crops)}, 5)["run"]["median"]
     with tempfile.TemporaryDirectory() as scratch:

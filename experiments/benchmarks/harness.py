@@ -88,7 +88,7 @@ def measured_peak(dtype: str, repeats: int = 5) -> float:
     def product(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.matmul(a, b, preferred_element_type=product_dtype(dtype))
 
-    run = jax.jit(product, compiler_options=compiler_options(dtype))
+    run = jax.jit(product, compiler_options=compiler_options(dtype, images=side))
     with jax.default_matmul_precision("highest" if dtype == "float32" else "default"):
         times = race({"product": lambda: run(left, right)}, repeats, length)["product"]
     return 2 * side**3 / times["best"]

@@ -56,8 +56,9 @@ def ours(model: PoseModel, crops: np.ndarray, flip: bool) -> Callable[[], jax.Ar
         both = model(jnp.concatenate([crops, crops[:, :, ::-1]]))
         return flip_average(*jnp.split(both, 2), FLIP_INDEX)
 
-    run = jax.jit(heatmaps, compiler_options=compiler_options(model.dtype))
     crops = jnp.asarray(crops)
+    compiler = compiler_options(model.dtype, len(crops) * (2 if flip else 1))
+    run = jax.jit(heatmaps, compiler_options=compiler)
     return lambda: run(state, crops)
 
 

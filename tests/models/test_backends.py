@@ -65,14 +65,15 @@ def test_every_form_of_the_transposed_convolution_agrees(dtype: str) -> None:
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 if dtype == "float32" else 0.3)
 
 
+@pytest.mark.parametrize("images", [1, 8])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_options_are_accepted_and_change_no_result(dtype: jnp.dtype) -> None:
+def test_options_are_accepted_and_change_no_result(dtype: jnp.dtype, images: int) -> None:
     left, right = _draw(24, 32).astype(dtype), _draw(32, 16, seed=1).astype(dtype)
 
     def product(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.matmul(a, b, preferred_element_type=product_dtype(dtype))
 
-    with_options = jax.jit(product, compiler_options=compiler_options(dtype))(left, right)
+    with_options = jax.jit(product, compiler_options=compiler_options(dtype, images))(left, right)
     wanted = left.astype(jnp.float32) @ right.astype(jnp.float32)
     np.testing.assert_allclose(with_options.astype(jnp.float32), wanted, rtol=0, atol=1e-4)
 

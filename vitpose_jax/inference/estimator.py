@@ -129,6 +129,7 @@ class PoseEstimator:
         self._keep_heatmaps = keep_heatmaps
         graph, state = nnx.split(model)
         self._state = matrices_in(state, model.dtype)
+        self._views = 2 if flip_test else 1
         self._predict = jax.jit(
             partial(
                 predict_batch,
@@ -136,8 +137,7 @@ class PoseEstimator:
                 flip_index=self.skeleton.flip_index if flip_test else None,
                 method=method,
                 keep_heatmaps=keep_heatmaps,
-            ),
-            compiler_options=compiler_options(model.dtype),
+            )
         )
         self.programs: dict[int, jax.stages.Compiled] = {}
 
@@ -255,7 +255,8 @@ class PoseEstimator:
         crops = np.zeros((size, *self.input_size, 3), np.uint8)
         region = np.ones((size, 2), np.float32)
         lowered = self._predict.lower(self._state, crops, region, region)
-        self.programs[size] = lowered.compile()
+        options = compiler_options(self.model.dtype, size * self._views)
+        self.programs[size] = lowered.compile(options)
 
     def _prepared(
         self, items: Iterable[tuple[ImageLike, BoxSource]], keep_images: bool

@@ -12,16 +12,23 @@ import numpy as np
 from jax import lax
 
 _CPU_FLOAT32_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+_FEW_IMAGES = 2
 
 
-def compiler_options(dtype: jnp.dtype) -> dict[str, str] | None:
-    """XLA options for functions that compute in `dtype`, as `jax.jit(..., compiler_options=...)`.
+def compiler_options(dtype: jnp.dtype, images: int) -> dict[str, str] | None:
+    """XLA options for a network that computes in `dtype`, as `jax.jit(..., compiler_options=...)`.
 
     On CPUs XLA hands matrix products to YNNPACK, whose float32 kernels use 10 to 15% more time than
-    XLA's own (Eigen); its bfloat16 kernels and its fused softmax are the faster ones. None where
-    there is nothing to choose, or where this version of XLA does not know the option.
+    XLA's own (Eigen), but share out the small products of one or two images better; its bfloat16
+    kernels and its fused softmax are the faster ones. None where there is nothing to choose, or
+    where this version of XLA does not know the option.
+
+    Args:
+      dtype: of the products.
+      images: how many go through the network at once, mirrored ones counted.
     """
-    if jax.default_backend() != "cpu" or jnp.dtype(dtype) != jnp.float32:
+    on_cpu = jax.default_backend() == "cpu"
+    if not on_cpu or jnp.dtype(dtype) != jnp.float32 or images <= _FEW_IMAGES:
         return None
     return _CPU_FLOAT32_OPTIONS if _accepted() else None
 
