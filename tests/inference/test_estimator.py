@@ -63,7 +63,9 @@ def test_one_person_per_box_in_order(estimator: PoseEstimator, photos: Path) -> 
 def test_stream_equals_calls_and_compiles_once(
     weights: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    estimator = PoseEstimator.from_pretrained(weights, num_heads=3, batch_size=3)
+    estimator = PoseEstimator.from_pretrained(
+        weights, num_heads=3, batch_size=3, keep_heatmaps=True
+    )
     compiled, compile_ = [], estimator.compile
     monkeypatch.setattr(estimator, "compile", lambda size: compiled.append(size) or compile_(size))
     paths = sorted(photos.iterdir())[:7]
@@ -75,8 +77,9 @@ def test_stream_equals_calls_and_compiles_once(
     for path, given, found in zip(paths, boxes, streamed, strict=True):
         np.testing.assert_array_equal(found.image, load_image(path))
         for a, b in zip(estimator(path, given), found.people, strict=True):
-            # Products of a full batch and of one person round differently.
-            np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-2)
+            # Batches of different sizes round differently; random weights have near-equal peaks.
+            np.testing.assert_allclose(a.heatmaps, b.heatmaps, atol=1e-5 * a.heatmaps.max())
+            assert (np.abs(a.keypoints - b.keypoints).max(-1) < 1e-2).mean() > 0.8
     assert sorted(compiled) == [1, 3]  # full batches, and what is left on a CPU
 
 
