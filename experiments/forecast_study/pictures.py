@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from experiments.forecast_study.by_motion import by_motion_table
 from vitpose_jax.data.motion import MotionWindows
 from vitpose_jax.data.motion_batches import open_tracks
 from vitpose_jax.evaluation import forecasting
@@ -84,6 +85,8 @@ def _tables(results: Mapping) -> list[str]:
             for name, errors in results[part].items():
                 lines.append(f"| {name} | " + " | ".join(f"{error:.1f}" for error in errors) + " |")
             tables.append("\n".join(lines))
+    if "by_motion" in results:
+        tables.append(by_motion_table(results["by_motion"]))
     if first:
         shown = {
             name: {metric: np.array(v, float) for metric, v in metrics.items()}

@@ -16,6 +16,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 
 from configs.forecast_3dpw import get_config  # noqa: E402
 from experiments.forecast_study import original, pictures  # noqa: E402
+from experiments.forecast_study.by_motion import errors_by_motion  # noqa: E402
 from experiments.forecast_study.cameras import with_known_cameras  # noqa: E402
 from experiments.forecast_study.floor import noise_floor, parts_of_error  # noqa: E402
 from vitpose_jax.training import run as training  # noqa: E402
@@ -80,9 +81,10 @@ def main() -> None:
             results["original_epochs"] = options.epochs
         results_file.write_text(json.dumps(results) + "\n")
     results["noise_floor"] = noise_floor(options.data)
-    exact = run_folder("ours, projected joints, seed 0", runs)
-    if exact.exists():
-        results["parts"] = parts_of_error(exact)
+    exact = [run_folder(f"ours, projected joints, seed {seed}", runs) for seed in range(3)]
+    if all(run.exists() for run in exact):
+        results["parts"] = parts_of_error(exact[0])
+        results["by_motion"] = errors_by_motion(options.data, exact)
     in_space = run_folder("ours, 3D joints, seed 0", runs)
     if in_space.exists():
         results["camera"] = with_known_cameras(options.data, in_space)
