@@ -33,6 +33,7 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
         "readout_width": 384,
         "readout_depth": 4,
         "dropout": 0.0 if exact else 0.05,
+        "members": 3 if config.input == "projected" else 1,
     }
     config.init_from = ""
     config.frozen = ()
@@ -42,10 +43,11 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
         "rotation": 0.03,
         "reverse": 0.0,
         "missing": 0.0 if exact else 0.1,
+        "paces": (0.8, 0.9, 1.1, 1.25) if config.input == "projected" else (),
     }
 
     config.batch_size = 128
-    config.steps = 4000
+    config.steps = 5000 if config.input == "projected" else 4000
     config.optimizer = {"lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0, "b2": 0.99}
     config.schedule = {"kind": "cosine", "warmup_steps": 200, "final_ratio": 0.001}
     config.ema = 0.998

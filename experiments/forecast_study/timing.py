@@ -37,8 +37,12 @@ def main() -> None:
     theirs = TorchPredictor().eval()
     frames = torch.from_numpy(observed.reshape(BATCH, 10, 34) / 1280)
     pairs = tuple((i, i + 1) for i in range(1, 17, 2))
+    exact = {"differences": 4, "width": 128, "members": 3}  # as for projected joints
     models = {
         "ours": Forecaster(ForecasterConfig(flip_pairs=pairs), rngs=nnx.Rngs(0)),
+        "ours for exact joints": Forecaster(
+            ForecasterConfig(flip_pairs=pairs, **exact), rngs=nnx.Rngs(0)
+        ),
         "original in JAX": PosePredictor(PredictorConfig(), rngs=nnx.Rngs(0)),
     }
     run = nnx.jit(lambda model, x, v: model.forecast(x, v))

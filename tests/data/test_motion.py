@@ -114,8 +114,8 @@ def test_resampling_invents_nothing() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(fps=st.floats(15, 60), lost=st.integers(5, 55))
-def test_resampling_follows_the_motion(fps: float, lost: int) -> None:
+@given(pace=st.floats(0.5, 2.0), lost=st.integers(5, 55))
+def test_pace_is_a_change_of_time(pace: float, lost: int) -> None:
     """Of a swing of one second: joint 0 is always seen, joint 1 not in frame `lost`."""
 
     def swing(frames: np.ndarray) -> np.ndarray:
@@ -124,9 +124,10 @@ def test_resampling_follows_the_motion(fps: float, lost: int) -> None:
     visible = np.ones((61, 2), bool)
     visible[lost, 1] = False
     swings = np.repeat(swing(np.arange(61))[:, None], 2, 1)
-    made = resampling.resample(make_track(swings, visible, fps=30), fps)
-    times = made.frame_ids / fps * 30
-    assert len(times) == int(2 * fps + 1e-6) + 1
+    made = resampling.at_pace(make_track(swings, visible, fps=30), pace)
+    assert made.fps == 30
+    assert len(made.frame_ids) == int(60 / pace + 1e-6) + 1
+    times = np.arange(len(made.frame_ids)) * pace
     inner = (times > 2) & (times < 58)  # a spline knows less of its ends
     np.testing.assert_allclose(made.positions[inner, 0], swing(times)[inner], atol=0.05)
     beside = (times > lost - 1 + 1e-6) & (times < lost + 1 - 1e-6)
@@ -134,10 +135,10 @@ def test_resampling_follows_the_motion(fps: float, lost: int) -> None:
     assert made.visible[:, 0].all()
 
 
-def test_resampling_keeps_people_and_cameras_together(shared: Path) -> None:
+def test_pace_keeps_people_and_cameras_together(shared: Path) -> None:
     tracks = motion_batches.open_tracks(shared / "data" / "cmu-3dpw", "train", "projected")
-    for fps in (24, 37.5):
-        made = resampling.resample(tracks[0], fps)
+    for pace in (0.8, 1.3):
+        made = resampling.at_pace(tracks[0], pace)
         seen = made.visible.all(1) & np.isfinite(made.world).all((1, 2))
         assert seen.mean() > 0.5
         points = np.concatenate([made.world, np.ones_like(made.world[..., :1])], -1)
@@ -153,10 +154,16 @@ def test_a_camera_that_is_not_known_is_no_view() -> None:
     cameras = np.tile(np.eye(3, 4, dtype=np.float32), (30, 1, 1))
     cameras[10] = np.nan
     made = dataclasses.replace(track(30), world=world, cameras=cameras)
-    made = resampling.resample(made, 60)
+    made = resampling.at_pace(made, 0.5)
     lost = np.isnan(made.world).all((1, 2))
     np.testing.assert_array_equal(np.flatnonzero(lost), [19, 20, 21])
     assert np.isfinite(made.cameras).all()
+
+
+@pytest.mark.parametrize("pace", [0, -1, float("nan")])
+def test_a_pace_that_cannot_be(pace: float) -> None:
+    with pytest.raises(UserError, match="times as fast"):
+        resampling.at_pace(track(20), pace)
 
 
 def test_last_seen_and_size() -> None:

@@ -32,11 +32,35 @@ def motion(batch: int = 3, frames: int = 10, joints: int = 17, dims: int = 2, se
 
 
 def trained(config: ForecasterConfig) -> Forecaster:
-    """A forecaster whose last layer is not zero."""
+    """A forecaster whose last layers are not zero."""
     model = Forecaster(config, rngs=nnx.Rngs(0))
-    kernel = model.out.kernel[...]
-    model.out.kernel[...] = 0.05 * jax.random.normal(jax.random.key(1), kernel.shape)
+    for seed, member in enumerate(model.members, start=1):
+        kernel = member.out.kernel[...]
+        member.out.kernel[...] = 0.05 * jax.random.normal(jax.random.key(seed), kernel.shape)
     return model
+
+
+def test_the_forecast_is_the_mean_of_differing_members() -> None:
+    model = trained(ForecasterConfig(members=3, readout_width=32, readout_depth=1))
+    observed, visible = motion()
+    each = model.by_member(observed, visible)
+    assert each.shape == (3, 3, 5, 17, 2)
+    assert min(np.abs(each[a] - each[b]).max() for a, b in ((0, 1), (1, 2), (0, 2))) > 1
+    np.testing.assert_allclose(model(observed, visible), each.mean(0), atol=1e-3)
+
+
+def test_members_drop_different_things_out() -> None:
+    model = trained(ForecasterConfig(members=2, readout_width=32, readout_depth=1, dropout=0.5))
+    graph, state = nnx.split(model)
+    for path in ("blocks", "gather", "readout", "embed", "frame_embed", "out"):
+        if path in state["members"][0]:
+            state["members"][1][path] = state["members"][0][path]
+    alike = nnx.merge(graph, state)
+    observed, visible = motion()
+    same = alike.by_member(observed, visible)
+    np.testing.assert_allclose(same[0], same[1], atol=1e-3)
+    dropped = alike.by_member(observed, visible, key=jax.random.key(0))
+    assert np.abs(dropped[0] - dropped[1]).max() > 1
 
 
 def test_original_predictor_golden(golden: Path) -> None:

@@ -103,3 +103,19 @@ def test_other_inputs(shared: Path, kind: str, metric: str) -> None:
     batch = next(iter(task.train_batches))
     assert batch["future"].shape == (16, 7, 24, 3 if kind == "joints3d" else 2)
     assert task.evaluate(task.model)[metric] > 0
+
+
+def test_other_paces_are_further_training_windows(shared: Path) -> None:
+    config = get_config(str(shared / "data" / "cmu-3dpw"))
+    config.update(stride=4)
+    plain = forecast_task.open_windows(config, "validation", stride=4, complete=False)
+    paces = forecast_task.open_windows(
+        config, "validation", stride=4, complete=False, paces=(0.8, 1.25)
+    )
+    assert paces.starts[: len(plain)].tolist() == plain.starts.tolist()
+    assert 2.9 < len(paces) / len(plain) < 3.2  # 1 + 1 / 0.8 + 1 / 1.25 = 3.05
+
+    config.augmentation.paces = (0.5, 1.5)
+    twice = forecast_task.build_task(config).train_size
+    config.augmentation.paces = ()
+    assert 3.4 < twice / forecast_task.build_task(config).train_size < 3.8  # 1 + 2 + 2 / 3

@@ -21,7 +21,7 @@ TINY = {"kind": "forecaster", "width": 8, "num_heads": 2, "readout_width": 8, "r
 
 def test_there_and_back(tmp_path: Path) -> None:
     for config in (
-        TINY | {"flip_pairs": [[1, 2]], "future": 7, "fps": 25.0},
+        TINY | {"flip_pairs": [[1, 2]], "future": 7, "fps": 25.0, "members": 2},
         {"kind": "predictor", "depth": 1, "mlp_width": 16, "num_frames": 10},
     ):
         model = build_forecaster(config, seed=3)
@@ -49,6 +49,11 @@ def test_full_sized_original(golden: Path) -> None:
     del tensors["encoder.layers.3.norm1.bias"]
     with pytest.raises(UserError, match=r"layers\.3\.norm1\.bias"):
         predictor_from_torch(tensors, "made up")
+
+
+def test_a_forecaster_has_members() -> None:
+    with pytest.raises(UserError, match="members is 0"):
+        build_forecaster(TINY | {"members": 0})
 
 
 def test_refusals(tmp_path: Path, golden: Path) -> None:

@@ -120,6 +120,8 @@ class MotionAugmentation:
       scale: standard deviation of the logarithm of the size. Idle for a scale-normalised model.
       missing: probability that a sample loses joints, each with probability 0.3, from a random
         frame on.
+      paces: how many times as fast all motion is shown as well. Not a change of batches: they are
+        made of tracks that `at_pace` has added.
     """
 
     flip: float = 0.5
@@ -130,6 +132,7 @@ class MotionAugmentation:
     drift: float = 0.0
     scale: float = 0.0
     missing: float = 0.0
+    paces: tuple[float, ...] = ()
 
 
 class AugmentMotion(grain.transforms.RandomMap):

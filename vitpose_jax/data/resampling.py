@@ -1,4 +1,4 @@
-"""Motion at another frame rate."""
+"""Motion at another frame rate, and at another pace."""
 
 import dataclasses
 
@@ -36,6 +36,16 @@ def resample(track: MotionTrack, fps: float) -> MotionTrack:
         cameras, _ = _interpolate(ids, track.cameras, _columns(known, track.cameras), wanted)
         views = {"world": np.where(found[..., None], world, np.nan), "cameras": cameras}
     return MotionTrack(track.name, positions, visible, new_ids, float(fps), **views)
+
+
+def at_pace(track: MotionTrack, pace: float) -> MotionTrack:
+    """The same motion, camera and all, `pace` times as fast, at the track's own frame rate.
+
+    Raises UserError for a pace that is not positive.
+    """
+    if not pace > 0:
+        raise UserError(f"track {track.name}: motion cannot be shown {pace} times as fast")
+    return dataclasses.replace(resample(track, track.fps / pace), fps=track.fps)
 
 
 def _interpolate(

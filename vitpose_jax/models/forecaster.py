@@ -1,7 +1,8 @@
 """Our motion forecaster: a temporal transformer over person-centred, scale-normalised poses.
 
 All future frames are predicted at once, as a residual on the last seen pose whose last layer starts
-at zero: before training it is exactly the zero-velocity baseline.
+at zero: before training it is exactly the zero-velocity baseline. Several networks of different
+initial weights can be trained side by side, their mean being the forecast.
 """
 
 import dataclasses
@@ -36,6 +37,7 @@ class ForecasterConfig:
       readout_width, readout_depth: of the residual MLP that turns all frames' tokens into the
         future.
       dropout: on every residual branch in training.
+      members: how many networks are trained, each on its own error, and averaged.
     """
 
     num_joints: int = 17
@@ -52,10 +54,13 @@ class ForecasterConfig:
     readout_width: int = 384
     readout_depth: int = 4
     dropout: float = 0.05
+    members: int = 1
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
             raise ValueError(f"width {self.width} is not a multiple of {self.num_heads} heads")
+        if self.members < 1:
+            raise ValueError(f"members is {self.members}: there must be one at least")
         pairs = tuple(tuple(pair) for pair in self.flip_pairs)  # JSON makes lists of them
         object.__setattr__(self, "flip_pairs", pairs)
 
@@ -138,8 +143,8 @@ class ReadoutBlock(nnx.Module):
         return x + dropout(self.fc2(jax.nn.gelu(self.fc1(self.norm(x)))), self.dropout, key)
 
 
-class Forecaster(nnx.Module):
-    """See the module's docstring; parameters and arithmetic are float32."""
+class Member(nnx.Module):
+    """One network: what is seen of a motion -> the future as a residual on the last pose."""
 
     def __init__(self, config: ForecasterConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
@@ -170,6 +175,27 @@ class Forecaster(nnx.Module):
             rngs=rngs,
         )
 
+    def __call__(self, features: jax.Array, newest: jax.Array, key: jax.Array | None) -> jax.Array:
+        """frame_features (B, n, F), the last frame's differences (B, orders J D), dropout's key or
+        None -> (B, m, J, D) in person sizes."""
+        config, batch = self.config, features.shape[0]
+        x = self.embed(features) + self.frame_embed[...]
+        for index, block in enumerate(self.blocks):
+            x = block(x, _fold(key, index))
+        x = self.gather(self.norm(x).reshape(batch, -1))
+        for index, block in enumerate(self.readout, start=config.depth):
+            x = block(x, _fold(key, index))
+        residual = self.out(self.readout_norm(x)) + self.extrapolate(newest)
+        return residual.reshape(batch, config.future, config.num_joints, config.dims)
+
+
+class Forecaster(nnx.Module):
+    """See the module's docstring; parameters and arithmetic are float32."""
+
+    def __init__(self, config: ForecasterConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.members = nnx.List([Member(config, rngs=rngs) for _ in range(config.members)])
+
     def __call__(
         self, observed: jax.Array, visible: jax.Array, *, key: jax.Array | None = None
     ) -> jax.Array:
@@ -183,20 +209,21 @@ class Forecaster(nnx.Module):
         Returns:
           (B, m, J, D) float32 in the units and the frame of `observed`.
         """
-        config = self.config
-        batch = observed.shape[0]
+        return self.by_member(observed, visible, key=key).mean(0)
+
+    def by_member(
+        self, observed: jax.Array, visible: jax.Array, *, key: jax.Array | None = None
+    ) -> jax.Array:
+        """As `__call__`, every network's own answer: (members, B, m, J, D)."""
         motion = normalize_motion(observed, visible)
-        moves = differences(motion.positions, visible, config.differences)
-        x = self.embed(frame_features(motion.positions, moves, visible)) + self.frame_embed[...]
-        for index, block in enumerate(self.blocks):
-            x = block(x, _fold(key, index))
-        x = self.gather(self.norm(x).reshape(batch, -1))
-        for index, block in enumerate(self.readout, start=config.depth):
-            x = block(x, _fold(key, index))
-        shape = (batch, config.future, config.num_joints, config.dims)
-        newest = jnp.stack([move[:, -1] for move in moves], 1).reshape(batch, -1)
-        residual = (self.out(self.readout_norm(x)) + self.extrapolate(newest)).reshape(shape)
-        return motion.last[:, None] + motion.scale * residual
+        moves = differences(motion.positions, visible, self.config.differences)
+        features = frame_features(motion.positions, moves, visible)
+        newest = jnp.stack([move[:, -1] for move in moves], 1).reshape(len(observed), -1)
+        keys = [key, *(_fold(key, 1000 + index) for index in range(1, len(self.members)))]
+        residuals = [
+            member(features, newest, key) for member, key in zip(self.members, keys, strict=True)
+        ]
+        return motion.last[:, None] + motion.scale * jnp.stack(residuals)
 
     def forecast(self, observed: jax.Array, visible: jax.Array) -> jax.Array:
         """As `__call__`, averaged with the mirrored motion's forecast if flip pairs are known."""

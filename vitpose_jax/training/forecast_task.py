@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from vitpose_jax.data.motion_batches import (
     open_tracks,
     train_batches,
 )
-from vitpose_jax.data.resampling import resample
+from vitpose_jax.data.resampling import at_pace, resample
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.models.forecaster import Forecaster, normalize_motion
@@ -47,14 +47,21 @@ def as_forecast(model: Forecaster | PosePredictor) -> forecasting.Forecast:
 
 
 def open_windows(
-    config: ml_collections.ConfigDict, split: str, *, stride: int, complete: bool
+    config: ml_collections.ConfigDict,
+    split: str,
+    *,
+    stride: int,
+    complete: bool,
+    paces: Sequence[float] = (),
 ) -> MotionWindows:
     """The windows that `config.data`, `config.input`, `config.observed`, `config.future` name.
 
-    Raises UserError where there are none.
+    Every track is there as it is and once more for each of `paces`, so many times as fast.
+    Raises UserError where there are no windows.
     """
     kind = "synthetic" if config.data == "synthetic" else config.input
     tracks = [resample(track, config.fps) for track in open_tracks(config.data, split, kind)]
+    tracks += [at_pace(track, pace) for pace in paces for track in tracks]
     return MotionWindows(tracks, config.observed, config.future, stride, complete)
 
 
@@ -90,20 +97,23 @@ def forecast_loss(
     """Mean distance of visible future joints from the truth, as a share of the mean person size.
 
     Distances are averaged in the data's units (large people count for more, as they do in the
-    metrics), then divided by the mean size in the batch.
+    metrics), then divided by the mean size in the batch; of several members, each one's counts.
     """
     observed, visible = batch["observed"], batch["observed_visible"]
     future, counted = batch["future"], batch["future_visible"].astype(jnp.float32)
     scale = normalize_motion(observed, visible).scale.mean()
-    predicted = model(observed, visible, key=key)
+    predicted = model.by_member(observed, visible, key=key)
     squared = jnp.square((predicted - future) / scale).sum(-1)
-    distance = jnp.sqrt(squared + EPS**2) * counted
+    distance = jnp.sqrt(squared + EPS**2).mean(0) * counted
     return distance.sum() / jnp.maximum(counted.sum(), 1), {}
 
 
 def build_task(config: ml_collections.ConfigDict) -> Task:
     """Opens the data, builds the model. Raises UserError on what the configuration has wrong."""
-    train = open_windows(config, "train", stride=config.stride, complete=False)
+    augmentation = read_section(MotionAugmentation, config.augmentation, "config.augmentation")
+    train = open_windows(
+        config, "train", stride=config.stride, complete=False, paces=augmentation.paces
+    )
     options = config.eval
     held_out = open_windows(
         config, "validation", stride=options.stride, complete=options.complete
@@ -125,9 +135,7 @@ def build_task(config: ml_collections.ConfigDict) -> Task:
             train,
             local_batch_size(config.batch_size),
             seed=config.get("seed", 0),
-            augmentation=read_section(
-                MotionAugmentation, config.augmentation, "config.augmentation"
-            ),
+            augmentation=augmentation,
             flip_index=source.flip_index,
             shard=process_shard(),
         ),
