@@ -1,0 +1,78 @@
+"""Every notebook runs from its first cell to its last, in a small setting."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+TINY = Path(__file__).parent / "training" / "tiny_config.py"
+
+
+def run_notebook(file: Path, settings: dict[str, object]) -> dict[str, object]:
+    """Executes the code cells but for the installation; `settings` replace those of the notebook.
+
+    Returns the names that the cells left.
+    """
+    names: dict[str, object] = {"_shell": _shell}
+    for cell in json.loads(file.read_text())["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "markdown" or "install" in tags:
+            continue
+        code = re.sub(r"(?m)^!(.*)$", r"_shell(f'''\1''')", "".join(cell["source"]))
+        exec(compile(code, f"{file.name} {cell['id']}", "exec"), names)
+        if "settings" in tags:
+            assert settings.keys() <= names.keys()
+            names |= settings
+    return names
+
+
+def _shell(command: str) -> None:
+    command = re.sub(r"^python ", f"{sys.executable} ", command)
+    command = re.sub(r"^vitpose ", f"{sys.executable} -m vitpose_jax.cli ", command)
+    done = subprocess.run(command, shell=True, cwd=NOTEBOOKS.parent, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.fixture(autouse=True)
+def no_windows() -> None:
+    matplotlib.use("agg")
+
+
+def test_train_on_tpu(tmp_path: Path) -> None:
+    options = "--config.steps=4 --config.eval_every=4 --config.eval.batch_size=64"
+    settings = {
+        "CONFIG": TINY,
+        "DATA": "synthetic",
+        "OPTIONS": options,
+        "WORKDIR": tmp_path / "run",
+    }
+    names = run_notebook(NOTEBOOKS / "train_on_tpu.ipynb", settings)
+    assert names["people"]
+    assert all(person.keypoints.shape == (17, 2) for person in names["people"])
+
+
+def test_poses_from_pictures(shared: Path, tmp_path: Path) -> None:
+    picture = sorted((shared / "data" / "coco-mini" / "val2017").iterdir())[0]
+    weights = shared / "golden" / "hf_vitpose_tiny"
+    settings = {"WEIGHTS": weights, "PICTURE": picture, "FIND_PEOPLE": False, "OUT": tmp_path}
+    names = run_notebook(NOTEBOOKS / "poses_from_pictures.ipynb", settings)
+    assert len(names["people"]) == 1
+    assert (tmp_path / "keypoints.json").exists()
+
+
+def test_forecast_motion(tmp_path: Path) -> None:
+    options = "--config.steps=4 --config.eval_every=4 --config.checkpoint_every=4"
+    settings = {"OPTIONS": options, "WORKDIR": tmp_path / "run"}
+    run_notebook(NOTEBOOKS / "forecast_motion.ipynb", settings)
+    assert (tmp_path / "run" / "forecast.png").stat().st_size > 1000
+
+
+def test_notebooks_hold_no_outputs() -> None:
+    for file in NOTEBOOKS.glob("*.ipynb"):
+        for cell in json.loads(file.read_text())["cells"]:
+            assert not cell.get("outputs"), f"{file.name}: clear its outputs"
