@@ -22,7 +22,8 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
     config.input = kind or "detections"
     config.observed, config.future, config.stride = 10, 5, 1
     config.fps = 30.0
-    exact = config.input in ("projected", "joints3d")  # no detector's noise in it
+    projected = config.input == "projected"
+    exact = projected or config.input == "joints3d"  # no detector's noise in it
 
     config.model = {
         "kind": "forecaster",
@@ -33,7 +34,7 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
         "readout_width": 384,
         "readout_depth": 4,
         "dropout": 0.0 if exact else 0.05,
-        "members": 3 if config.input == "projected" else 1,
+        "members": 3 if projected else 1,
     }
     config.init_from = ""
     config.frozen = ()
@@ -43,11 +44,11 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
         "rotation": 0.03,
         "reverse": 0.0,
         "missing": 0.0 if exact else 0.1,
-        "paces": (0.8, 0.9, 1.1, 1.25) if config.input == "projected" else (),
+        "paces": (0.8, 0.9, 1.1, 1.25) if projected else (),
     }
 
     config.batch_size = 128
-    config.steps = 5000 if config.input == "projected" else 4000
+    config.steps = 5000 if projected else 4000
     config.optimizer = {"lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0, "b2": 0.99}
     config.schedule = {"kind": "cosine", "warmup_steps": 200, "final_ratio": 0.001}
     config.ema = 0.998

@@ -163,7 +163,13 @@ def _cell(value: Any) -> str:
 
 
 def keep(name: str, result: dict[str, Any], tables: Mapping[str, str], out: str | None) -> None:
-    """Write results/`name`.json and .md (or beside `out`), and print the tables."""
+    """Write results/`name`.json and .md (or beside `out`), and print the tables.
+
+    Where a result was written is left out of its `options`.
+    """
+    if "options" in result:
+        kept = {option: value for option, value in result["options"].items() if option != "out"}
+        result = {**result, "options": kept}
     path = Path(out) if out else RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"environment": environment(), **result}, indent=1) + "\n")

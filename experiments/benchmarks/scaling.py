@@ -56,8 +56,7 @@ def main() -> None:
         for count, each in ((count, times[str(count)]) for count in COUNTS)
     ]
     title = f"A full training step, width 384, {options.depth} blocks, batch {options.batch}"
-    measured = {name: value for name, value in vars(options).items() if name != "out"}
-    result = {"options": measured, "rows": rows}
+    result = {"options": vars(options), "rows": rows}
     keep("scaling", result, {title: table(rows, list(rows[0]))}, options.out)
 
 

@@ -12,7 +12,6 @@ from vitpose_jax.data.motion_batches import open_tracks
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.training.forecast_task import as_forecast, open_forecaster
 
-OBSERVED, FUTURE, STRIDE = 10, 5, 2
 OURS = "ours"
 
 
@@ -34,8 +33,11 @@ def errors_by_motion(folder: str, runs: Sequence[Path], split: str = "test") -> 
         off = forecasting.forecast_windows(forecast, arrays) - arrays["future"]
         return np.linalg.norm(off[:, -1], axis=-1).mean(-1)
 
-    baselines = {name: errors(forecasting.baseline(name, FUTURE)) for name in forecasting.BASELINES}
+    baselines = {
+        name: errors(forecasting.baseline(name, windows.future)) for name in forecasting.BASELINES
+    }
     ours = [errors(as_forecast(open_forecaster(run))) for run in runs]
+    # Both inputs have one track an actor, in the same order: a window is a track and a first frame.
     detected = set(map(tuple, _windows(folder, split, "detections").starts.tolist()))
     actions = np.array([action(windows.tracks[track].name) for track in windows.starts[:, 0]])
     subsets = {
@@ -76,4 +78,4 @@ def by_motion_table(subsets: dict[str, dict]) -> str:
 
 
 def _windows(folder: str, split: str, kind: str) -> MotionWindows:
-    return MotionWindows(open_tracks(folder, split, kind), OBSERVED, FUTURE, STRIDE, complete=True)
+    return MotionWindows(open_tracks(folder, split, kind), stride=2, complete=True)

@@ -30,9 +30,10 @@ GROUPS = {  # trained with three seeds: (input, changes to the configuration)
     "ours, 15 frames": ("detections", {"future": 15}),
     "ours, 30 frames": ("detections", {"future": 30}),
 }
+SEEDS = range(3)
 OURS = {
     f"{group}, seed {seed}": (kind, changes | {"seed": seed})
-    for seed in range(3)
+    for seed in SEEDS
     for group, (kind, changes) in GROUPS.items()
 } | {
     "ours without other views": ("detections", {"augmentation.view": 0.0}),
@@ -81,9 +82,10 @@ def main() -> None:
             results["original_epochs"] = options.epochs
         results_file.write_text(json.dumps(results) + "\n")
     results["noise_floor"] = noise_floor(options.data)
-    exact = [run_folder(f"ours, projected joints, seed {seed}", runs) for seed in range(3)]
-    if all(run.exists() for run in exact):
+    exact = [run_folder(f"ours, projected joints, seed {seed}", runs) for seed in SEEDS]
+    if exact[0].exists():
         results["parts"] = parts_of_error(exact[0])
+    if all(run.exists() for run in exact):
         results["by_motion"] = errors_by_motion(options.data, exact)
     in_space = run_folder("ours, 3D joints, seed 0", runs)
     if in_space.exists():

@@ -78,6 +78,12 @@ def test_options_are_accepted_and_change_no_result(dtype: jnp.dtype, images: int
     np.testing.assert_allclose(with_options.astype(jnp.float32), wanted, rtol=0, atol=1e-4)
 
 
+def test_only_small_batches_keep_the_default_products() -> None:
+    assert compiler_options(jnp.float32, 2) is None
+    assert compiler_options(jnp.float32, 3) == compiler_options(jnp.float32, 64) is not None
+    assert compiler_options(jnp.bfloat16, 64) is None
+
+
 def test_gradients_of_dense_products_are_jaxs() -> None:
     x, kernel, probe = _draw(2, 7, 12), _draw(12, 5, seed=1), _draw(2, 7, 5, seed=2)
     dimensions = (((2,), (0,)), ((), ()))

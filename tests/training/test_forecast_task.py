@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
+from flax import nnx
 
 from configs.forecast_3dpw import get_config
 from vitpose_jax.errors import UserError
@@ -103,6 +105,24 @@ def test_other_inputs(shared: Path, kind: str, metric: str) -> None:
     batch = next(iter(task.train_batches))
     assert batch["future"].shape == (16, 7, 24, 3 if kind == "joints3d" else 2)
     assert task.evaluate(task.model)[metric] > 0
+
+
+def test_every_member_is_trained_on_its_own_error() -> None:
+    tiny = {"kind": "forecaster", "width": 8, "num_heads": 2, "readout_width": 8}
+    model = build_forecaster(tiny | {"members": 2})
+    for seed, member in enumerate(model.members):
+        kernel = member.out.kernel[...]
+        member.out.kernel[...] = jax.random.normal(jax.random.key(seed), kernel.shape)
+    rng = np.random.default_rng(0)
+    observed, future = (rng.normal(500, 50, (4, n, 17, 2)).astype(np.float32) for n in (10, 5))
+    batch = {"observed": observed, "future": future}
+    batch |= {f"{name}_visible": np.ones(x.shape[:3], bool) for name, x in batch.items()}
+    loss = forecast_task.forecast_loss(model, batch, None)[0]
+    alone = []
+    for member in list(model.members):
+        model.members = nnx.List([member])
+        alone.append(forecast_task.forecast_loss(model, batch, None)[0])
+    np.testing.assert_allclose(loss, np.mean(alone), rtol=1e-5)
 
 
 def test_other_paces_are_further_training_windows(shared: Path) -> None:
