@@ -219,7 +219,7 @@ class Forecaster(nnx.Module):
         moves = differences(motion.positions, visible, self.config.differences)
         features = frame_features(motion.positions, moves, visible)
         newest = jnp.stack([move[:, -1] for move in moves], 1).reshape(len(observed), -1)
-        # The first one's key is the whole model's, so that a single network drops out as it says.
+        # The first takes the model's key as it is: a single network draws as it would alone.
         keys = [key, *(_fold(key, 1000 + index) for index in range(1, len(self.members)))]
         residuals = [
             member(features, newest, key) for member, key in zip(self.members, keys, strict=True)
