@@ -86,8 +86,7 @@ def test_only_small_batches_keep_the_default_products() -> None:
 
 def test_gradients_of_dense_products_are_jaxs() -> None:
     x, kernel, probe = _draw(2, 7, 12), _draw(12, 5, seed=1), _draw(2, 7, 5, seed=2)
-    dimensions = (((2,), (0,)), ((), ()))
-    ours = jax.grad(lambda x, k: (dense_product(x, k, dimensions) * probe).sum(), (0, 1))(x, kernel)
+    ours = jax.grad(lambda x, k: (dense_product(x, k) * probe).sum(), (0, 1))(x, kernel)
     plain = jax.grad(lambda x, k: ((x @ k) * probe).sum(), (0, 1))(x, kernel)
     for mine, other in zip(ours, plain, strict=True):
         np.testing.assert_allclose(mine, other, rtol=0, atol=1e-5)

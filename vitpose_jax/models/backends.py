@@ -52,31 +52,15 @@ def product_dtype(dtype: jnp.dtype) -> jnp.dtype | None:
     return jnp.float32 if on_cpu and jnp.dtype(dtype) == jnp.bfloat16 else None
 
 
-def dense_product(
-    x: jax.Array,
-    kernel: jax.Array,
-    dimension_numbers: lax.DotDimensionNumbers,
-    precision: lax.PrecisionLike = None,
-    preferred_element_type: jnp.dtype | None = None,
-    out_sharding: object = None,
-) -> jax.Array:
-    """x (..., I) times kernel (I, O), to be `nnx.Linear`'s `dot_general`.
+def dense_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x (..., I) times kernel (I, O), both in one dtype.
 
     JAX takes the kernel's gradient as a product whose first factor is the gradient of the output,
     transposed. In a residual network XLA's CPU backend works that array out inside the transposing
     copy, from every layer above and with strided access, which takes longer than the products. On
     CPUs the gradient is therefore taken with the factors the other way round.
     """
-    if jax.default_backend() != "cpu":
-        return lax.dot_general(
-            x,
-            kernel,
-            dimension_numbers,
-            precision=precision,
-            preferred_element_type=preferred_element_type,
-            out_sharding=out_sharding,
-        )
-    return _cpu_product(x, kernel)
+    return _cpu_product(x, kernel) if jax.default_backend() == "cpu" else x @ kernel
 
 
 @jax.custom_vjp

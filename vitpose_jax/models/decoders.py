@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.layers import BatchNorm, Deconv
+from vitpose_jax.models.layers import BatchNorm, Deconv, Dense
 
 _final_init = nnx.initializers.normal(0.001)
 
@@ -50,7 +50,7 @@ class ClassicDecoder(nnx.Module):
             ]
         )
         self.norms = nnx.List([BatchNorm(width, dtype=dtype) for width in config.filters])
-        self.final = nnx.Linear(
+        self.final = Dense(
             channels[-1], config.num_keypoints, dtype=dtype, kernel_init=_final_init, rngs=rngs
         )
 

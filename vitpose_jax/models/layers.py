@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from vitpose_jax.models.backends import product_dtype
+from vitpose_jax.models.backends import dense_product, product_dtype
 
 BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the weight of the new batch
 BATCH_NORM_EPS = 1e-5
@@ -20,6 +20,37 @@ def full_precision(dtype: jnp.dtype) -> jax.default_matmul_precision:
     which moves heatmaps by more than 1e-4. For speed there is bfloat16 as the compute dtype.
     """
     return jax.default_matmul_precision("highest" if dtype == jnp.float32 else "default")
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x (..., *S) plus bias S in the dtype of x, the bias's gradient summed in float32.
+
+    Cast first and spread out then, as usual, the bias of a bfloat16 layer gets a gradient that is
+    a bfloat16 sum over all tokens of the batch, of which GPUs round every step.
+    """
+    return x + jnp.broadcast_to(bias, x.shape).astype(x.dtype)
+
+
+class Dense(nnx.Linear):
+    """`nnx.Linear` in the form that the backend runs best."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., I) -> (..., O)."""
+        return self._outputs(x, self.kernel[...], self.bias[...])
+
+    def parts(self, x: jax.Array, count: int) -> list[jax.Array]:
+        """The outputs cut into `count` equal parts.
+
+        On GPUs each is a product of its own: cut from one array they would all be copied.
+        """
+        if jax.default_backend() != "gpu":
+            return jnp.split(self(x), count, axis=-1)
+        kernels = jnp.split(self.kernel[...], count, axis=1)
+        biases = jnp.split(self.bias[...], count)
+        return [self._outputs(x, *pair) for pair in zip(kernels, biases, strict=True)]
+
+    def _outputs(self, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return add_bias(dense_product(x.astype(self.dtype), kernel.astype(self.dtype)), bias)
 
 
 class BatchNorm(nnx.Module):

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.layers import BatchNorm
+from vitpose_jax.models.layers import BatchNorm, Dense
 
 Array = jax.Array
 Size = tuple[int, int]
@@ -128,8 +128,13 @@ def resize_nearest(x: Array, size: Size) -> Array:
     """Nearest-neighbour upsampling of (B, h, w, C); output row i reads row floor(i * h / H).
 
     PyTorch's rule; `jax.image.resize` rounds from pixel centres and differs where H / h is not
-    whole.
+    whole. Where it is whole, rows and columns are repeated: the gradient of that is a sum, that of
+    picking rows by index a scatter, which GPUs are slow at.
     """
+    height, width = x.shape[1:3]
+    if size[0] % height == 0 and size[1] % width == 0:
+        spread = (x.shape[0], height, size[0] // height, width, size[1] // width, x.shape[3])
+        return jnp.broadcast_to(x[:, :, None, :, None], spread).reshape(-1, *size, x.shape[3])
     rows, columns = (
         (jnp.arange(new) * old) // new for new, old in zip(size, x.shape[1:3], strict=True)
     )
@@ -163,9 +168,9 @@ def _kernel_init(std: float | None) -> nnx.Initializer:
     return nnx.initializers.lecun_normal() if std is None else nnx.initializers.normal(std)
 
 
-def _linear(cin: int, cout: int, std: float | None, dtype: Any, rngs: nnx.Rngs) -> nnx.Linear:
+def _linear(cin: int, cout: int, std: float | None, dtype: Any, rngs: nnx.Rngs) -> Dense:
     """A 1x1 convolution; a matrix product is several times faster on CPUs."""
-    return nnx.Linear(cin, cout, kernel_init=_kernel_init(std), dtype=dtype, rngs=rngs)
+    return Dense(cin, cout, kernel_init=_kernel_init(std), dtype=dtype, rngs=rngs)
 
 
 def _conv3x3(
@@ -353,7 +358,7 @@ class ResidualPyramid(nnx.Module):
         )
         self.out_norm = nnx.LayerNorm(channels, dtype=dtype, rngs=rngs)
         zeros = nnx.initializers.zeros_init()
-        self.out = nnx.Linear(channels, width, kernel_init=zeros, dtype=dtype, rngs=rngs)
+        self.out = Dense(channels, width, kernel_init=zeros, dtype=dtype, rngs=rngs)
 
     def __call__(self, features: Array, taps: list[Array] = (), *, train: bool = False) -> Array:
         """(B, h, w, width) -> (B, h, w, width); see `build_neck`."""

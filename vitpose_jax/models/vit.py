@@ -12,8 +12,8 @@ import numpy as np
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.backends import attention, dense_product, gelu
-from vitpose_jax.models.layers import drop_path
+from vitpose_jax.models.backends import attention, gelu
+from vitpose_jax.models.layers import Dense, add_bias, drop_path
 
 PATCH_PADDING = 2  # pixels above and to the left of the image; as many are cut off at the far sides
 
@@ -81,15 +81,8 @@ VIT_SIZES: dict[str, ViTConfig] = {
 _dense_init = nnx.initializers.truncated_normal(0.02)
 
 
-def _dense(inputs: int, outputs: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(
-        inputs,
-        outputs,
-        dtype=dtype,
-        dot_general=dense_product,
-        kernel_init=_dense_init,
-        rngs=rngs,
-    )
+def _dense(inputs: int, outputs: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> Dense:
+    return Dense(inputs, outputs, dtype=dtype, kernel_init=_dense_init, rngs=rngs)
 
 
 def _layer_norm(config: ViTConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -114,8 +107,8 @@ class Attention(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, N, C) -> (B, N, C); the softmax is float32."""
         batch, tokens, width = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
-        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        heads = (batch, tokens, self.num_heads, width // self.num_heads)
+        mixed = attention(*(part.reshape(heads) for part in self.qkv.parts(x, 3)))
         return self.proj(mixed.reshape(batch, tokens, width))
 
 
@@ -228,7 +221,7 @@ class ViT(nnx.Module):
         patches = shifted.reshape(-1, rows, size, columns, size, 3).transpose(0, 1, 3, 2, 4, 5)
         tokens = self.patch_embed(patches.reshape(-1, rows * columns, size * size * 3))
         positions = self.pos_embed[...]
-        return tokens + (positions[:, 1:] + positions[:, :1]).astype(self.dtype)
+        return add_bias(tokens, positions[0, 1:] + positions[0, :1])
 
     def __call__(
         self,
