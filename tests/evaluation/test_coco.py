@@ -121,8 +121,3 @@ def test_annotations_without_people_are_refused(reference):
     predictions, truth, expected, _ = reference
     with pytest.raises(UserError, match="no person with keypoints"):
         coco.evaluate_coco(predictions, {**truth, "annotations": []}, expected["sigmas"])
-
-
-def test_person_score_ignores_weak_keypoints():
-    scores = coco.person_scores(np.array([[0.9, 0.5, 0.1], [0.1, 0.2, 0.0]]), np.array([0.5, 1.0]))
-    np.testing.assert_allclose(scores, [0.35, 0.0])

@@ -16,8 +16,8 @@ from pycocotools.cocoeval import COCOeval
 
 from vitpose_jax.data.categories import keypoint_categories
 from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.scores import person_scores
 
-KEYPOINT_SCORE_THRESHOLD = 0.2
 NMS_THRESHOLD = 0.9
 CATEGORY = 1
 """The one category that is evaluated; `keypoint_truth` makes every keypoint category it."""
@@ -46,21 +46,6 @@ class PosePredictions:
     def take(self, rows: np.ndarray) -> "PosePredictions":
         """The people of the given rows, in that order."""
         return PosePredictions(**{name: value[rows] for name, value in vars(self).items()})
-
-
-def person_scores(
-    keypoint_scores: np.ndarray,
-    box_scores: np.ndarray,
-    threshold: float = KEYPOINT_SCORE_THRESHOLD,
-) -> np.ndarray:
-    """Box score x mean of the keypoint scores above `threshold` (0 when none is).
-
-    keypoint_scores (N, K), box_scores (N,) -> (N,) float64.
-    """
-    keypoint_scores = np.asarray(keypoint_scores, np.float64)
-    counted = keypoint_scores > threshold
-    total = np.where(counted, keypoint_scores, 0.0).sum(axis=-1)
-    return np.asarray(box_scores, np.float64) * total / np.maximum(counted.sum(axis=-1), 1)
 
 
 def object_keypoint_similarity(
