@@ -1,6 +1,7 @@
 """Layers that Flax does not have in the form PyTorch checkpoints need them."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,52 @@ class Dense(nnx.Linear):
 
     def _outputs(self, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         return add_bias(dense_product(x.astype(self.dtype), kernel.astype(self.dtype)), bias)
+
+
+class LayerNorm(nnx.LayerNorm):
+    """`nnx.LayerNorm` over the last axis, statistics in float32, with a gradient of its own.
+
+    JAX's gradient has XLA work the statistics out again for the scale's, in a pass that writes a
+    float32 array of the tokens' size; here they are kept. The variance takes two passes: the fast
+    one loses digits where a channel's mean is large.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., C) -> (..., C)."""
+        return layer_norm(x.astype(self.dtype), self.scale[...], self.bias[...], self.epsilon)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+    """x (..., C) to zero mean and unit variance, times scale (C,), plus bias (C,)."""
+    return _layer_norm_forward(x, scale, bias, epsilon)[0]
+
+
+def _layer_norm_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, tuple]:
+    wide = x.astype(jnp.float32)
+    mean = wide.mean(-1, keepdims=True)
+    factor = lax.rsqrt(jnp.square(wide - mean).mean(-1, keepdims=True) + epsilon)
+    out = ((wide - mean) * factor * scale + bias).astype(x.dtype)
+    # Without the barrier XLA would rather work them out again.
+    return out, (x, *lax.optimization_barrier((mean, factor)), scale)
+
+
+def _layer_norm_backward(
+    epsilon: float, saved: tuple, gradient: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, mean, factor, scale = saved
+    gradient = gradient.astype(jnp.float32)
+    normal = (x.astype(jnp.float32) - mean) * factor
+    scaled = gradient * scale
+    along = (scaled * normal).mean(-1, keepdims=True)
+    of_x = factor * (scaled - scaled.mean(-1, keepdims=True) - normal * along)
+    tokens = tuple(range(x.ndim - 1))
+    return of_x.astype(x.dtype), (gradient * normal).sum(tokens), gradient.sum(tokens)
+
+
+layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
 class BatchNorm(nnx.Module):

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.layers import BatchNorm, Dense
+from vitpose_jax.models.layers import BatchNorm, Dense, LayerNorm
 
 Array = jax.Array
 Size = tuple[int, int]
@@ -279,9 +279,9 @@ class _Level(nnx.Module):
 
     def __init__(self, cin: int, cout: int, std: float | None, dtype: Any, rngs: nnx.Rngs):
         self.lateral = _linear(cin, cout, std, dtype, rngs)
-        self.lateral_norm = nnx.LayerNorm(cout, dtype=dtype, rngs=rngs)
+        self.lateral_norm = LayerNorm(cout, dtype=dtype, rngs=rngs)
         self.output = _conv3x3(cout, cout, std, dtype, rngs)
-        self.output_norm = nnx.LayerNorm(cout, dtype=dtype, rngs=rngs)
+        self.output_norm = LayerNorm(cout, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.output_norm(self.output(self.lateral_norm(self.lateral(x))))
@@ -315,7 +315,7 @@ class SimplePyramid(nnx.Module):
         width, channels, std = config.width, config.channels, config.init_std
         half, quarter = width // 2, width // 4
         self.up_first = _Upsample2(width, half, std, dtype, rngs)
-        self.up_norm = nnx.LayerNorm(half, dtype=dtype, rngs=rngs)
+        self.up_norm = LayerNorm(half, dtype=dtype, rngs=rngs)
         self.up_second = _Upsample2(half, quarter, std, dtype, rngs)
         self.up_single = _Upsample2(width, half, std, dtype, rngs)
         self.levels = nnx.List(
@@ -351,12 +351,12 @@ class ResidualPyramid(nnx.Module):
             [_linear(width, channels, std, dtype, rngs) for _ in range(inputs)]
         )
         self.level_norms = nnx.List(
-            [nnx.LayerNorm(channels, dtype=dtype, rngs=rngs) for _ in config.strides]
+            [LayerNorm(channels, dtype=dtype, rngs=rngs) for _ in config.strides]
         )
         self.level_convs = nnx.List(
             [_conv3x3(channels, channels, std, dtype, rngs) for _ in config.strides]
         )
-        self.out_norm = nnx.LayerNorm(channels, dtype=dtype, rngs=rngs)
+        self.out_norm = LayerNorm(channels, dtype=dtype, rngs=rngs)
         zeros = nnx.initializers.zeros_init()
         self.out = Dense(channels, width, kernel_init=zeros, dtype=dtype, rngs=rngs)
 

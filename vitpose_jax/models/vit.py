@@ -13,7 +13,7 @@ from flax import nnx
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.backends import attention, gelu
-from vitpose_jax.models.layers import Dense, add_bias, drop_path
+from vitpose_jax.models.layers import Dense, LayerNorm, add_bias, drop_path
 
 PATCH_PADDING = 2  # pixels above and to the left of the image; as many are cut off at the far sides
 
@@ -85,15 +85,8 @@ def _dense(inputs: int, outputs: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> Dense
     return Dense(inputs, outputs, dtype=dtype, kernel_init=_dense_init, rngs=rngs)
 
 
-def _layer_norm(config: ViTConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    # The two-pass variance: the fast one loses digits where a channel's mean is large.
-    return nnx.LayerNorm(
-        config.width,
-        epsilon=config.layer_norm_eps,
-        use_fast_variance=False,
-        dtype=dtype,
-        rngs=rngs,
-    )
+def _layer_norm(config: ViTConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> LayerNorm:
+    return LayerNorm(config.width, epsilon=config.layer_norm_eps, dtype=dtype, rngs=rngs)
 
 
 class Attention(nnx.Module):

@@ -8,6 +8,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from vitpose_jax.models.backends import training_options
 from vitpose_jax.training.sharding import batch_sharding, state_sharding
 from vitpose_jax.training.state import ModelGraph, TrainState, merge_model, split_model
 
@@ -90,6 +91,7 @@ def compile_step(train_step: Callable, state: TrainState, mesh: Mesh, sharding: 
         in_shardings=(places, batch_sharding(mesh), None),
         out_shardings=(places, None),
         donate_argnums=0,
+        compiler_options=training_options(),
     )
 
 
