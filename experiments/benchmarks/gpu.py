@@ -1,13 +1,14 @@
-"""Everything that needs an accelerator, in one run of under eight minutes.
+"""Everything that needs an accelerator, in one run of under seven minutes.
 
     python experiments/benchmarks/gpu.py [--out gpu.json]
 
-Random weights, nothing downloaded; needs jax for the device, flax, optax, opencv and safetensors,
-and for the peer torch and transformers. Measures, in bfloat16: the matrix peak; the network alone
-for S, B, L and H at batch 256 with cuDNN's fused attention and with XLA's, next to torch.compile
-(SDPA, max-autotune) in a process of its own before; full training steps and frozen-backbone FPN
-steps; the deviation from float32; and, with more than one device, sharded steps. What would not fit
-into the time left is skipped and named. Results are written after every part.
+Random weights, nothing downloaded; needs jax for the device, flax, optax, opencv, pillow and
+safetensors, and for the peer torch and transformers. Measures, in bfloat16: the matrix peak; the
+network alone for S, B, L and H at batch 256, beside it with XLA's attention and with the options
+that XLA has by default, next to torch.compile (SDPA, max-autotune) in a process of its own before;
+full training steps and frozen-backbone FPN steps; the deviation from float32; photographs to
+keypoints; and, with more than one device, sharded steps. What would not fit into the time left is
+skipped and named. Results are written after every part.
 """
 
 import argparse
@@ -30,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--photographs", type=int, default=256, help="JPEG files of four people")
     parser.add_argument("--minutes", type=float, default=6.0, help="start no new part after this")
     parser.add_argument("--decoder", default="classic", choices=("classic", "simple"))
     parser.add_argument("--out", help="results file (results/gpu.json)")
@@ -75,16 +77,17 @@ class Benchmark:
         self.part("torch.compile, base", self.peer, "base")
         self.part("peak", self.peak)
         self.part("inference, base", self.inference, "base")
-        self.part("training, base", self.training, "base")
-        for size in self.options.sizes:
-            if size != "base":
-                self.part(f"inference, {size}", self.inference, size)
-        for size in self.options.sizes:
-            if size != "base":
-                self.part(f"training, {size}", self.training, size)
-        for size in self.options.sizes:
-            if size != "base":
-                self.part(f"torch.compile, {size}", self.peer, size)
+        for task in ("full", "fpn"):
+            self.part(f"training, {task}, base", self.training, "base", task)
+        self.part("photographs", self.photographs)
+        others = [size for size in self.options.sizes if size != "base"]
+        for size in others:
+            self.part(f"inference, {size}", self.inference, size)
+        for task in ("full", "fpn"):
+            for size in others:
+                self.part(f"training, {task}, {size}", self.training, size, task)
+        for size in others:
+            self.part(f"torch.compile, {size}", self.peer, size)
         self.part("sharding", self.sharding)
         self.keep(True)
 
@@ -121,7 +124,6 @@ class Benchmark:
         self.result["peak"] = {"bfloat16": measured_peak("bfloat16")}
 
     def inference(self, size: str) -> None:
-        import jax
         import jax.numpy as jnp
         import numpy as np
         from flax import nnx
@@ -143,12 +145,8 @@ class Benchmark:
 
         runners = {"default": ours(model, crops, False), "flip": ours(model, crops, True)}
         outputs = {name: run() for name, run in runners.items()}
-        fused, vit.attention = vit.attention, _xla_attention  # traced below, at its first call
-        try:
-            runners["XLA attention"] = ours(model, crops, False)
-            jax.block_until_ready(runners["XLA attention"]())
-        finally:
-            vit.attention = fused
+        if size == "base":
+            runners |= self._without(model, crops)
         few = crops[:8]
         reference = np.asarray(ours(exact, few, False)())
         deviation = np.abs(np.asarray(outputs["default"][:8]) - reference).max()
@@ -168,43 +166,92 @@ class Benchmark:
                 }
             )
 
-    def training(self, size: str) -> None:
-        from training_step import measure
+    @staticmethod
+    def _without(model: Any, crops: Any) -> dict[str, Any]:
+        """The network without cuDNN's attention, and without the options we give XLA."""
+        from unittest import mock
 
-        peak = self.result["peak"]
-        for task in ("full", "fpn"):
-            batch = self.options.batch if size in ("small", "base") else self.options.batch // 2
-            rows = measure({task: (task, size, batch, "bfloat16")}, 5, peak)
-            self.result.setdefault("training", []).extend(rows)
-
-    def sharding(self) -> None:
-        """Over the real devices where there are several; else the cost of virtual ones."""
+        import inference
         import jax
 
-        if len(jax.devices()) > 1:
-            import numpy as np
-            from harness import race
-            from jax.sharding import Mesh
-            from training_step import pose_step
+        from vitpose_jax.models import vit
 
-            from vitpose_jax.training.sharding import AXIS
+        runners = {}
+        for name, change in {
+            "XLA's attention": mock.patch.object(vit, "attention", _xla_attention),
+            "XLA's options": mock.patch.object(inference, "compiler_options", return_value=None),
+        }.items():
+            with change:
+                runners[name] = inference.ours(model, crops, False)
+                jax.block_until_ready(runners[name]())  # traced here
+        return runners
 
-            rows = self.result.setdefault("scaling", [])
-            count = 1
-            while count <= len(jax.devices()):
-                mesh = Mesh(np.asarray(jax.devices()[:count]), (AXIS,))
-                batch = self.options.batch * count
-                step, _ = pose_step("base", batch, "bfloat16", False, mesh)
-                median = race({"step": step}, 5, 5)["step"]["median"]
-                rows.append({"devices": count, "batch": batch, "samples/s": batch / median})
-                count *= 2
-            return
-        script = Path(__file__).with_name("scaling.py")
-        out = Path(self.options.out or script.parent / "results" / "gpu.json")
-        out = out.with_name(out.stem + "_virtual_devices.json")
-        command = [sys.executable, str(script), "--repeats", "3", "--out", str(out)]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        self.result["scaling"] = json.loads(out.read_text())["rows"]
+    def training(self, size: str, task: str) -> None:
+        from training_step import measure
+
+        batch = self.options.batch if size in ("small", "base") else self.options.batch // 2
+        rows = measure({task: (task, size, batch, "bfloat16")}, 5, self.result["peak"])
+        self.result.setdefault("training", []).extend(rows)
+
+    def photographs(self) -> None:
+        """From JPEG files and boxes to keypoints, by `PoseEstimator` as users get it."""
+        import tempfile
+
+        import cv2
+        import jax.numpy as jnp
+        import numpy as np
+        from flax import nnx
+        from harness import race
+
+        from vitpose_jax.inference.estimator import PoseEstimator
+        from vitpose_jax.models import vit
+        from vitpose_jax.models.decoders import DecoderConfig
+        from vitpose_jax.models.pose import PoseConfig, PoseModel
+
+        rng = np.random.default_rng(0)
+        config = PoseConfig(vit.VIT_SIZES["base"], DecoderConfig(self.options.decoder))
+        model = PoseModel(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+        boxes = np.array([[40 + 130 * i, 60, 120, 320] for i in range(4)], np.float32)
+        with tempfile.TemporaryDirectory() as folder:
+            items = []
+            for i in range(self.options.photographs):
+                coarse = rng.integers(0, 256, (60, 80, 3), np.uint8)
+                items.append((str(Path(folder) / f"{i}.jpg"), boxes))
+                cv2.imwrite(items[-1][0], cv2.resize(coarse, (640, 480)))
+            for flip in (True, False):
+                estimator = PoseEstimator(model, flip_test=flip)
+                estimator.compile()
+
+                def run(estimator: PoseEstimator = estimator) -> None:
+                    for _ in estimator.stream(items, keep_images=False):
+                        pass
+
+                times = race({"run": run}, 3)["run"]
+                row = {"flip": flip, "batch": estimator.batch_size, "cores": os.cpu_count()}
+                row["people/s"] = 4 * len(items) / times["median"]
+                row |= {"spread": times["spread"], "processor s/person": times["processor"]}
+                row["processor s/person"] /= 4 * len(items)
+                self.result.setdefault("photographs", []).append(row)
+
+    def sharding(self) -> None:
+        """Over 1, 2, 4, ... of the devices (scaling.py has virtual ones)."""
+        import jax
+        import numpy as np
+        from harness import race
+        from jax.sharding import Mesh
+        from training_step import pose_step
+
+        from vitpose_jax.training.sharding import AXIS
+
+        rows = self.result.setdefault("scaling", [])
+        count = 1
+        while count <= len(jax.devices()) > 1:
+            mesh = Mesh(np.asarray(jax.devices()[:count]), (AXIS,))
+            batch = self.options.batch * count
+            step, _ = pose_step("base", batch, "bfloat16", False, mesh)
+            median = race({"step": step}, 5, 5)["step"]["median"]
+            rows.append({"devices": count, "batch": batch, "samples/s": batch / median})
+            count *= 2
 
     def keep(self, last: bool) -> None:
         import contextlib
@@ -219,7 +266,7 @@ class Benchmark:
                 row["times torch.compile"] = row["images/s"] / rates[row["size"]]["images/s"]
         peaks = self.result.get("peak", {})
         tables = {"Peak, TFLOP/s": ", ".join(f"{k} {v / 1e12:.4g}" for k, v in peaks.items())}
-        for name in ("inference", "training", "scaling"):
+        for name in ("inference", "training", "photographs", "scaling"):
             if rows := self.result.get(name):
                 columns = list(dict.fromkeys(key for row in rows for key in row))
                 tables[name.capitalize()] = table(rows, columns)

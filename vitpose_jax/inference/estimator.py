@@ -7,6 +7,7 @@ what is left at the end goes one by one).
 """
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ BoxSource = BoxesLike | Callable[[np.ndarray], np.ndarray]
 """Boxes, or a function that finds them in the image (uint8 RGB), such as a detector."""
 
 CPU_BATCH, ACCELERATOR_BATCH = 8, 64
-WORKERS = 4
+WORKERS = min(max(4, os.cpu_count() or 1), 16)
 BATCHES_IN_FLIGHT = 2
 
 
