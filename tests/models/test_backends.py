@@ -12,6 +12,7 @@ from vitpose_jax.models.backends import (
     dense_product,
     gelu,
     product_dtype,
+    training_options,
 )
 
 
@@ -56,6 +57,25 @@ def test_gelu_is_the_exact_one() -> None:
     np.testing.assert_allclose(gradient, wanted, rtol=0, atol=1e-6)
 
 
+def test_gelu_of_gpus_is_the_tanh_form_unless_a_gradient_is_asked_for(monkeypatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    x = jnp.linspace(-8, 8, 4001)
+    rounded = x.astype(jnp.bfloat16)
+    exact = jax.nn.gelu(rounded.astype(jnp.float32), approximate=False)
+    off = np.abs(gelu(rounded).astype(jnp.float32) - exact)
+    assert 1e-4 < off.max() < 2e-2  # half a step of bfloat16 at 8 is 1.6e-2
+    assert off[np.abs(exact) < 1].max() < 8e-3
+    np.testing.assert_allclose(gelu(x), jax.nn.gelu(x, approximate=False), rtol=0, atol=1e-6)
+
+    values, pull = jax.vjp(gelu, rounded)
+    np.testing.assert_array_equal(values, exact.astype(jnp.bfloat16))
+    wanted = jax.vmap(jax.grad(lambda v: jax.nn.gelu(v, approximate=False)))(
+        rounded.astype(jnp.float32)
+    )
+    gradient = pull(jnp.ones_like(rounded))[0].astype(jnp.float32)
+    np.testing.assert_allclose(gradient, wanted, rtol=0, atol=5e-3)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_every_form_of_the_transposed_convolution_agrees(dtype: str) -> None:
     x, kernel = _draw(2, 5, 3, 8).astype(dtype), _draw(4, 4, 8, 6, seed=1).astype(dtype)
@@ -82,6 +102,7 @@ def test_only_small_batches_keep_the_default_products() -> None:
     assert compiler_options(jnp.float32, 2) is None
     assert compiler_options(jnp.float32, 3) == compiler_options(jnp.float32, 64) is not None
     assert compiler_options(jnp.bfloat16, 64) is None
+    assert training_options() is None
 
 
 def test_gradients_of_dense_products_are_jaxs() -> None:

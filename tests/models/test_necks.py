@@ -180,6 +180,21 @@ def test_resizing_follows_pytorch():
     )
 
 
+@pytest.mark.parametrize("size", [(6, 10), (3, 15), (12, 5)])
+def test_upsampling_by_whole_numbers_is_torchs_and_so_is_its_gradient(size):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 5, 4), dtype=np.float32)
+    weight = rng.standard_normal((2, *size, 4), dtype=np.float32)
+    theirs = torch.tensor(x.transpose(0, 3, 1, 2).copy(), requires_grad=True)
+    expected = torch.nn.functional.interpolate(theirs, size, mode="nearest")
+    (expected * torch.tensor(weight.transpose(0, 3, 1, 2).copy())).sum().backward()
+
+    ours, pull = jax.vjp(lambda x: resize_nearest(x, size), jnp.asarray(x))
+    np.testing.assert_array_equal(ours.transpose(0, 3, 1, 2), expected.detach())
+    gradient = pull(jnp.asarray(weight))[0]
+    np.testing.assert_allclose(gradient.transpose(0, 3, 1, 2), theirs.grad, atol=1e-5)
+
+
 def test_average_pool_is_the_mean_of_what_lies_in_each_window():
     x = np.arange(15, dtype=np.float32).reshape(1, 3, 5, 1)
     pooled = average_pool(jnp.asarray(x), 2)[0, :, :, 0]
