@@ -30,8 +30,8 @@ from vitpose_jax.data.batches import train_batches
 from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
 from vitpose_jax.data.images import decode_image, reduction
 from vitpose_jax.data.prepare import prepare
-from vitpose_jax.data.samples import warp_rgb
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
+from vitpose_jax.keypoints.warping import warp_crop
 
 BATCH = 32
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -189,7 +189,7 @@ def reduced_decoding(folder: str, input_size: tuple[int, int]) -> dict:
         crops = [np.empty((*input_size, 3), np.uint8) for _ in range(3)]
         sources = ((full, matrix), (reduced, inner), (area, inner))
         for (image, where), crop in zip(sources, crops, strict=True):
-            warp_rgb(image, where.astype(float), crop)
+            warp_crop(image, where.astype(float), crop, blue_first=True)
         full, reduced, area = (crop.astype(int) for crop in crops)
         to_area.append(np.abs(reduced - area).mean())
         to_full.append(np.abs(reduced - full).mean())
@@ -234,7 +234,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batches", type=int, default=5, help="per round and variant")
     options = parser.parse_args()
-    cv2.setNumThreads(1)
 
     results = {}
     for folder in options.data:

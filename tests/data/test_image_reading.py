@@ -8,9 +8,10 @@ import pytest
 from vitpose_jax.data.images import BadImageCount, FolderImages, decode_image, reduction
 from vitpose_jax.data.images import reduced_affine as to_reduced
 from vitpose_jax.data.people import BadImage
-from vitpose_jax.data.samples import _after, warp_rgb
+from vitpose_jax.data.samples import _after
 from vitpose_jax.data.tolerance import too_many
 from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.warping import warp_crop
 
 
 def _jpeg(height: int = 240, width: int = 320) -> tuple[np.ndarray, bytes]:
@@ -69,13 +70,13 @@ def test_crops_of_reduced_images_lie_in_the_same_place(factor):
     small = decode_image(data, (1280, 960), factor)
     matrix = np.array([[0.12, 0.02, -10.0], [-0.02, 0.12, 5.0]])
     exact, reduced, shifted = (np.empty((128, 96, 3), np.uint8) for _ in range(3))
-    warp_rgb(image, matrix, exact)
-    warp_rgb(small, _after(matrix, to_reduced(factor)), reduced)
+    warp_crop(image, matrix, exact)
+    warp_crop(small, _after(matrix, to_reduced(factor)), reduced)
     off = np.abs(exact.astype(int) - reduced)[4:-4, 4:-4]
     assert off.mean() < 1.2
     moved = _after(matrix, to_reduced(factor))
     moved[0, 2] += 0.5
-    warp_rgb(small, moved, shifted)
+    warp_crop(small, moved, shifted)
     assert np.abs(exact.astype(int) - shifted)[4:-4, 4:-4].mean() > 1.5 * off.mean()
 
 

@@ -40,6 +40,11 @@ def test_jpeg_is_read_as_opencv_reads_it(photos: Path) -> None:
     np.testing.assert_array_equal(load_image(path), cv2.imread(str(path))[:, :, ::-1])
 
 
+def test_jpeg_is_read_as_pillow_reads_it(photos: Path) -> None:
+    for path in sorted(photos.iterdir())[:8]:
+        np.testing.assert_array_equal(load_image(path), load_image(Image.open(path)))
+
+
 def test_cmyk(photo: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(photo).convert("CMYK").save(tmp_path / "c.jpg", quality=95)
     assert np.abs(load_image(tmp_path / "c.jpg").astype(int) - photo).mean() < 4
@@ -88,8 +93,9 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
     assert load_image(tmp_path / "p.png").shape == (4, 4, 3)
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation(photo: np.ndarray, tmp_path: Path, orientation: int) -> None:
+def test_exif_rotation(photo: np.ndarray, tmp_path: Path, orientation: int, suffix: str) -> None:
     """Whatever way the camera was held, the picture is upright: as stored, turned by its tag."""
     turned = {  # how to get from the stored to the upright picture
         **{1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud},
@@ -98,8 +104,13 @@ def test_exif_rotation(photo: np.ndarray, tmp_path: Path, orientation: int) -> N
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(photo).save(tmp_path / "e.png", exif=exif)
-    np.testing.assert_array_equal(load_image(tmp_path / "e.png"), turned(photo))
+    path = tmp_path / f"e.{suffix}"
+    Image.fromarray(photo).save(path, exif=exif, quality=95)
+    off = np.abs(load_image(path).astype(int) - turned(photo))
+    assert off.max() == 0 if suffix == "png" else off.mean() < 4
+    picture = Image.open(path)
+    np.testing.assert_array_equal(load_image(picture), load_image(path))
+    assert picture.size == (64, 48)  # the caller's picture stays as it was
 
 
 def test_one_pixel(tmp_path: Path) -> None:

@@ -5,12 +5,9 @@ one byte per colour value crosses to it. Geometry is computed for a whole batch 
 are written straight into the batch.
 """
 
-import math
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from vitpose_jax.data.augmentation import (
@@ -23,8 +20,8 @@ from vitpose_jax.data.augmentation import (
 )
 from vitpose_jax.data.images import BadImageCount
 from vitpose_jax.data.people import BadImage, ImageSource, People
-from vitpose_jax.keypoints.crops import MAX_WARP_SIDE, warp_crop
 from vitpose_jax.keypoints.skeletons import Skeleton
+from vitpose_jax.keypoints.warping import warp_crop
 
 Batch = Mapping[str, np.ndarray]
 """B people: crop uint8 (B, H, W, 3) RGB; crop_xy float32 (B, K, 2) crop pixels; visible float32
@@ -141,7 +138,7 @@ class PersonCrops:
             return False
         if picture.from_image is not None:
             matrix = _after(matrix, picture.from_image)
-        warp_rgb(picture.pixels, matrix, crop)
+        warp_crop(picture.pixels, matrix, crop, blue_first=True)
         return True
 
     def _batch(
@@ -168,54 +165,3 @@ def _after(matrix: np.ndarray, from_image: np.ndarray) -> np.ndarray:
     (sx, _, ox), (_, sy, oy) = from_image.tolist()
     a, b, c, d = a / sx, b / sy, c / sx, d / sy
     return np.array([[a, b, tx - a * ox - b * oy], [c, d, ty - c * ox - d * oy]])
-
-
-def warp_rgb(pixels: np.ndarray, matrix: np.ndarray, crop: np.ndarray) -> None:
-    """`warp_crop` of a blue-green-red image into the red-green-blue array `crop`.
-
-    Four channels instead of three: OpenCV 5 then warps more than twice as fast, to the same values.
-    The part of the image that is not seen is cut off before it is copied (a whole multiple of a
-    pixel away, so that values change by rounding at most).
-    """
-    if max(pixels.shape[:2]) > MAX_WARP_SIDE:
-        crop[:] = warp_crop(pixels, matrix, crop.shape[:2])[..., ::-1]
-        return
-    pixels, matrix = _part_seen(pixels, matrix, crop.shape[:2])
-    wide = _scratch("source", (*pixels.shape[:2], 4))
-    cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA, dst=wide)
-    warped = _scratch("crop", (*crop.shape[:2], 4))
-    cv2.warpAffine(wide, matrix, crop.shape[1::-1], dst=warped, flags=cv2.INTER_LINEAR)
-    cv2.cvtColor(warped, cv2.COLOR_BGRA2RGB, dst=crop)
-
-
-def _part_seen(
-    pixels: np.ndarray, matrix: np.ndarray, crop_size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The part of an image that a crop is made of, and the map from that part."""
-    (a, b, tx), (c, d, ty) = matrix.tolist()
-    (height, width), det = pixels.shape[:2], a * d - b * c
-    corners = [
-        ((d * u - b * v) / det, (a * v - c * u) / det)
-        for u in (-1 - tx, crop_size[1] - tx)
-        for v in (-1 - ty, crop_size[0] - ty)
-    ]
-    xs, ys = zip(*corners, strict=True)
-    x0, x1 = max(0, int(min(xs)) - 2), min(width, int(max(xs)) + 3)
-    y0, y1 = max(0, int(min(ys)) - 2), min(height, int(max(ys)) + 3)
-    if x1 <= x0 or y1 <= y0:  # the crop lies beside the image
-        return pixels[:1, :1], np.array([[1.0, 0, -9], [0, 1, -9]])
-    moved = np.array([[a, b, tx + a * x0 + b * y0], [c, d, ty + c * x0 + d * y0]])
-    return pixels[y0:y1, x0:x1], moved
-
-
-_buffers = threading.local()
-
-
-def _scratch(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """This thread's buffer of that name: fresh memory would cost as much as half the warp."""
-    size = math.prod(shape)
-    buffer = getattr(_buffers, name, None)
-    if buffer is None or buffer.size < size:
-        buffer = np.empty(size, np.uint8)
-        setattr(_buffers, name, buffer)
-    return buffer[:size].reshape(shape)

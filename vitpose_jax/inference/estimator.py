@@ -25,9 +25,10 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.inference.images import ImageLike, load_image
 from vitpose_jax.inference.person import BoxesLike, Person, as_boxes, box_problem
 from vitpose_jax.inference.program import matrices_in, predict_batch
-from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine, warp_crop
+from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.decoding import DecodeMethod
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+from vitpose_jax.keypoints.warping import warp_crop
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.training.task import refuse_run
@@ -289,10 +290,11 @@ class PoseEstimator:
         wh = pixels.shape[1::-1]
         usable = np.array([box_problem(box, wh) is None for box in boxes], bool)
         center, scale = box_to_center_scale(boxes[usable, :4], self.input_size)
-        crops = np.zeros((len(center), height, width, 3), np.uint8)
-        for i in range(len(center)):
-            matrix = udp_affine(center[i], scale[i], 0.0, self.input_size)
-            crops[i] = warp_crop(pixels, matrix, self.input_size)
+        crops = np.empty((len(center), height, width, 3), np.uint8)
+        for crop, matrix in zip(
+            crops, udp_affine(center, scale, 0.0, self.input_size), strict=True
+        ):
+            warp_crop(pixels, matrix, crop)
         return _Item(pixels if keep_image else None, wh, boxes, usable, crops, center, scale)
 
     def _launch(
@@ -306,12 +308,11 @@ class PoseEstimator:
         if count < size and jax.default_backend() == "cpu":
             count = size = 1
         members = [unbatched.popleft() for _ in range(count)]
-
-        def stack(name: str) -> np.ndarray:
-            rows = np.stack([getattr(item, name)[row] for item, row in members])
-            return np.pad(rows, [(0, size - count)] + [(0, 0)] * (rows.ndim - 1))
-
-        arrays = stack("crops"), stack("center"), stack("scale")
+        padded = members + [members[-1]] * (size - count)
+        arrays = (
+            np.stack([getattr(item, name)[row] for item, row in padded])
+            for name in ("crops", "center", "scale")
+        )
         if size not in self.programs:
             self.compile(size)
         return members, self.programs[size](self._state, *arrays)

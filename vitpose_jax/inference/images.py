@@ -1,8 +1,10 @@
 """Reading pictures of every kind into one form: uint8 RGB, upright."""
 
+import contextlib
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -14,6 +16,8 @@ ImageLike = np.ndarray | str | Path | Image.Image
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jfif", ".avif", ".ppm"}
 )
+
+_JPEG_END = b"\xff\xd9"
 
 # Pillow warns of pictures above 89 million pixels, which cameras make by now, and refuses those
 # above twice that; the refusal is the guard against decompression bombs that we keep.
@@ -42,12 +46,14 @@ def load_image(source: ImageLike) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _from_pil(_upright(source), "the picture")
+        return _from_pil(_upright(source.copy()), "the picture")
     path = Path(source)
     try:
         with Image.open(path) as image:
-            image.load()
-            picture = _upright(image)
+            pixels = _from_jpeg(image, path)
+            if pixels is None:
+                image.load()
+                pixels = _from_pil(_upright(image), str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -57,6 +63,8 @@ def load_image(source: ImageLike) -> np.ndarray:
     except UnidentifiedImageError:
         what = "is empty" if path.stat().st_size == 0 else "is not a picture Pillow can read"
         raise UserError(f"{path}: {what}; remove it or convert it to JPEG or PNG") from None
+    except UserError:
+        raise
     except Image.DecompressionBombError:
         raise UserError(
             f"{path}: has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels; "
@@ -65,7 +73,7 @@ def load_image(source: ImageLike) -> np.ndarray:
     except Exception as error:  # damaged files make Pillow's decoders raise whatever there is
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: is damaged or truncated ({reason}); replace it") from None
-    return _from_pil(picture, str(path))
+    return pixels
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
@@ -81,11 +89,25 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array[:, :, :3])
 
 
+def _from_jpeg(image: Image.Image, path: Path) -> np.ndarray | None:
+    """The pixels of an opened file by OpenCV: Pillow's, in less than half its time.
+
+    None where Pillow is to read it: other formats and colours, and what is cut short, of which
+    OpenCV would give the part that is there.
+    """
+    if image.format != "JPEG" or image.mode != "RGB":
+        return None
+    data = np.fromfile(path, np.uint8)
+    if data[-2:].tobytes() != _JPEG_END:
+        return None
+    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block says nothing about the pixels
-        return image.copy()
+    """The picture itself, turned as its EXIF block says."""
+    with contextlib.suppress(Exception):  # a damaged EXIF block says nothing about the pixels
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
@@ -100,4 +122,4 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return _from_array(np.asarray(image.convert("RGB")))
+    return _from_array(np.asarray(image if image.mode == "RGB" else image.convert("RGB")))

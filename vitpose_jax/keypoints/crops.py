@@ -1,17 +1,13 @@
-"""From a person's box to the network's crop, on the host: boxes, affine maps, OpenCV's warp.
+"""From a person's box to the network's crop, on the host: boxes and affine maps.
 
 Unbiased data processing (UDP: Huang et al., "The Devil is in the Details", CVPR 2020): sizes count
 the intervals between pixels, so a crop of 192x256 pixels spans 191x255 units. Points are (x, y).
 """
 
-import cv2
 import numpy as np
 
 PIXEL_STD = 200.0
 """Scales are stored as size / 200, a convention inherited from MPII."""
-
-MAX_WARP_SIDE = 32766
-"""OpenCV's warp indexes its source with 16-bit integers."""
 
 
 def clean_box(box_xywh: np.ndarray, image_wh: tuple[int, int]) -> np.ndarray:
@@ -83,38 +79,6 @@ def udp_affine(
     matrix[..., 0, 2] = sx * (-cx * cos + cy * sin + 0.5 * width)
     matrix[..., 1, 2] = sy * (-cx * sin - cy * cos + 0.5 * height)
     return matrix
-
-
-def warp_crop(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
-    """Cut the crop out of an image: bilinear, black outside the image.
-
-    Args:
-        image: uint8 (height, width, 3).
-        matrix: (2, 3), image pixels to crop pixels.
-        input_size: (height, width) of the crop.
-
-    Returns:
-        uint8 (*input_size, 3).
-    """
-    if max(image.shape[:2]) > MAX_WARP_SIDE:
-        image, matrix = _within_warp_limit(image, np.asarray(matrix, np.float64), input_size)
-    return cv2.warpAffine(image, matrix, input_size[::-1], flags=cv2.INTER_LINEAR)
-
-
-def _within_warp_limit(
-    image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a huge image that the crop needs, every n-th pixel of it if it is huge still."""
-    height, width = input_size
-    corners = np.array([[-1, -1], [width, -1], [-1, height], [width, height]])
-    there = transform_points(corners, cv2.invertAffineTransform(matrix))
-    image_wh = image.shape[1::-1]
-    left, top = np.clip(np.floor(there.min(0)).astype(int) - 1, 0, np.array(image_wh) - 1)
-    right, bottom = np.clip(np.ceil(there.max(0)).astype(int) + 2, 1, image_wh)
-    step = -(-max(right - left, bottom - top) // MAX_WARP_SIDE)
-    part = np.ascontiguousarray(image[top:bottom:step, left:right:step])
-    offset = matrix @ [left, top, 1]
-    return part, np.column_stack([matrix[:, :2] * step, offset])
 
 
 def transform_points(xy: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -1,0 +1,55 @@
+"""Crops against OpenCV's plain warp of the whole image."""
+
+import cv2
+import numpy as np
+import pytest
+
+from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
+from vitpose_jax.keypoints.warping import warp_crop
+
+SIZE = (256, 192)
+CV5 = int(cv2.__version__.split(".")[0]) >= 5  # older ones interpolate in steps of 1/32 pixel
+
+
+def _crop(image: np.ndarray, matrix: np.ndarray, **options: bool) -> np.ndarray:
+    crop = np.full((*SIZE, 3), 77, np.uint8)
+    warp_crop(image, matrix, crop, **options)
+    return crop
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_the_part_seen_is_warped_as_the_whole(size: int) -> None:
+    """Up to one grey level, wherever the crop lies, also at and beyond the image's edge."""
+    rng = np.random.default_rng(size)
+    image = rng.integers(0, 256, (211, 307, 3), np.uint8)
+    for _ in range(8):
+        matrix = np.array([[1, 0, 0], [0, 1, 0]]) + rng.normal(0, 0.4, (2, 3)) * (1, 1, 60)
+        matrix[:, 2] *= size
+        matrix[:, :2] *= rng.uniform(0.3, 2)
+        plain = cv2.warpAffine(image, matrix, SIZE[::-1], flags=cv2.INTER_LINEAR)
+        off = np.abs(_crop(image, matrix).astype(int) - plain)
+        assert off.max() <= (1 if CV5 else 8)
+        assert off.mean() < (0.01 if CV5 else 0.4)
+        swapped = _crop(image, matrix, blue_first=True)
+        np.testing.assert_array_equal(swapped, _crop(image, matrix)[..., ::-1])
+
+
+def test_a_very_long_image_can_be_cropped() -> None:
+    """OpenCV alone refuses sources beyond 32767 pixels."""
+    image = np.zeros((600, 40000, 3), np.uint8)
+    image[:, 39000:] = 200
+    center, scale = box_to_center_scale(np.array([39000, 100, 300, 400]))
+    matrix = udp_affine(center, scale, 20.0, SIZE)
+    near = matrix.astype(float)
+    near[:, 2] += near[:, :2] @ [30000, 0]
+    plain = cv2.warpAffine(np.ascontiguousarray(image[:, 30000:]), near, SIZE[::-1])
+    assert np.abs(_crop(image, matrix).astype(int) - plain).max() <= 1
+    center, scale = box_to_center_scale(np.array([0, 0, 40000, 600]))
+    whole = _crop(image, udp_affine(center, scale, 0.0, SIZE))
+    assert whole[:, :160].max() == 0 < whole[:, 170:].max()
+
+
+def test_nothing_but_black_outside_the_image() -> None:
+    image = np.full((40, 30, 3), 255, np.uint8)
+    center, scale = box_to_center_scale(np.array([500, 500, 30, 40]))
+    assert _crop(image, udp_affine(center, scale, 0.0, SIZE)).max() == 0

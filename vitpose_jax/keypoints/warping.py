@@ -1,0 +1,78 @@
+"""Cutting crops out of images on the host, with OpenCV."""
+
+import math
+import threading
+
+import cv2
+import numpy as np
+
+MAX_WARP_SIDE = 32766
+"""OpenCV's warp indexes its source with 16-bit integers."""
+MAX_KEPT_BYTES = 2**24
+"""Of memory that a thread keeps for its next crop."""
+
+# Crops are cut by many threads, or processes, at once. OpenCV would share out each of them among as
+# many threads again, which on two cores with 16 such threads cost two thirds more processor time.
+cv2.setNumThreads(1)
+
+_buffers = threading.local()
+
+
+def warp_crop(
+    image: np.ndarray, matrix: np.ndarray, crop: np.ndarray, *, blue_first: bool = False
+) -> None:
+    """Cut a crop out of an image: bilinear, black outside the image.
+
+    With four channels instead of three OpenCV 5 warps more than twice as fast, to the same values.
+    The part of the image that is not seen is cut off before it is copied (a whole multiple of a
+    pixel away, so that values change by rounding at most).
+
+    Args:
+        image: uint8 (height, width, 3), red, green, blue.
+        matrix: (2, 3), image pixels to crop pixels.
+        crop: uint8 (H, W, 3), red, green, blue: written.
+        blue_first: the image is blue, green, red, as OpenCV reads it.
+    """
+    part, matrix = _part_seen(image, matrix, crop.shape[:2])
+    wide = _scratch("source", (*part.shape[:2], 4))
+    cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, dst=wide)
+    warped = _scratch("crop", (*crop.shape[:2], 4))
+    cv2.warpAffine(wide, matrix, crop.shape[1::-1], dst=warped, flags=cv2.INTER_LINEAR)
+    cv2.cvtColor(warped, cv2.COLOR_BGRA2RGB if blue_first else cv2.COLOR_RGBA2RGB, dst=crop)
+
+
+def _part_seen(
+    image: np.ndarray, matrix: np.ndarray, crop_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of an image that a crop is made of, and the map from that part.
+
+    Of a part that is too large for OpenCV's warp, every n-th pixel.
+    """
+    (a, b, tx), (c, d, ty) = matrix.tolist()
+    (height, width), det = image.shape[:2], a * d - b * c
+    corners = [
+        ((d * u - b * v) / det, (a * v - c * u) / det)
+        for u in (-1 - tx, crop_size[1] - tx)
+        for v in (-1 - ty, crop_size[0] - ty)
+    ]
+    xs, ys = zip(*corners, strict=True)
+    x0, x1 = max(0, int(min(xs)) - 2), min(width, int(max(xs)) + 3)
+    y0, y1 = max(0, int(min(ys)) - 2), min(height, int(max(ys)) + 3)
+    if x1 <= x0 or y1 <= y0:  # the crop lies beside the image
+        return image[:1, :1], np.array([[1.0, 0, -9], [0, 1, -9]])
+    step = -(-max(x1 - x0, y1 - y0) // MAX_WARP_SIDE)
+    tx, ty = tx + a * x0 + b * y0, ty + c * x0 + d * y0
+    moved = np.array([[a * step, b * step, tx], [c * step, d * step, ty]])
+    return image[y0:y1:step, x0:x1:step], moved
+
+
+def _scratch(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """This thread's buffer of that name: fresh memory would cost as much as half the warp."""
+    size = math.prod(shape)
+    if size > MAX_KEPT_BYTES:
+        return np.empty(shape, np.uint8)
+    buffer = getattr(_buffers, name, None)
+    if buffer is None or buffer.size < size:
+        buffer = np.empty(size, np.uint8)
+        setattr(_buffers, name, buffer)
+    return buffer[:size].reshape(shape)
