@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
-from vitpose_jax.keypoints.warping import warp_crop
+from vitpose_jax.keypoints.warping import MAX_WIDENED_PIXELS, warp_crop, warp_crops
 
 SIZE = (256, 192)
 CV5 = int(cv2.__version__.split(".")[0]) >= 5  # older ones interpolate in steps of 1/32 pixel
@@ -34,6 +34,25 @@ def test_the_part_seen_is_warped_as_the_whole(size: int) -> None:
         np.testing.assert_array_equal(swapped, _crop(image, matrix)[..., ::-1])
 
 
+@pytest.mark.parametrize("height", [211, 1 + MAX_WIDENED_PIXELS // 640])
+def test_people_of_an_image_are_cut_as_opencv_cuts_them(height: int) -> None:
+    """To the bit, with and without the fourth channel, whatever the thread cut before."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (height, 640, 3), np.uint8)
+    boxes = np.array(
+        [[-30, 20, 100, 150], [200, 10, 90, 60.5], [300, 150, 20, 40], [0, 0, 640, 900]]
+    )
+    matrices = udp_affine(*box_to_center_scale(boxes), 0.0, SIZE)
+    crops = np.full((4, *SIZE, 3), 77, np.uint8)
+    for reverse in (False, True):
+        source = image[:, ::-1] if reverse else image
+        warp_crops(source, matrices, crops)
+        for matrix, crop in zip(matrices, crops, strict=True):
+            plain = cv2.warpAffine(source, matrix, SIZE[::-1], flags=cv2.INTER_LINEAR)
+            np.testing.assert_array_equal(crop, plain)
+    warp_crops(image, matrices[:0], crops[:0])
+
+
 def test_a_very_long_image_can_be_cropped() -> None:
     """OpenCV alone refuses sources beyond 32767 pixels."""
     image = np.zeros((600, 40000, 3), np.uint8)
@@ -45,7 +64,11 @@ def test_a_very_long_image_can_be_cropped() -> None:
     plain = cv2.warpAffine(np.ascontiguousarray(image[:, 30000:]), near, SIZE[::-1])
     assert np.abs(_crop(image, matrix).astype(int) - plain).max() <= 1
     center, scale = box_to_center_scale(np.array([0, 0, 40000, 600]))
-    whole = _crop(image, udp_affine(center, scale, 0.0, SIZE))
+    whole = udp_affine(center, scale, 0.0, SIZE)
+    crops = np.empty((1, *SIZE, 3), np.uint8)
+    warp_crops(image, whole[None], crops)
+    whole = _crop(image, whole)
+    np.testing.assert_array_equal(crops[0], whole)
     assert whole[:, :160].max() == 0 < whole[:, 170:].max()
 
 

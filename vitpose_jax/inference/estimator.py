@@ -28,7 +28,7 @@ from vitpose_jax.inference.program import matrices_in, predict_batch
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.decoding import DecodeMethod
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
-from vitpose_jax.keypoints.warping import warp_crop
+from vitpose_jax.keypoints.warping import warp_crops
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.training.task import refuse_run
@@ -291,10 +291,7 @@ class PoseEstimator:
         usable = np.array([box_problem(box, wh) is None for box in boxes], bool)
         center, scale = box_to_center_scale(boxes[usable, :4], self.input_size)
         crops = np.empty((len(center), height, width, 3), np.uint8)
-        for crop, matrix in zip(
-            crops, udp_affine(center, scale, 0.0, self.input_size), strict=True
-        ):
-            warp_crop(pixels, matrix, crop)
+        warp_crops(pixels, udp_affine(center, scale, 0.0, self.input_size), crops)
         return _Item(pixels if keep_image else None, wh, boxes, usable, crops, center, scale)
 
     def _launch(

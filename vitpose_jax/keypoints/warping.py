@@ -10,6 +10,8 @@ MAX_WARP_SIDE = 32766
 """OpenCV's warp indexes its source with 16-bit integers."""
 MAX_KEPT_BYTES = 2**24
 """Of memory that a thread keeps for its next crop."""
+MAX_WIDENED_PIXELS = 2**20
+"""To give a larger image a fourth channel costs more than a few people's crops save."""
 
 # Crops are cut by many threads, or processes, at once. OpenCV would share out each of them among as
 # many threads again, which on two cores with 16 such threads cost two thirds more processor time.
@@ -39,6 +41,35 @@ def warp_crop(
     warped = _scratch("crop", (*crop.shape[:2], 4))
     cv2.warpAffine(wide, matrix, crop.shape[1::-1], dst=warped, flags=cv2.INTER_LINEAR)
     cv2.cvtColor(warped, cv2.COLOR_BGRA2RGB if blue_first else cv2.COLOR_RGBA2RGB, dst=crop)
+
+
+def warp_crops(image: np.ndarray, matrices: np.ndarray, crops: np.ndarray) -> None:
+    """Cut people out of one image, to the very values of OpenCV's warp of the whole image.
+
+    For that the image is not cut to the part seen, as `warp_crop` does, unless it is too large for
+    OpenCV. The fourth channel is added once for all people.
+
+    Args:
+        image: uint8 (height, width, 3).
+        matrices: (N, 2, 3), image pixels to crop pixels.
+        crops: uint8 (N, H, W, 3): written.
+    """
+    if max(image.shape[:2]) > MAX_WARP_SIDE:
+        for matrix, crop in zip(matrices, crops, strict=True):
+            warp_crop(image, matrix, crop)
+        return
+    size, widened = crops.shape[2:0:-1], math.prod(image.shape[:2]) <= MAX_WIDENED_PIXELS
+    if widened:
+        source = cv2.cvtColor(
+            image, cv2.COLOR_RGB2RGBA, dst=_scratch("source", (*image.shape[:2], 4))
+        )
+        warped = _scratch("crop", (*crops.shape[1:3], 4))
+    for matrix, crop in zip(matrices, crops, strict=True):
+        if widened:
+            cv2.warpAffine(source, matrix, size, dst=warped, flags=cv2.INTER_LINEAR)
+            cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=crop)
+        else:
+            cv2.warpAffine(image, matrix, size, dst=crop, flags=cv2.INTER_LINEAR)
 
 
 def _part_seen(
