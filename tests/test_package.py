@@ -1,6 +1,7 @@
 """The package as a whole: what importing it costs and drags in."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -51,3 +52,17 @@ def test_the_test_extra_installs_what_tests_skip_without() -> None:
     code = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("*.py"))
     skipped_without = set(re.findall(r'importorskip\("([a-z]+)', code))  # imageio_ffmpeg: imageio
     assert {"torch", "onnx"} <= skipped_without <= names
+
+
+@pytest.mark.parametrize("first", ["import jax", "import jax; jax.jit(lambda x: x * 3)(2)", "pass"])
+def test_compilation_cache_is_filled_before_or_after_jax_is_imported(
+    first: str, tmp_path: Path
+) -> None:
+    code = f"{first}\nimport vitpose_jax; vitpose_jax.enable_compilation_cache()\n"
+    code += "import jax, jax.numpy as jnp\njax.jit(lambda x: jnp.linalg.svd(x @ x))(jnp.eye(9))"
+    kept = {"JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"}
+    environment = {k: v for k, v in os.environ.items() if k not in kept}
+    environment |= {"VITPOSE_COMPILATION_CACHE": str(tmp_path)}
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert any(path.name.startswith("jit__lambda") for path in tmp_path.iterdir())

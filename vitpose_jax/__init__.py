@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vitpose_jax.compilation_cache import enable_compilation_cache
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.models.pose import PoseConfig, PoseModel
     from vitpose_jax.weights import load_pose_model, save_pose_model
@@ -17,11 +18,19 @@ _HOMES = {
     "PoseConfig": "vitpose_jax.models.pose",
     "PoseEstimator": "vitpose_jax.inference.estimator",
     "PoseModel": "vitpose_jax.models.pose",
+    "enable_compilation_cache": "vitpose_jax.compilation_cache",
     "load_pose_model": "vitpose_jax.weights",
     "save_pose_model": "vitpose_jax.weights",
 }
 
-__all__ = ["PoseConfig", "PoseEstimator", "PoseModel", "load_pose_model", "save_pose_model"]
+__all__ = [
+    "PoseConfig",
+    "PoseEstimator",
+    "PoseModel",
+    "enable_compilation_cache",
+    "load_pose_model",
+    "save_pose_model",
+]
 
 
 def __getattr__(name: str) -> object:

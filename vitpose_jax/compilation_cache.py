@@ -1,18 +1,24 @@
-"""Compiled programs kept on the disk: a command compiles its network once, not every time."""
+"""Compiled programs kept on the disk: a network is compiled once, not in every process."""
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 CACHE_VARIABLE = "VITPOSE_COMPILATION_CACHE"
+SHORTEST = 0.1  # seconds; JAX keeps only what took one to compile, a start compiles much that is less
 
 
 def enable_compilation_cache() -> None:
-    """Turn JAX's persistent compilation cache on; to be called before JAX is imported.
+    """Turn JAX's persistent compilation cache on, for all that this process compiles from now on.
 
-    It lies in the user's cache folder, apart for every machine, since programs for one processor
-    may not run on another. The environment variable VITPOSE_COMPILATION_CACHE names another folder,
-    or turns it off where it is "off". What JAX's own variables say is left as it is.
+    The project's commands do so themselves; from Python it is for the caller to decide, since the
+    setting is the whole process's. It may come before or after JAX is imported.
+
+    The cache lies in the user's cache folder, apart for every machine, since programs for one
+    processor may not run on another. The environment variable VITPOSE_COMPILATION_CACHE names
+    another folder, or turns it off where it is "off". What JAX's own variables or settings say is
+    left as it is.
     """
     choice = os.environ.get(CACHE_VARIABLE)
     if choice == "off":
@@ -20,5 +26,8 @@ def enable_compilation_cache() -> None:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = choice or home / "vitpose_jax" / "compiled" / (platform.node() or "machine")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    # By default only what took a second to compile is kept; a start compiles much that is smaller.
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    shortest = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(SHORTEST))
+    jax = sys.modules.get("jax")  # which reads these variables when it is imported
+    if jax is not None and not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", float(shortest))

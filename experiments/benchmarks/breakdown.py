@@ -2,14 +2,16 @@
 
     python experiments/benchmarks/breakdown.py [--dtype bfloat16] [--trace FOLDER]
 
-On CPUs the trace holds XLA's own loops and YNNPACK's fused kernels; products and convolutions run
-on threads that it does not see, so they are what is left of the whole. The folder given to --trace
-opens in Perfetto or TensorBoard.
+Times are those of all threads added, in shares of the processor time of the same calls. On CPUs the
+trace holds XLA's own loops and YNNPACK's fused kernels; products and convolutions run on threads
+that it does not see, so they, and threads that wait, are what is left of the whole. The folder
+given to --trace opens in Perfetto or TensorBoard.
 """
 
 import argparse
 import collections
 import tempfile
+import time
 from pathlib import Path
 
 import jax
@@ -18,6 +20,7 @@ import numpy as np
 from flax import nnx
 from harness import keep, race, table
 
+from vitpose_jax.inference.program import matrices_in
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
@@ -42,6 +45,7 @@ def main() -> None:
     decoder = DecoderConfig(options.decoder, in_channels=backbone.width)
     model = PoseModel(PoseConfig(backbone, decoder), dtype=options.dtype, rngs=nnx.Rngs(0))
     graph, state = nnx.split(model)
+    state = matrices_in(state, model.dtype)
     crops = jnp.asarray(
         np.random.default_rng(0).standard_normal((options.batch, 256, 192, 3), np.float32)
     )
@@ -49,16 +53,19 @@ def main() -> None:
         lambda state, crops: nnx.merge(graph, state)(crops),
         compiler_options=compiler_options(options.dtype, options.batch),
     )
-    whole = race({"run": lambda: run(state, crops)}, 5)["run"]["median"]
+    seconds = race({"run": lambda: run(state, crops)}, 5)["run"]["median"]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.trace or scratch)
         with jax.profiler.trace(str(folder)):
+            began, began_processor = time.perf_counter(), time.process_time()
             for _ in range(CALLS):
                 jax.block_until_ready(run(state, crops))
-        rows = by_kind(operation_times(folder), whole)
+            traced = time.perf_counter() - began, time.process_time() - began_processor
+        on_cpu = jax.default_backend() == "cpu"
+        rows = by_kind(operation_times(folder), traced[on_cpu] / CALLS)
     title = f"One call: {options.size}, {options.decoder}, batch {options.batch}, {options.dtype}"
     columns = ["kind", "ms", "share", "operations"]
-    result = {"options": vars(options), "seconds": whole, "rows": rows}
+    result = {"options": vars(options), "seconds": seconds, "rows": rows}
     keep("breakdown", result, {title: table(rows, columns)}, options.out)
 
 
@@ -87,7 +94,7 @@ def by_kind(times: dict[str, float], whole: float) -> list[dict]:
         seconds[kind] += value
         counts[kind] += 1
     if jax.default_backend() == "cpu":
-        seconds[REST] = max(whole - sum(seconds.values()), 0.0)
+        seconds[REST] = whole - sum(seconds.values())
     return [
         {"kind": kind, "ms": 1e3 * value, "share": value / whole, "operations": counts[kind]}
         for kind, value in sorted(seconds.items(), key=lambda item: -item[1])

@@ -4,11 +4,13 @@
 
 Random weights, nothing downloaded; needs jax for the device, flax, optax, opencv, pillow and
 safetensors, and for the peer torch and transformers. Measures, in bfloat16: the matrix peak; the
-network alone for S, B, L and H at batch 256, beside it with XLA's attention and with the options
-that XLA has by default, next to torch.compile (SDPA, max-autotune) in a process of its own before;
-full training steps and frozen-backbone FPN steps; the deviation from float32; photographs to
-keypoints; and, with more than one device, sharded steps. What would not fit into the time left is
-skipped and named. Results are written after every part.
+network alone for S, B, L and H at batch 256 with its deviation from float32 (heatmaps of eight
+crops in parts of their largest value; crop pixels by which keypoints moved), beside it with XLA's
+attention and with the options that XLA has by default, next to torch.compile (SDPA,
+max-autotune-no-cudagraphs) in a process of its own; full training steps and frozen-backbone FPN
+steps, with the memory that XLA plans for; photographs to keypoints; and, with more than one device,
+sharded steps. What would not fit into the time left is skipped and named. Results are written after
+every part.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the peer's process needs some
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works from a bare checkout
 SIZES = ("base", "small", "large", "huge")
 BATCH = 256
@@ -71,16 +74,16 @@ class Benchmark:
         self.options = options
         self.began = time.perf_counter()
         self.result: dict[str, Any] = {"options": vars(options), "skipped": [], "errors": {}}
+        self.result["peak"] = {}  # without one there are no shares, but all else
 
     def run(self) -> None:
-        # The peer first: a process that ends gives its memory back before JAX takes the device's.
-        self.part("torch.compile, base", self.peer, "base")
+        first, *others = self.options.sizes
+        self.part(f"torch.compile, {first}", self.peer, first)
         self.part("peak", self.peak)
-        self.part("inference, base", self.inference, "base")
+        self.part(f"inference, {first}", self.inference, first)
         for task in ("full", "fpn"):
-            self.part(f"training, {task}, base", self.training, "base", task)
+            self.part(f"training, {task}, {first}", self.training, first, task)
         self.part("photographs", self.photographs)
-        others = [size for size in self.options.sizes if size != "base"]
         for size in others:
             self.part(f"inference, {size}", self.inference, size)
         for task in ("full", "fpn"):
@@ -121,38 +124,31 @@ class Benchmark:
     def peak(self) -> None:
         from harness import measured_peak
 
-        self.result["peak"] = {"bfloat16": measured_peak("bfloat16")}
+        self.result["peak"]["bfloat16"] = measured_peak("bfloat16")
 
     def inference(self, size: str) -> None:
-        import jax.numpy as jnp
         import numpy as np
-        from flax import nnx
-        from harness import backbone_flops, decoder_flops, race
-        from inference import ours
+        from harness import backbone_flops, decoder_flops, race, random_model
+        from inference import keypoints, moved, ours
 
-        from vitpose_jax.models import vit
-        from vitpose_jax.models.decoders import DecoderConfig
-        from vitpose_jax.models.pose import PoseConfig, PoseModel
-
-        backbone, batch = vit.VIT_SIZES[size], self.options.batch
-        config = PoseConfig(
-            backbone, DecoderConfig(self.options.decoder, in_channels=backbone.width)
-        )
+        batch, decoder = self.options.batch, self.options.decoder
         crops = np.random.default_rng(0).standard_normal((batch, 256, 192, 3), np.float32)
-        flops = (backbone_flops(backbone) + decoder_flops(config)) * batch
-        exact = PoseModel(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
-        model = PoseModel(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+        exact = random_model(size, decoder, "float32")
+        model = random_model(size, decoder, "bfloat16")
+        flops = backbone_flops(model.config.backbone) + decoder_flops(model.config)
 
         runners = {"default": ours(model, crops, False), "flip": ours(model, crops, True)}
-        outputs = {name: run() for name, run in runners.items()}
-        if size == "base":
+        if size == self.options.sizes[0]:
             runners |= self._without(model, crops)
         few = crops[:8]
-        reference = np.asarray(ours(exact, few, False)())
-        deviation = np.abs(np.asarray(outputs["default"][:8]) - reference).max()
-        peak = self.result["peak"]["bfloat16"]
+        reference = {flip: np.asarray(ours(exact, few, flip)()) for flip in (False, True)}
+        found = {name: np.asarray(run()[:8], np.float32) for name, run in runners.items()}
+        peak = self.result["peak"].get("bfloat16")
         rows = self.result.setdefault("inference", [])
         for name, times in race(runners, 7, 5).items():
+            flip = name == "flip"
+            rate = flops * batch * (1 + flip) / times["median"]
+            off = np.abs(found[name] - reference[flip]).max() / np.abs(reference[flip]).max()
             rows.append(
                 {
                     "size": size,
@@ -160,9 +156,10 @@ class Benchmark:
                     "batch": batch,
                     "images/s": batch / times["median"],
                     "spread": times["spread"],
-                    "TFLOP/s": flops * (1 + (name == "flip")) / times["median"] / 1e12,
-                    "share": flops * (1 + (name == "flip")) / times["median"] / peak,
-                    "deviation": float(deviation / np.abs(reference).max()),
+                    "TFLOP/s": rate / 1e12,
+                    "share": rate / peak if peak else None,
+                    "deviation": float(off),
+                    "moved": moved(keypoints(found[name]), keypoints(reference[flip])),
                 }
             )
 
@@ -198,26 +195,20 @@ class Benchmark:
         import tempfile
 
         import cv2
-        import jax.numpy as jnp
         import numpy as np
-        from flax import nnx
-        from harness import race
+        from harness import race, random_model
 
         from vitpose_jax.inference.estimator import PoseEstimator
-        from vitpose_jax.models import vit
-        from vitpose_jax.models.decoders import DecoderConfig
-        from vitpose_jax.models.pose import PoseConfig, PoseModel
 
         rng = np.random.default_rng(0)
-        config = PoseConfig(vit.VIT_SIZES["base"], DecoderConfig(self.options.decoder))
-        model = PoseModel(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+        model = random_model("base", self.options.decoder, "bfloat16")
         boxes = np.array([[40 + 130 * i, 60, 120, 320] for i in range(4)], np.float32)
         with tempfile.TemporaryDirectory() as folder:
             items = []
             for i in range(self.options.photographs):
-                coarse = rng.integers(0, 256, (60, 80, 3), np.uint8)
                 items.append((str(Path(folder) / f"{i}.jpg"), boxes))
-                cv2.imwrite(items[-1][0], cv2.resize(coarse, (640, 480)))
+                cv2.imwrite(items[-1][0], _picture(rng))
+            items *= 8
             for flip in (True, False):
                 estimator = PoseEstimator(model, flip_test=flip)
                 estimator.compile()
@@ -227,10 +218,14 @@ class Benchmark:
                         pass
 
                 times = race({"run": run}, 3)["run"]
+                began = time.thread_time()
+                run()
+                launching = time.thread_time() - began
                 row = {"flip": flip, "batch": estimator.batch_size, "cores": os.cpu_count()}
                 row["people/s"] = 4 * len(items) / times["median"]
                 row |= {"spread": times["spread"], "processor s/person": times["processor"]}
                 row["processor s/person"] /= 4 * len(items)
+                row["of that the launching thread's"] = launching / (4 * len(items))
                 self.result.setdefault("photographs", []).append(row)
 
     def sharding(self) -> None:
@@ -278,6 +273,19 @@ class Benchmark:
                 tables[name.capitalize()] = str(self.result[name])
         with contextlib.nullcontext() if last else contextlib.redirect_stdout(io.StringIO()):
             keep("gpu", self.result, tables, self.options.out)
+
+
+def _picture(rng: Any) -> Any:
+    """Noise of three scales, 640 x 480: as a JPEG about as large as a photograph (115 kB)."""
+    import cv2
+    import numpy as np
+
+    layers = (((60, 80), 128), ((240, 320), 24), ((480, 640), 6))
+    image = sum(
+        cv2.resize(rng.uniform(0, amplitude, (*shape, 3)).astype(np.float32), (640, 480))
+        for shape, amplitude in layers
+    )
+    return image.astype(np.uint8)
 
 
 def _xla_attention(query: Any, key: Any, value: Any) -> Any:

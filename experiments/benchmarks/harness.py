@@ -3,20 +3,25 @@
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from vitpose_jax.models.backends import compiler_options, product_dtype
-from vitpose_jax.models.pose import PoseConfig
-from vitpose_jax.models.vit import ViTConfig
+from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.pose import PoseConfig, PoseModel
+from vitpose_jax.models.vit import VIT_SIZES, ViTConfig
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "transformers", "onnxruntime", "numpy", "vitpose-jax")
@@ -79,19 +84,36 @@ def _spread(times: Sequence[float]) -> float:
 
 
 def measured_peak(dtype: str, repeats: int = 5) -> float:
-    """FLOP/s of a large product of random square matrices in `dtype`: the best of several runs."""
+    """FLOP/s of large products of random square matrices in `dtype`: the best of sizes and runs."""
     on_cpu = jax.default_backend() == "cpu"
-    side, length = (2048, 2) if on_cpu else (8192, 20)
-    keys = jax.random.split(jax.random.key(0))
-    left, right = (jax.random.normal(key, (side, side)).astype(dtype) for key in keys)
+    sides, length = ((1536, 2048, 3072), 2) if on_cpu else ((8192,), 20)
 
     def product(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.matmul(a, b, preferred_element_type=product_dtype(dtype))
 
-    run = jax.jit(product, compiler_options=compiler_options(dtype, images=side))
-    with jax.default_matmul_precision("highest" if dtype == "float32" else "default"):
-        times = race({"product": lambda: run(left, right)}, repeats, length)["product"]
-    return 2 * side**3 / times["best"]
+    best = 0.0
+    for side in sides:
+        keys = jax.random.split(jax.random.key(0))
+        left, right = (jax.random.normal(key, (side, side)).astype(dtype) for key in keys)
+        run = jax.jit(product, compiler_options=compiler_options(dtype, images=side))
+        with jax.default_matmul_precision("highest" if dtype == "float32" else "default"):
+            times = race({"product": partial(run, left, right)}, repeats, length)["product"]
+        best = max(best, 2 * side**3 / times["best"])
+    return best
+
+
+def random_model(size: str, decoder: str, dtype: str) -> PoseModel:
+    """Seeded random weights, the same for every type, large enough for heatmaps to have peaks."""
+    backbone = VIT_SIZES[size]
+    config = PoseConfig(backbone, DecoderConfig(decoder, in_channels=backbone.width))
+    model = PoseModel(config, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0))
+    keys = nnx.Rngs(1)
+    for path, parameter in nnx.state(model, nnx.Param).flat_state():
+        if path[-1] == "kernel":
+            fan_in = math.prod(parameter.shape[:-1])
+            drawn = jax.random.normal(keys(), parameter.shape) * fan_in**-0.5
+            parameter[...] = drawn.astype(parameter.dtype)
+    return model
 
 
 def backbone_flops(config: ViTConfig) -> float:
@@ -119,7 +141,7 @@ def decoder_flops(config: PoseConfig) -> float:
 
 
 def environment() -> dict[str, Any]:
-    """Machine, versions and date."""
+    """Machine, versions, date, and the commit of this code ("+" where it was changed since)."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -135,8 +157,27 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": [round(load, 1) for load in os.getloadavg()],
         "python": platform.python_version(),
+        "commit": _commit(),
         "versions": versions,
     }
+
+
+def _commit() -> str | None:
+    code = ["vitpose_jax", "experiments/benchmarks/*.py"]
+    try:
+        head, changed = (
+            subprocess.run(
+                ["git", *command],
+                cwd=RESULTS.parents[2],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", *code])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + "+" * bool(changed)
 
 
 def _processor() -> str:
@@ -175,6 +216,7 @@ def keep(name: str, result: dict[str, Any], tables: Mapping[str, str], out: str 
     path.write_text(json.dumps({"environment": environment(), **result}, indent=1) + "\n")
     where = environment()
     text = f"{where['date']}, {where['device']}, {where['processor']}, {where['cores']} cores\n"
+    text += ", ".join(f"{name} {version}" for name, version in where["versions"].items()) + "\n"
     for title, body in tables.items():
         text += f"\n{title}\n\n{body}\n"
     path.with_suffix(".md").write_text(text)

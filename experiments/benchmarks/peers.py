@@ -1,6 +1,7 @@
 """The same network in transformers, torch.compile and ONNX Runtime, where they are installed."""
 
 import contextlib
+import copy
 import io
 import tempfile
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def eager(model: Any, crops: np.ndarray, dtype: str = "float32") -> Callable[[],
     import torch
 
     device = torch_device()
-    model = model.to(device=device, dtype=getattr(torch, dtype))
+    model = _placed(model, device, dtype)
     pixels = _pixels(crops, device, dtype)
 
     def run():
@@ -79,17 +80,20 @@ def eager(model: Any, crops: np.ndarray, dtype: str = "float32") -> Callable[[],
 
 
 def compiled(model: Any, crops: np.ndarray, dtype: str) -> Callable[[], Any]:
-    """torch.compile (max-autotune on a GPU) over SDPA attention, weights in `dtype`."""
-    import copy
+    """torch.compile (max-autotune on a GPU) over SDPA attention, weights in `dtype`.
 
+    Each call compiles for its own shapes: at the second shape of one function torch.compile would
+    turn to dynamic ones, and after eight to eager execution.
+    """
     import torch
 
+    torch._dynamo.config.recompile_limit = 64
     device = torch_device()
-    model = copy.deepcopy(model).to(device=device, dtype=getattr(torch, dtype))
+    model = copy.deepcopy(_placed(model, device, dtype))
     model.backbone.set_attn_implementation("sdpa")
     pixels = _pixels(crops, device, dtype)
     mode = "max-autotune-no-cudagraphs" if device == "cuda" else "default"
-    fast = torch.compile(lambda x: model(x).heatmaps, mode=mode)
+    fast = torch.compile(lambda x: model(x).heatmaps, mode=mode, dynamic=False)
 
     def run():
         with torch.inference_mode():
@@ -99,7 +103,7 @@ def compiled(model: Any, crops: np.ndarray, dtype: str) -> Callable[[], Any]:
 
 
 def onnx_runtime(model: Any, crops: np.ndarray) -> Callable[[], Any]:
-    """ONNX Runtime on its default CPU settings, float32."""
+    """ONNX Runtime on its default settings, float32; on a GPU where it has been built for one."""
     import onnxruntime
     import torch
 
@@ -116,13 +120,16 @@ def onnx_runtime(model: Any, crops: np.ndarray) -> Callable[[], Any]:
         path = str(Path(folder) / "model.onnx")
         with contextlib.redirect_stdout(io.StringIO()):
             torch.onnx.export(Heatmaps(), (pixels,), path, dynamo=True, input_names=["x"])
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+        session = onnxruntime.InferenceSession(path, providers=providers)
     feed = {"x": pixels.numpy()}
     return lambda: session.run(None, feed)[0]
 
 
-def photographs(model: Any, items: list[tuple[str, list]], flip: bool) -> Callable[[], None]:
-    """transformers' own way from JPEG files and boxes to keypoints, an image at a time.
+def photographs(model: Any, items: list[tuple[str, list]], flip: bool) -> Callable[[], np.ndarray]:
+    """transformers' own way from JPEG files and boxes to keypoints (people, K, 2), an image at a
+    time.
 
     flip: average with the mirrored crops' heatmaps, which the model itself mirrors back.
     """
@@ -132,19 +139,25 @@ def photographs(model: Any, items: list[tuple[str, list]], flip: bool) -> Callab
 
     from vitpose_jax.keypoints.skeletons import SKELETONS
 
+    device = torch_device()
+    model = _placed(model, device, "float32")
     processor = VitPoseImageProcessor()
     pairs = torch.tensor(SKELETONS["coco"].flip_pairs)
 
-    def run() -> None:
+    def run() -> np.ndarray:
+        found = []
         for path, boxes in items:
             image = Image.open(path).convert("RGB")
-            inputs = processor(image, boxes=[boxes], return_tensors="pt")
+            inputs = processor(image, boxes=[boxes], return_tensors="pt").to(device)
             with torch.inference_mode():
                 outputs = model(**inputs)
                 if flip:
                     mirrored = model(inputs["pixel_values"].flip(3), flip_pairs=pairs)
                     outputs.heatmaps = (outputs.heatmaps + mirrored.heatmaps) / 2
-            processor.post_process_pose_estimation(outputs, boxes=[boxes])
+            outputs.heatmaps = outputs.heatmaps.cpu()
+            (people,) = processor.post_process_pose_estimation(outputs, boxes=[boxes])
+            found += [person["keypoints"].numpy() for person in people]
+        return np.stack(found)
 
     return run
 
@@ -153,6 +166,15 @@ def torch_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _placed(model: Any, device: str, dtype: str) -> Any:
+    """The model there and in that type: itself on a CPU in float32, else a copy."""
+    import torch
+
+    if (device, dtype) == ("cpu", "float32"):
+        return model
+    return copy.deepcopy(model).to(device=device, dtype=getattr(torch, dtype))
 
 
 def _pixels(crops: np.ndarray, device: str, dtype: str) -> Any:

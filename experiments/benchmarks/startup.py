@@ -31,7 +31,7 @@ import jax; lap("import jax")
 import vitpose_jax.inference.predict; lap("import the rest")
 from vitpose_jax import PoseEstimator
 estimator = PoseEstimator.from_pretrained(sys.argv[1]); lap("load weights")
-estimator.compile(); lap("compile and first run")
+estimator.compile(1); lap("compile for one person")
 estimator(sys.argv[2]); lap("one picture")
 print(json.dumps(parts))
 """
@@ -92,7 +92,9 @@ def main() -> None:
         "From command to saved picture": table(rows, list(rows[0])),
         "Its parts, seconds": table(part_rows, list(part_rows[0])),
     }
-    keep("startup", {"rows": rows, "parts": part_rows}, tables, options.out)
+    keep(
+        "startup", {"runs": options.repeats, "rows": rows, "parts": part_rows}, tables, options.out
+    )
 
 
 if __name__ == "__main__":

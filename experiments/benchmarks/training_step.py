@@ -4,9 +4,10 @@
     python experiments/benchmarks/training_step.py --sizes base --batch 256 --dtypes bfloat16
 
 The steps are the project's own (`training.step`), with normalisation and targets drawn on the
-device, AdamW, gradient clipping; "fpn" trains the dense pyramid and its decoder over a frozen
-backbone. Work is counted as three times the forward pass where a part is trained, once where it is
-frozen. Memory is what XLA plans for the compiled step: arguments and temporaries.
+device, AdamW, gradient clipping; "fpn" trains the published dense pyramid (configs/fpn_dense.py)
+and its decoder over a frozen backbone. Work is counted as three times the forward pass where a part
+is trained, once where it is frozen. Memory is what XLA plans for the compiled step: arguments and
+temporaries.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from vitpose_jax.training.step import compile_step, make_train_step
 
 COLUMNS = ["task", "size", "batch", "dtype", "devices", "samples/s", "best", "spread", "share"]
 COLUMNS += ["memory GB", "compile s"]
+TASKS = ["full", "fpn", "forecaster"]
 DENSE = {
     "kind": "strided",
     "strides": (1, 2, 4, 8),
@@ -153,7 +155,7 @@ def measure(tasks: dict[str, tuple], repeats: int, peak: dict[str, float]) -> li
     for name, (task, size, batch, dtype) in tasks.items():
         step, flops = steps[name]
         median = times[name]["median"]
-        share = flops / median / peak[dtype] if flops == flops else None
+        share = flops / median / peak[dtype] if flops == flops and dtype in peak else None
         rows.append(
             {
                 "task": task,
@@ -177,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--sizes", nargs="+", default=["base"], choices=VIT_SIZES)
-    add("--tasks", nargs="+", default=["full", "fpn", "forecaster"])
+    add("--tasks", nargs="+", default=TASKS, choices=TASKS)
     add("--batch", type=int, default=8)
     add("--dtypes", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
     add("--repeats", type=int, default=5)
@@ -200,7 +202,8 @@ def main() -> None:
         "Measured peak, TFLOP/s": ", ".join(f"{k} {v / 1e12:.3g}" for k, v in peak.items()),
         "Training steps": table(rows, COLUMNS),
     }
-    keep("training_step", {"peak": peak, "rows": rows}, tables, options.out)
+    result = {"options": vars(options), "peak": peak, "rows": rows}
+    keep("training_step", result, tables, options.out)
 
 
 if __name__ == "__main__":
