@@ -108,7 +108,10 @@ def test_notes_of_what_is_not_there_and_of_what_is_ambiguous(tmp_path: Path) -> 
         ([{"image_id": 1}], "entry 0: bbox must be four numbers"),
         ([{"image_id": 1, "bbox": [1, 2, 3]}], "entry 0: bbox must be four numbers"),
         ([{"image_id": 1, "bbox": [1, 2, 3, "4"]}], "entry 0: bbox must be four numbers"),
-        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": "high"}], "score must be a number"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": "high"}], "score must be a finite"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": float("nan")}], "0: score must be a fini"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 10**400}], "score must be a finite"),
+        (f'[{{"image_id": 1, "bbox": [0, 0, 5, {"1" * 5000}]}}]', "is not JSON that can be read"),
         ([{"image_id": 1, "bbox": [1, 2, 3, 4], "frame": 0.5}], "frame must be a whole"),
         ([{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 2}], "no boxes of people"),
         (
@@ -116,6 +119,7 @@ def test_notes_of_what_is_not_there_and_of_what_is_ambiguous(tmp_path: Path) -> 
             "category_id must be a whole",
         ),
         ({"annotations": [], "images": [3]}, "must be objects with id"),
+        ({"annotations": [], "images": [{"id": 1, "file_name": [1]}]}, "must be objects with id"),
     ],
 )
 def test_bad_files(tmp_path: Path, content: object, message: str) -> None:
@@ -131,3 +135,10 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(UserError, match="cannot be read as text"):
         read_boxes(tmp_path / "b.json")
+
+
+def test_a_byte_order_mark_and_sides_beyond_every_number(tmp_path: Path) -> None:
+    entries = [{"image_id": 1, "bbox": [0, None, 5, 10**400]}]
+    (tmp_path / "b.json").write_text(json.dumps(entries), encoding="utf-8-sig")
+    boxes = read_boxes(tmp_path / "b.json").of(image("1.jpg"))
+    np.testing.assert_array_equal(boxes, [[0, np.nan, 5, np.inf, 1]])

@@ -122,3 +122,38 @@ def test_files_of_another_kind(tmp_path: Path, bright_rectangle_detector: MakeDe
     bright_rectangle_detector(tmp_path / "y.onnx", outputs=("logits",))
     with pytest.raises(UserError, match="gives logits"):
         PersonDetector(tmp_path / "y.onnx")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [("pixel_values", "FLOAT16", [1, 3, 64, 64])],
+        [("pixel_values", "FLOAT", [1, 64, 64, 3])],
+        [("pixel_values", "FLOAT", [2, 3, 64, 64])],
+        [("pixel_values", "FLOAT", [1, 3, 64, 64]), ("target_sizes", "INT64", [1, 2])],
+        [],
+    ],
+)
+def test_networks_that_take_something_else(tmp_path: Path, inputs: list) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    results = {"logits": [1, 1, 80], "pred_boxes": [1, 1, 4]}
+    constants = [
+        helper.make_tensor(name, TensorProto.FLOAT, shape, [0.5] * int(np.prod(shape)))
+        for name, shape in results.items()
+    ]
+    nodes = [helper.make_node("Constant", [], [c.name], value=c) for c in constants]
+    declared = [
+        helper.make_tensor_value_info(name, getattr(TensorProto, kind), shape)
+        for name, kind, shape in inputs
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in results.items()
+    ]
+    graph = helper.make_graph(nodes, "g", declared, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "d.onnx")
+    with pytest.raises(UserError, match=r"d\.onnx: a detector must take one float32 image"):
+        PersonDetector(tmp_path / "d.onnx")

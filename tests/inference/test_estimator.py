@@ -135,17 +135,21 @@ def test_boxes_that_show_nothing_give_zeros(estimator: PoseEstimator) -> None:
         [5, 5, 9, -3],
         [200, 0, 9, 9],
         [0, -9, 9, 9],
+        [3, 3, 1e-30, 1e-30],
     ]
     good = [10.0, 10, 40, 80]
     people = estimator(image, [*bad[:3], good, *bad[3:]])
-    assert len(people) == 7
+    assert len(people) == 8
     np.testing.assert_array_equal(people[3].keypoints, estimator(image, [good])[0].keypoints)
     for person in people[:3] + people[4:]:
         assert person.score == 0
         assert not person.keypoints.any()
 
 
-@pytest.mark.parametrize("boxes", [[[1, 2, 3]], [1, 2, 3, 4], [["a", 0, 0, 0]], [[1], [1, 2]]])
+@pytest.mark.parametrize(
+    "boxes",
+    [[[1, 2, 3]], [1, 2, 3, 4], [["a", 0, 0, 0]], [[1], [1, 2]], [[10**400, 0, 9, 9]]],
+)
 def test_boxes_of_another_shape(estimator: PoseEstimator, boxes: list) -> None:
     with pytest.raises(UserError, match="boxes must"):
         estimator(np.zeros((9, 9, 3), np.uint8), boxes)
@@ -165,6 +169,27 @@ def test_errors_are_raised_or_handed_on(estimator: PoseEstimator, tmp_path: Path
     assert (without.image, without.image_wh) == (None, (60, 60))
 
 
+def test_scores_that_are_no_numbers(estimator: PoseEstimator) -> None:
+    with pytest.raises(UserError, match="box 1 has score nan"):
+        estimator(np.zeros((9, 9, 3), np.uint8), [[0, 0, 9, 9, 0.5], [0, 0, 9, 9, math.nan]])
+
+
+@pytest.mark.parametrize("error", [UserError, ZeroDivisionError])
+def test_an_error_waits_for_what_came_before(estimator: PoseEstimator, error: type) -> None:
+    """Three people are no batch yet; the fourth image never becomes people."""
+
+    def fail(image: np.ndarray) -> np.ndarray:
+        raise error("here")
+
+    image, found = np.zeros((60, 60, 3), np.uint8), []
+    with pytest.raises(error, match="here"):
+        found.extend(
+            len(prediction.people)
+            for prediction in estimator.stream([(image, None)] * 3 + [(image, fail)])
+        )
+    assert found == [1, 1, 1]
+
+
 def test_a_bug_in_the_users_function_is_not_swallowed(estimator: PoseEstimator) -> None:
     def broken(image: np.ndarray) -> np.ndarray:
         raise ZeroDivisionError
@@ -181,6 +206,39 @@ def test_an_endless_stream_is_read_only_a_little_ahead(estimator: PoseEstimator)
         assert len(next(stream).people) == 1
     stream.close()
     assert next(taken) < 40
+
+
+def test_images_without_people_do_not_pile_up_behind_one_person(estimator: PoseEstimator) -> None:
+    taken = itertools.count()
+    image, box = np.zeros((60, 60, 3), np.uint8), [[0, 0, 30, 30]]
+    items = ((image, [] if i else box) for i in iter(lambda: next(taken), 500))
+    stream = estimator.stream(items)
+    assert len(next(stream).people) == 1
+    stream.close()
+    assert next(taken) < 80
+
+
+def test_pictures_may_be_used_again_while_they_wait(
+    estimator: PoseEstimator, tmp_path: Path
+) -> None:
+    """One buffer for all frames and boxes, and one PIL picture that has not read its file yet."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (8, 90, 80, 3), np.uint8)
+    buffer, box = np.empty_like(frames[0]), np.array([[0.0, 0, 80, 90, 0]])
+
+    def items():
+        for index, frame in enumerate(frames):
+            buffer[:], box[0, 4] = frame, index
+            yield buffer, box
+
+    for index, prediction in enumerate(estimator.stream(items())):
+        np.testing.assert_array_equal(prediction.image, frames[index])
+        assert prediction.people[0].box_score == index
+    noise = rng.integers(0, 255, (900, 900, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "n.png")
+    lazy = Image.open(tmp_path / "n.png")
+    for prediction in estimator.stream([(lazy, [])] * 6):
+        np.testing.assert_array_equal(prediction.image, noise)
 
 
 @pytest.mark.parametrize("dataset", ["coco", "ap10k"])
@@ -222,8 +280,14 @@ def test_points_are_the_decoded_heatmaps(
 
 
 def test_options_that_do_not_fit(estimator: PoseEstimator, weights: Path) -> None:
-    with pytest.raises(UserError, match="at least 1"):
-        PoseEstimator(estimator.model, batch_size=0)
+    for size in (0, 2.5):
+        with pytest.raises(UserError, match="at least 1"):
+            PoseEstimator(estimator.model, batch_size=size)
+    with pytest.raises(UserError, match="no decoder 'argmax'"):
+        PoseEstimator(estimator.model, method="argmax")
+    for dtype in ("int8", "no type"):
+        with pytest.raises(UserError, match=f"no dtype '{dtype}'"):
+            PoseEstimator.from_pretrained(weights, dtype, num_heads=3)
     with pytest.raises(UserError, match="skeleton has 133"):
         PoseEstimator(estimator.model, skeleton=SKELETONS["wholebody"])
     with pytest.raises(UserError, match="no data set 'hands'"):

@@ -1,17 +1,20 @@
 """`vitpose forecast` and `vitpose prepare-3dpw`, from the command line to the files."""
 
 import json
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from vitpose_jax.cli import main
 from vitpose_jax.data.threedpw_keypoints import keypoint_file, keypoint_tracks
-from vitpose_jax.inference import prepare_3dpw
+from vitpose_jax.inference import estimator, preparation, prepare_3dpw
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.results import coco_result, write_results
 from vitpose_jax.inference.video import VideoReader, VideoWriter
@@ -49,6 +52,11 @@ def keypoints_json(path: Path, make_person: Callable[..., Person], frames: int =
         results += [coco_result(person, "walk.mp4", None, index) for person in people]
     write_results(path, results)
     return path
+
+
+def entry(**more: object) -> str:
+    """A keypoint file of one person, as text."""
+    return json.dumps([{"frame": 0, "keypoints": [1.0] * 51} | more])
 
 
 def test_out_that_is_a_file_is_refused_before_anything_is_computed(
@@ -109,17 +117,93 @@ def test_other_frame_rates(
     assert "warning" not in capsys.readouterr().err
     found = json.loads((tmp_path / "b" / "forecast.json").read_text())
     assert {entry["track_id"] for entry in found} == {1, 2}  # 6 frames at 15 are 11 at 30
+    plain = json.loads((tmp_path / "a" / "forecast.json").read_text())
+    steps = [round(k / 15, 4) for k in range(1, 6)]  # the frames were taken as they are
+    assert plain[0]["after_seconds"] == steps
+
+
+@pytest.mark.parametrize("fps", [15, 60, 50])
+def test_resampled_forecasts_are_of_the_videos_frames(
+    tmp_path: Path, forecaster: Path, make_person: Callable[..., Person], fps: int
+) -> None:
+    """Someone comes into sight in frame 100; the forecaster, at 30, expects them to stand still."""
+    people = {index: make_person(3 * index, 5, track=1) for index in range(100, 140)}
+    source, out = tmp_path / "keypoints.json", tmp_path / "out"
+    write_results(source, [coco_result(p, "walk.mp4", None, i) for i, p in people.items()])
+    command = ["forecast", str(source), "--weights", str(forecaster), "--fps", str(fps)]
+    assert main([*command, "--resample", "--out", str(out)]) == 0
+    found = json.loads((out / "forecast.json").read_text())
+    first = 100 + math.ceil(9 * fps / 30)  # ten frames at the forecaster's rate
+    frames = [entry["frame"] for entry in found]
+    assert frames[0] == first
+    assert set(frames) <= set(range(first, 140))
+    for entry in found:
+        last_seen = entry["frame"] + (entry["after_seconds"][0] - 1 / 30) * fps
+        assert entry["frame"] - 1 < last_seen < entry["frame"] + 0.01
+        left = np.array(entry["keypoints"])[0] - make_person(0, 5).keypoints
+        np.testing.assert_allclose(left[:, 0], 3 * last_seen, atol=0.05)
+
+
+@pytest.mark.parametrize("fps", ["0", "-5", "nan", "inf"])
+def test_rates_that_cannot_be(forecaster: Path, capsys: pytest.CaptureFixture, fps: str) -> None:
+    assert main(["forecast", "k.json", "--weights", str(forecaster), f"--fps={fps}"]) == 2
+    assert f"--fps {fps}: must be a number" in capsys.readouterr().err
+
+
+def test_a_forecaster_that_gives_no_numbers(
+    tmp_path: Path, make_person: Callable[..., Person]
+) -> None:
+    model = build_forecaster(TINY)
+    nnx.update(model, jax.tree.map(lambda x: x * np.nan, nnx.state(model, nnx.Param)))
+    save_forecaster(model, tmp_path / "nan")
+    source = keypoints_json(tmp_path / "keypoints.json", make_person)
+    command = ["forecast", str(source), "--weights", str(tmp_path / "nan")]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "forecast.json").read_text())
+    assert found[0]["keypoints"][0][0] == [None, None]
+
+
+def test_an_interrupted_video_keeps_the_people_found(
+    tmp_path: Path,
+    forecaster: Path,
+    video: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = VideoReader.__iter__
+
+    def interrupted(reader: VideoReader):
+        for index, frame in enumerate(plain(reader)):
+            if index == 13:
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(VideoReader, "__iter__", interrupted)
+    monkeypatch.setattr(preparation, "WORKERS", 1)
+    monkeypatch.setattr(estimator, "CPU_BATCH", 2)
+    models = ["--weights", str(forecaster), "--pose-weights", str(weights), "--num-heads", "3"]
+    command = ["forecast", str(video), *models, "--detector", "none"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 130
+    found = json.loads((tmp_path / "out" / "keypoints.json").read_text())
+    assert [entry["frame"] for entry in found] == list(range(len(found)))
+    assert found
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ("[]", "nobody was found"),
-        ("{", "cannot be read as JSON"),
+        ("{", "is not JSON"),
         ('[{"keypoints": [1, 2, 3]}]', "no usable `frame`"),
         ('[{"frame": 0, "keypoints": [1, 2, 3]}]', "has 1 keypoints, the forecaster knows 17"),
         ('[{"frame": 0}]', "`keypoints` is not"),
         ('[{"frame": 0, "file_name": "a"}, {"frame": 0, "file_name": "b"}]', "holds 2 videos"),
+        ('[{"frame": 0, "file_name": ["a"]}, {"frame": 0}]', "holds 2 videos"),
+        ("[" * 100000, "is not JSON"),
+        (entry(keypoints=[10**400] * 51), "`keypoints` is not"),
+        (entry(bbox=["a", 1, 2, 3]), "`bbox` must be four numbers"),
+        (entry(bbox=7), "`bbox` must be four numbers"),
+        (entry(bbox_score="x"), "`bbox_score` must be"),
     ],
 )
 def test_keypoint_files_that_cannot_be(

@@ -184,3 +184,47 @@ def test_decompression_bomb(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
     with pytest.raises(UserError, match="million pixels"):
         load_image(tmp_path / "bomb.png")
+
+
+def test_pil_pictures_that_cannot_be_read(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
+    data = as_bytes(noise, "PNG")
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+    with Image.open(tmp_path / "cut.png") as closed:
+        pass
+    bad = {
+        "truncated": Image.open(tmp_path / "cut.png"),
+        "damaged": closed,
+        "mode La": Image.new("La", (4, 5)),
+        "no pixels": Image.new("I", (0, 5)),
+    }
+    for message, picture in bad.items():
+        with pytest.raises(UserError, match=f"the PIL picture: .*{message}"):
+            load_image(picture)
+
+
+@pytest.mark.parametrize("source", [None, 3, [[[0, 0, 0]]]])
+def test_what_is_no_picture(source: object) -> None:
+    with pytest.raises(UserError, match="must be a path, a PIL picture or an array"):
+        load_image(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("x.jpg/y.jpg", "Not a directory"), ("x" * 300, "File name too long")]
+)
+def test_paths_that_cannot_be(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "x.jpg").touch()
+    with pytest.raises(UserError, match=f"cannot be read .{message}"):
+        load_image(tmp_path / name)
+
+
+def test_the_result_is_the_callers_own(photo: np.ndarray, tmp_path: Path) -> None:
+    import jax.numpy as jnp
+
+    for suffix in ("png", "jpg"):
+        Image.fromarray(photo).save(tmp_path / f"p.{suffix}")
+    files = (tmp_path / "p.png", tmp_path / "p.jpg")
+    for source in (*files, Image.fromarray(photo), photo, jnp.asarray(photo)):
+        image = load_image(source)
+        image[:] = 7
+    assert photo.max() == 255

@@ -38,9 +38,30 @@ def test_a_file_given_twice_counts_once(folder: Path) -> None:
 
 def test_equal_names_are_told_apart(folder: Path) -> None:
     assert [n for _, n in names([folder / "b.jpg", folder / "other/b.jpg"])] == [
-        str(folder / "b.jpg"),
-        str(folder / "other/b.jpg"),
+        "b.jpg",
+        "other/b.jpg",
     ]
+
+
+def test_names_stay_apart_that_others_would_get(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that tells one file apart may be another's name; ".." would be lost on the way."""
+    (folder / "deep/other").mkdir()
+    (folder / "deep/other/b.jpg").touch()
+    given = [folder / "b.jpg", folder / "other/b.jpg", folder / "deep/**/*.jpg"]
+    assert [n for _, n in names(given)] == ["b.jpg", "other/b.jpg", "c.jpg", "deep/other/b.jpg"]
+    monkeypatch.chdir(folder / "deep")
+    assert [n for _, n in names(["../other/b.jpg", "other/b.jpg"])] == [
+        "other/b.jpg",
+        "deep/other/b.jpg",
+    ]
+
+
+def test_hidden_files_and_folders_with_a_pictures_name_are_not_taken(folder: Path) -> None:
+    (folder / "._b.jpg").touch()
+    (folder / "album.jpg").mkdir()
+    assert [n for _, n in names([folder])] == ["a.PNG", "b.jpg", "clip.mp4"]
 
 
 def test_a_file_of_any_suffix_is_tried_as_a_picture(folder: Path) -> None:
@@ -54,7 +75,7 @@ def test_cameras(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names(["1"]) == [("image", "1")]
 
 
-@pytest.mark.parametrize("what", ["nowhere.jpg", "*.webp", "deep"])
+@pytest.mark.parametrize("what", ["nowhere.jpg", "*.webp", "deep", "a" * 5000, "a\0b"])
 def test_nothing_there(folder: Path, what: str) -> None:
     (folder / "deep/c.jpg").unlink()
     with pytest.raises(UserError, match="no "):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -224,7 +225,52 @@ def test_a_file_where_the_folder_of_pictures_goes(
     (tmp_path / "out/drawn").touch()
     assert run(folder, "--detector", "none", "--draw") == 2
     one_line(capsys, "drawn", "cannot be written")
-    assert len(results(tmp_path)) == 1
+    assert results(tmp_path)
+
+
+def test_a_picture_that_cannot_be_encoded_costs_only_itself(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """JPEG ends at 65500 pixels."""
+    for name, shape in (("a.tiff", (8, 66000, 3)), ("b.png", (60, 80, 3))):
+        Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / name)
+    assert run(tmp_path / "a.tiff", tmp_path / "b.png", "--detector", "none", "--draw") == 1
+    assert "drawn/a.tiff.jpg: the picture cannot be encoded" in capsys.readouterr().err
+    assert len(results(tmp_path)) == 2
+    assert (tmp_path / "out/drawn/b.png").exists()
+
+
+def test_pictures_of_one_name_are_drawn_apart(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("x", "w/x"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(tmp_path / folder / "a.jpg")
+    monkeypatch.chdir(tmp_path / "w")
+    assert run("../x/a.jpg", "x/a.jpg", "--detector", "none", "--draw") == 0
+    drawn = tmp_path / "out/drawn"
+    found = {str(path.relative_to(drawn)) for path in drawn.rglob("*.jpg")}
+    assert (
+        found == {result["file_name"] for result in results(tmp_path)} == {"x/a.jpg", "w/x/a.jpg"}
+    )
+
+
+def test_damaged_weights_lose_nothing(
+    run: Run,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    nothing = np.full((17, 2), np.nan, np.float32), np.full(17, np.nan, np.float32)
+    monkeypatch.setattr(
+        "vitpose_jax.inference.batching.jax.device_get",
+        lambda arrays: [np.stack([row] * len(a)) for row, a in zip(nothing, arrays, strict=True)],
+    )
+    assert run(folder, "--detector", "none", "--draw", "--nms") == 1
+    assert "1 problem(s)" in (told := capsys.readouterr().err)
+    assert "scores that are no numbers" in told
+    assert [set(result["keypoints"]) for result in results(tmp_path)] == [{None}] * 6
 
 
 def test_default_detector_says_what_is_missing(
@@ -280,6 +326,59 @@ def test_a_video(run: Run, photos: Path, tmp_path: Path) -> None:
     assert [r["bbox"] for r in smooth] == [r["bbox"] for r in found]
     assert smooth[0]["keypoints"] == found[0]["keypoints"]
     assert smooth[-1]["keypoints"] != found[-1]["keypoints"]
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Path]:
+    """Two short videos."""
+    pytest.importorskip("imageio_ffmpeg")
+    paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    for path in paths:
+        with VideoWriter(path, 10) as writer:
+            for _ in range(6):
+                writer.write(np.zeros((64, 64, 3), np.uint8))
+    return paths
+
+
+def test_without_ffmpeg_there_are_results(
+    run: Run,
+    clips: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    assert run(*clips, "--detector", "none") == 0
+    assert [r["file_name"] for r in results(tmp_path)] == ["a.mp4"] * 6 + ["b.mp4"] * 6
+    told = capsys.readouterr().out
+    assert "annotated video: " in told
+    assert "ffmpeg (/nowhere/ffmpeg) cannot be started" in told
+    assert "; video " not in told
+
+
+def test_an_interrupted_video_is_closed_with_all_its_frames(
+    run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitpose_jax.inference import drawings, predict
+
+    def slowly(image: np.ndarray, *_: object) -> np.ndarray:
+        time.sleep(0.05)
+        return image
+
+    original, taken = predict.coco_result, []
+
+    def interrupt(*arguments: object) -> dict:
+        taken.append(1)
+        if len(taken) == 5:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(drawings, "draw_people", slowly)
+    monkeypatch.setattr(predict, "coco_result", interrupt)
+    assert run(clips[0], "--detector", "none") == 130
+    assert len(results(tmp_path)) == 4
+    with VideoReader(tmp_path / "out/a.mp4.poses.mp4") as reader:
+        assert len(list(reader)) == 4
 
 
 def test_options_and_boxes_of_no_use_are_told(

@@ -35,10 +35,13 @@ def test_files_are_strict_json_and_replaced_whole(
     tmp_path: Path, make_person: Callable[..., Person]
 ) -> None:
     path = tmp_path / "r.json"
-    lost = replace(make_person(0, 0), box=np.array([1, np.nan, np.inf, 2]))
+    lost = replace(make_person(0, 0), box=np.array([1, np.nan, np.inf, 2]), box_score=np.nan)
+    lost.keypoints[3], lost.keypoint_scores[3] = np.nan, np.inf  # damaged weights
     write_results(path, [coco_result(lost, "a.jpg"), coco_result(lost, "b.jpg")])
     content = json.loads(path.read_text(), parse_constant=lambda name: 1 / 0)
     assert [entry["bbox"] for entry in content] == [[1, None, None, 2]] * 2
+    assert content[0]["keypoints"][9:12] == [None] * 3
+    assert (content[0]["score"], content[0]["bbox_score"]) == (None, None)
     write_results(path, [])
     assert json.loads(path.read_text()) == []
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]

@@ -88,3 +88,32 @@ def test_missing_video_and_camera(tmp_path: Path) -> None:
         VideoReader(tmp_path / "v.mp4")
     with pytest.raises(UserError, match="camera 97"):
         VideoReader(97)
+
+
+def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To ffmpeg the start of a relative one is a protocol."""
+    monkeypatch.chdir(tmp_path)
+    with VideoWriter("a:b.mp4", 10) as writer:
+        writer.write(frames(1)[0])
+    with VideoReader("a:b.mp4") as reader:
+        assert len(list(reader)) == 1
+
+
+def test_frames_of_another_size_or_form(tmp_path: Path) -> None:
+    image = frames(1)[0]
+    for other in (image[:50], image[:, :, 0], image.astype(np.float32)):
+        with VideoWriter(tmp_path / "v.mp4", 10) as writer:
+            writer.write(image)
+            with pytest.raises(UserError, match=r"v\.mp4: a frame is .* the video ends before"):
+                writer.write(other)
+        with VideoReader(tmp_path / "v.mp4") as reader:
+            assert len(list(reader)) == 1
+
+
+def test_ffmpeg_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "gone"))
+    with (
+        pytest.raises(UserError, match=r"gone. cannot be started .No such file"),
+        VideoWriter(tmp_path / "v.mp4", 10) as writer,
+    ):
+        writer.write(frames(1)[0])

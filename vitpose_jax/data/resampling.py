@@ -1,6 +1,7 @@
 """Motion at another frame rate, and at another pace."""
 
 import dataclasses
+import math
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -15,17 +16,19 @@ def resample(track: MotionTrack, fps: float) -> MotionTrack:
     """The track at another frame rate, by a cubic spline through every stretch of seen frames.
 
     A joint exists at a new time only if it was seen in the frames around it, and never across a
-    gap. Raises UserError for rates that are not positive.
+    gap. Frame n of a track is at n / fps seconds before and after, so that tracks which were in
+    step stay so. Raises UserError for rates that are not positive and finite.
     """
-    if fps <= 0 or track.fps <= 0:
+    if not (0 < fps < math.inf and 0 < track.fps < math.inf):
         raise UserError(f"track {track.name}: cannot resample {track.fps} to {fps} frames a second")
     if fps == track.fps or not len(track.frame_ids):
         return dataclasses.replace(track, fps=fps)
-    ids = track.frame_ids - track.frame_ids[0]
-    count = int(np.floor(ids[-1] * fps / track.fps + ROUNDING)) + 1
-    wanted = np.arange(count) * track.fps / fps  # in frames of the track
+    ids, pace = track.frame_ids, fps / track.fps
+    first = math.ceil(ids[0] * pace - ROUNDING)
+    new_ids = np.arange(first, math.floor(ids[-1] * pace + ROUNDING) + 1)
+    wanted = new_ids / pace  # in frames of the track
     there = _covered(ids, np.ones(len(ids), bool), wanted)
-    wanted, new_ids = wanted[there], np.arange(count)[there]
+    wanted, new_ids = wanted[there], new_ids[there]
 
     positions, visible = _interpolate(ids, track.positions, track.visible, wanted)
     views = {}

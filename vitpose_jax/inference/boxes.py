@@ -1,6 +1,6 @@
 """People's boxes from a JSON file: COCO detections, COCO annotations, or our own results."""
 
-import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import numpy as np
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.inputs import Source
+from vitpose_jax.inference.json_file import number, read_json
 
 PERSON_CATEGORY = 1
 """COCO's, which a box without a category is of; a file's own `categories` may say another."""
@@ -106,7 +107,7 @@ def read_boxes(path: str | Path, any_category: bool = False) -> BoxFile:
         UserError: a missing, empty or malformed file, or one that holds no boxes.
     """
     path = Path(path)
-    content = _read_json(path)
+    content = read_json(path)
     entries, names = _entries(path, content)
     person = _person_category(content)
     grouped: dict[Key, list[list[float]]] = {}
@@ -142,23 +143,9 @@ def _person_category(content: Any) -> int:
     categories = content.get("categories") if isinstance(content, dict) else None
     for category in categories if isinstance(categories, list) else []:
         if isinstance(category, dict) and category.get("name") == "person":
-            return category.get("id", PERSON_CATEGORY)
+            known = category.get("id")
+            return known if isinstance(known, int) else PERSON_CATEGORY
     return PERSON_CATEGORY
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error})") from None
-    if not text.strip():
-        raise UserError(f"{path}: is empty; a list of detections in JSON is expected")
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: is not JSON ({error})") from None
 
 
 def _entries(path: Path, content: Any) -> tuple[list[Any], dict[Any, str]]:
@@ -166,11 +153,13 @@ def _entries(path: Path, content: Any) -> tuple[list[Any], dict[Any, str]]:
     if isinstance(content, list):
         return content, {}
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        images = content.get("images", [])
         try:
-            return content["annotations"], {i["id"]: i["file_name"] for i in images}
+            names = {image["id"]: image["file_name"] for image in content.get("images", [])}
         except (TypeError, KeyError):
-            raise UserError(f'{path}: "images" must be objects with id and file_name') from None
+            names = {None: None}
+        if not all(isinstance(name, str) for name in names.values()):
+            raise UserError(f'{path}: "images" must be objects with id and file_name (a text)')
+        return content["annotations"], names
     raise UserError(
         f'{path}: must be a list of detections, or an object with "annotations" (COCO\'s forms)'
     )
@@ -186,15 +175,16 @@ def _parse_entry(
     name = names.get(name, name) if isinstance(name, int | str) else None
     if name is None:
         raise UserError(f"{where}: has neither image_id (a number) nor file_name")
-    box, score, frame = entry.get("bbox"), entry.get("score", 1.0), entry.get("frame")
-    box = [float("nan") if v is None else v for v in box] if isinstance(box, list) else None
-    if box is None or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
+    box, frame = entry.get("bbox"), entry.get("frame")
+    box = [math.nan if v is None else number(v) for v in box] if isinstance(box, list) else []
+    if len(box) != 4 or None in box:
         raise UserError(f"{where}: bbox must be four numbers, x, y, width, height")
-    if not isinstance(score, int | float):
-        raise UserError(f"{where}: score must be a number, not {score!r}")
+    score = number(entry.get("score", 1.0))
+    if score is None or not math.isfinite(score):
+        raise UserError(f"{where}: score must be a finite number, not {entry['score']!r:.40}")
     if not (frame is None or isinstance(frame, int)):
-        raise UserError(f"{where}: frame must be a whole number, not {frame!r}")
+        raise UserError(f"{where}: frame must be a whole number, not {frame!r:.40}")
     category = entry.get("category_id", person)
     if not isinstance(category, int):
         raise UserError(f"{where}: category_id must be a whole number, not {category!r}")
-    return (name, frame), [float(v) for v in (*box, score)], category
+    return (name, frame), [*box, score], category

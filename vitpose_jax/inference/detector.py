@@ -6,6 +6,7 @@ needs no letterbox, anchors or suppression, so that there is little to get wrong
 ONNX files are on the Hugging Face hub. They are pinned by revision.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +57,16 @@ class PersonDetector:
             providers = runtime.get_available_providers()
             self._session = runtime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # the runtime's exceptions share no base class
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{path}: ONNX Runtime cannot load this detector ({reason})") from None
         self._threshold = threshold
-        self._input = self._session.get_inputs()[0]
         outputs = [output.name for output in self._session.get_outputs()]
         if not {"logits", "pred_boxes"} <= set(outputs):
             raise UserError(
                 f"{path}: a detector must give outputs logits and pred_boxes (D-FINE, RT-DETR), "
                 f"this one gives {', '.join(outputs)}"
             )
-        shape = self._input.shape[2:]
-        fixed = len(shape) == 2 and all(isinstance(side, int) for side in shape)
-        self._size = tuple(shape) if fixed else (640, 640)
+        self._name, self._size = _image_input(path, self._session.get_inputs())
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Boxes of the people in an image, best first.
@@ -79,7 +77,7 @@ class PersonDetector:
         Returns:
             float64 (N, 5): x, y, width, height in image pixels, clipped to the image; score.
         """
-        feed = {self._input.name: prepare_image(image, self._size)}
+        feed = {self._name: prepare_image(image, self._size)}
         logits, boxes = self._session.run(["logits", "pred_boxes"], feed)
         return select_people(logits[0], boxes[0], image.shape[1::-1], self._threshold)
 
@@ -121,6 +119,23 @@ def select_people(
     low, high = np.clip(centre - size / 2, 0, wh), np.clip(centre + size / 2, 0, wh)
     found = np.column_stack([low, high - low, scores[order]])
     return found[(found[:, 2:4] > 1).all(-1)]
+
+
+def _image_input(path: str, inputs: Sequence[Any]) -> tuple[str, tuple[int, int]]:
+    """Name, height and width of a detector's only input, (1, 3, height, width) in float32.
+
+    Of a network that takes images of any size, the size that D-FINE was trained at.
+    """
+    shape = inputs[0].shape if len(inputs) == 1 else []
+    free = [not isinstance(side, int) for side in shape]  # such a side is a name, or None
+    fits = len(shape) == 4 and (free[0] or shape[0] == 1) and (free[1] or shape[1] == 3)
+    if not fits or inputs[0].type != "tensor(float)":
+        found = "; ".join(f"{i.name}, {i.type} of shape {i.shape}" for i in inputs) or "nothing"
+        raise UserError(
+            f"{path}: a detector must take one float32 image (1, 3, height, width), this one takes "
+            f"{found}; export it so, without further inputs"
+        )
+    return inputs[0].name, (640, 640) if any(free[2:]) else tuple(shape[2:])
 
 
 def _import_onnxruntime() -> Any:

@@ -7,11 +7,9 @@ what is left at the end goes one by one).
 """
 
 import logging
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,13 +20,13 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.inference.images import ImageLike, load_image
-from vitpose_jax.inference.person import BoxesLike, Person, as_boxes, box_problem
+from vitpose_jax.inference.batching import Batches
+from vitpose_jax.inference.images import ImageLike
+from vitpose_jax.inference.person import Person
+from vitpose_jax.inference.preparation import BoxSource, Item, prepare_ahead
 from vitpose_jax.inference.program import matrices_in, predict_batch
-from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
-from vitpose_jax.keypoints.decoding import DecodeMethod
+from vitpose_jax.keypoints.decoding import DECODE_METHODS, DecodeMethod
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
-from vitpose_jax.keypoints.warping import warp_crops
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.training.task import refuse_run
@@ -36,12 +34,10 @@ from vitpose_jax.weights import load_pose_model
 
 log = logging.getLogger(__name__)
 
-BoxSource = BoxesLike | Callable[[np.ndarray], np.ndarray]
-"""Boxes, or a function that finds them in the image (uint8 RGB), such as a detector."""
-
 CPU_BATCH, ACCELERATOR_BATCH = 8, 64
-WORKERS = min(max(4, os.cpu_count() or 1), 16)
-BATCHES_IN_FLIGHT = 2
+BATCHES_WAITING = 4
+"""How many batches' worth of images may wait for one among them that has people in no batch yet."""
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -59,25 +55,6 @@ class Prediction:
     image_wh: tuple[int, int] = (0, 0)
     image: np.ndarray | None = None
     error: UserError | None = None
-
-
-@dataclass
-class _Item:
-    """One image on its way through the batches."""
-
-    image: np.ndarray | None
-    image_wh: tuple[int, int]
-    boxes: np.ndarray
-    usable: np.ndarray
-    crops: np.ndarray
-    center: np.ndarray
-    scale: np.ndarray
-    error: UserError | None = None
-    rows: list[tuple[np.ndarray, ...]] = field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        return len(self.rows) == len(self.crops)
 
 
 class PoseEstimator:
@@ -113,14 +90,17 @@ class PoseEstimator:
             keep_heatmaps: give every `Person` its heatmaps.
 
         Raises:
-            UserError: a batch size below 1, or a skeleton that does not fit the network.
+            UserError: a batch size below 1, another method, or a skeleton that does not fit the
+                network.
         """
         on_cpu = jax.default_backend() == "cpu"
         default_batch = CPU_BATCH if on_cpu else ACCELERATOR_BATCH
         self.model = model
         self.batch_size = batch_size if batch_size is not None else default_batch
-        if self.batch_size < 1:
-            raise UserError(f"batch size {batch_size}: must be at least 1")
+        if not isinstance(self.batch_size, int | np.integer) or self.batch_size < 1:
+            raise UserError(f"batch size {batch_size!r}: must be a whole number, at least 1")
+        if method not in DECODE_METHODS:
+            raise UserError(f"no decoder {method!r}: choose one of {', '.join(DECODE_METHODS)}")
         self.input_size = model.config.input_size
         self.skeleton = skeleton or _skeleton_of(model)
         if self.skeleton.num_keypoints != model.config.num_keypoints:
@@ -174,12 +154,10 @@ class PoseEstimator:
         """
         if dataset is not None and dataset not in SKELETONS:
             raise UserError(f"no data set {dataset!r}: choose one of {', '.join(SKELETONS)}")
-        if dtype is None:
-            dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         refuse_run(weights)
         model = load_pose_model(
             weights,
-            dtype=jnp.dtype(dtype),
+            dtype=_compute_dtype(dtype),
             input_size=input_size,
             num_heads=num_heads,
             dataset=dataset,
@@ -222,33 +200,27 @@ class PoseEstimator:
         """The people of many images, in their order, batched across images.
 
         Images are read, detected on and cropped by threads, a few ahead of the device; what is
-        waiting is bounded, so that `items` may be endless.
+        waiting is bounded, so that `items` may be endless, and arrays and PIL pictures are copied
+        as they are taken, so that they may be used again. An error is raised, or yielded, when
+        all before it has been yielded.
 
         Args:
             items: (image, boxes) as for `__call__`.
             skip_errors: yield predictions that carry the error instead of raising it.
             keep_images: give every `Prediction` its image (large pictures need memory).
         """
-        waiting: deque[_Item] = deque()  # in order; those at the front are yielded when done
-        unbatched: deque[tuple[_Item, int]] = deque()
-        running: deque[tuple[list[tuple[_Item, int]], tuple[jax.Array, ...]]] = deque()
-        for item in self._prepared(items, keep_images):
-            if item.error is not None and not skip_errors:
-                raise item.error
+        waiting: deque[Item] = deque()  # in order; those at the front are yielded when done
+        batches = Batches(self._run, self.batch_size)
+        for item in prepare_ahead(items, self.input_size, keep_images):
             waiting.append(item)
-            unbatched.extend((item, row) for row in range(len(item.crops)))
-            while len(unbatched) >= self.batch_size:
-                running.append(self._launch(unbatched))
-                if len(running) >= BATCHES_IN_FLIGHT:
-                    _collect(running)
+            batches.add(item)
+            if len(waiting) > BATCHES_WAITING * self.batch_size:
+                batches.flush()
             while waiting and waiting[0].done:
-                yield self._finish(waiting.popleft())
-        while unbatched:
-            running.append(self._launch(unbatched))
-        while running:
-            _collect(running)
+                yield self._finish(waiting.popleft(), skip_errors)
+        batches.flush()
         for item in waiting:
-            yield self._finish(item)
+            yield self._finish(item, skip_errors)
 
     def compile(self, size: int | None = None) -> None:
         """Compile now, instead of when it is needed, the function of so many people at once: a
@@ -260,63 +232,19 @@ class PoseEstimator:
         options = compiler_options(self.model.dtype, size * self._views)
         self.programs[size] = lowered.compile(options)
 
-    def _prepared(
-        self, items: Iterable[tuple[ImageLike, BoxSource]], keep_images: bool
-    ) -> Iterator[_Item]:
-        """The items, read and cropped in their order by threads that run a little ahead."""
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="vitpose") as pool:
-            ahead: deque = deque()
-            try:
-                for image, boxes in items:
-                    ahead.append(pool.submit(self._prepare, image, boxes, keep_images))
-                    if len(ahead) > 2 * WORKERS:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
-
-    def _prepare(self, image: ImageLike, boxes: BoxSource, keep_image: bool) -> _Item:
-        height, width = self.input_size
-        try:
-            pixels = load_image(image)
-            boxes = as_boxes(boxes(pixels) if callable(boxes) else boxes, pixels)
-        except UserError as error:
-            nothing = np.zeros((0, 2), np.float32)
-            crops = np.zeros((0, height, width, 3), np.uint8)
-            usable = np.zeros(0, bool)
-            return _Item(None, (0, 0), nothing, usable, crops, nothing, nothing, error)
-        wh = pixels.shape[1::-1]
-        usable = np.array([box_problem(box, wh) is None for box in boxes], bool)
-        center, scale = box_to_center_scale(boxes[usable, :4], self.input_size)
-        crops = np.empty((len(center), height, width, 3), np.uint8)
-        warp_crops(pixels, udp_affine(center, scale, 0.0, self.input_size), crops)
-        return _Item(pixels if keep_image else None, wh, boxes, usable, crops, center, scale)
-
-    def _launch(
-        self, unbatched: deque[tuple[_Item, int]]
-    ) -> tuple[list[tuple[_Item, int]], tuple[jax.Array, ...]]:
-        """Send off the next batch, or where there is less left its padded rest; returns at once.
-
-        On a CPU, where padding costs as much as people do, the rest goes one by one.
-        """
-        count, size = min(self.batch_size, len(unbatched)), self.batch_size
-        if count < size and jax.default_backend() == "cpu":
-            count = size = 1
-        members = [unbatched.popleft() for _ in range(count)]
-        padded = members + [members[-1]] * (size - count)
-        arrays = (
-            np.stack([getattr(item, name)[row] for item, row in padded])
-            for name in ("crops", "center", "scale")
-        )
+    def _run(
+        self, crops: np.ndarray, center: np.ndarray, scale: np.ndarray
+    ) -> tuple[jax.Array, ...]:
+        size = len(crops)
         if size not in self.programs:
             self.compile(size)
-        return members, self.programs[size](self._state, *arrays)
+        return self.programs[size](self._state, crops, center, scale)
 
-    def _finish(self, item: _Item) -> Prediction:
-        if item.error is not None:
+    def _finish(self, item: Item, skip_errors: bool) -> Prediction:
+        if isinstance(item.error, UserError) and skip_errors:
             return Prediction([], error=item.error)
+        if item.error is not None:
+            raise item.error
         rows = iter(item.rows)
         people = []
         for box, usable in zip(item.boxes, item.usable, strict=True):
@@ -333,14 +261,16 @@ class PoseEstimator:
         return (*zeros, heatmaps) if self._keep_heatmaps else zeros
 
 
-def _collect(
-    running: deque[tuple[list[tuple[_Item, int]], tuple[jax.Array, ...]]],
-) -> None:
-    """Wait for the oldest batch and hand its rows to their images."""
-    members, outputs = running.popleft()
-    outputs = jax.device_get(outputs)
-    for i, (item, _) in enumerate(members):
-        item.rows.append(tuple(np.array(output[i]) for output in outputs))
+def _compute_dtype(dtype: DTypeLike | None) -> jnp.dtype:
+    if dtype is None:
+        return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in COMPUTE_DTYPES:
+        raise UserError(f"no dtype {dtype!r}: choose one of {', '.join(COMPUTE_DTYPES)}")
+    return found
 
 
 def _skeleton_of(model: PoseModel) -> Skeleton:

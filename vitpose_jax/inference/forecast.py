@@ -1,10 +1,11 @@
 """`vitpose forecast`: from a video, or from keypoints already found, to where people will be."""
 
 import argparse
-import logging
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from vitpose_jax.data.motion import MotionTrack, make_track
-from vitpose_jax.data.resampling import resample
+from vitpose_jax.data.resampling import ROUNDING, resample
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.boxes import read_boxes
 from vitpose_jax.inference.detector import DEFAULT_DETECTOR, PersonDetector
@@ -30,19 +31,34 @@ from vitpose_jax.models.forecaster import Forecaster
 from vitpose_jax.models.pose_predictor import PosePredictor
 from vitpose_jax.training.forecast_task import open_forecaster
 
-log = logging.getLogger(__name__)
-
 RESULTS_FILE = "forecast.json"
 KEYPOINTS_FILE = "keypoints.json"
 RATE_TOLERANCE = 0.02  # 29.97 and 30 frames a second are the same to a forecaster
 
 Frames = list[list[Person]]
-Futures = dict[tuple[int, int], np.ndarray]
-"""(frame, track) -> (m, K, 2) pixels, the poses of the m frames that follow."""
+
+
+@dataclass(frozen=True)
+class Future:
+    """Where a person is going to be.
+
+    Attributes:
+        poses: float32 (m, K, 2), pixels.
+        after_seconds: (m,), their times, counted from the video's frame.
+    """
+
+    poses: np.ndarray
+    after_seconds: np.ndarray
+
+
+Futures = dict[tuple[int, int], Future]
+"""By frame of the video, and track."""
 
 
 def forecast(options: argparse.Namespace) -> int:
     """Run the command; see `vitpose forecast --help` for the options."""
+    if options.fps is not None and not 0 < options.fps < math.inf:
+        raise UserError(f"--fps {options.fps:g}: must be a number of frames a second above 0")
     model = open_forecaster(options.weights)
     if model.config.dims != 2:
         raise UserError(f"{options.weights} forecasts 3D joints; videos give 2D keypoints")
@@ -56,16 +72,13 @@ def forecast(options: argparse.Namespace) -> int:
         frames, fps = read_keypoints(source, skeleton), options.fps or model.config.fps
         video = Path(options.video) if options.video else None
     else:
-        frames, fps = _find_people(options, source, skeleton)
+        frames, fps = _find_people(options, source, skeleton, out / KEYPOINTS_FILE)
         video = source
     if not any(frames):
         raise UserError(f"{source}: nobody was found in {len(frames)} frames")
-    if source.suffix.lower() != ".json":  # first of all, so that what took longest is safe
-        found = [coco_result(p, source.name, None, i) for i, ps in enumerate(frames) for p in ps]
-        write_results(out / KEYPOINTS_FILE, found)
     tracks = tracks_of(frames, fps, options.min_score)
-    futures = forecast_tracks(model, _at_rate(tracks, model, options.resample), frames, fps)
-    write_results(out / RESULTS_FILE, _entries(source.name, futures, model, tracks))
+    futures = forecast_tracks(model, _at_rate(tracks, model, options.resample), fps)
+    write_results(out / RESULTS_FILE, _entries(source.name, futures))
     if not futures:
         raise UserError(
             f"{source}: nobody is seen for the {model.config.observed} frames in a row that a "
@@ -102,22 +115,26 @@ def tracks_of(frames: Frames, fps: float, min_score: float) -> dict[int, MotionT
 
 
 def forecast_tracks(
-    model: Forecaster | PosePredictor,
-    tracks: Mapping[int, MotionTrack],
-    frames: Frames,
-    fps: float,
+    model: Forecaster | PosePredictor, tracks: Mapping[int, MotionTrack], fps: float
 ) -> Futures:
     """A forecast for every frame in which a person is seen and was followed long enough.
 
-    tracks: at the rate to forecast at. frames, fps: of the video; results are keyed by its frames.
+    Args:
+        model: forecasts from `observed` frames.
+        tracks: at the rate to forecast at.
+        fps: of the video. A forecast belongs to the first frame by which all that it is made of
+            has been seen; where that is so of several, to the last of them.
     """
-    n, keys, observed, visible = model.config.observed, [], [], []
+    n, keys, late, observed, visible = model.config.observed, [], [], [], []
     for number, track in tracks.items():
         for end in range(n, len(track.frame_ids) + 1):
             seen = track.visible[end - n : end]
             whole = track.frame_ids[end - 1] - track.frame_ids[end - n] == n - 1
             if whole and seen[-1].any() and seen.any(1).sum() >= max(2, n // 2):
-                keys.append((round(_time(track, end - 1, frames, fps) * fps), number))
+                time = track.frame_ids[end - 1] / track.fps
+                frame = math.ceil(time * fps - ROUNDING)
+                keys.append((frame, number))
+                late.append(frame / fps - time)
                 observed.append(track.positions[end - n : end])
                 visible.append(seen)
     if not keys:
@@ -128,8 +145,10 @@ def forecast_tracks(
         rows = np.minimum(np.arange(first, first + size), len(keys) - 1)
         batch = np.stack([observed[r] for r in rows]), np.stack([visible[r] for r in rows])
         results.append(jax.device_get(run(model, *batch)))
-    futures = np.concatenate(results)[: len(keys)]
-    return dict(zip(keys, futures, strict=True))
+    poses = np.concatenate(results)[: len(keys)]
+    steps = np.arange(1, poses.shape[1] + 1) / next(iter(tracks.values())).fps
+    found = (Future(p, steps - seconds) for p, seconds in zip(poses, late, strict=True))
+    return dict(zip(keys, found, strict=True))
 
 
 def draw_ghosts(
@@ -155,9 +174,12 @@ def _skeleton(model: Forecaster | PosePredictor, weights: str) -> Skeleton:
 
 
 def _find_people(
-    options: argparse.Namespace, source: Path, skeleton: Skeleton
+    options: argparse.Namespace, source: Path, skeleton: Skeleton, path: Path
 ) -> tuple[Frames, float]:
-    """Detection, pose and tracking on every frame of a video."""
+    """Detection, pose and tracking on every frame of a video, and its frames a second.
+
+    As this takes longest, what was found is written to `path`, also if it is interrupted.
+    """
     if not options.pose_weights:
         raise UserError(f"{source} is a video: give --pose-weights, or a keypoints.json instead")
     with VideoReader(source) as reader:
@@ -172,7 +194,15 @@ def _find_people(
         items = ((frame, boxes(index)) for index, frame in enumerate(reader))
         stream = estimator.stream(items, keep_images=False)
         bar = tqdm(stream, total=reader.frame_count, unit="frame", disable=None, leave=False)
-        return [tracker.update(prediction.people) for prediction in bar], reader.fps
+        frames: Frames = []
+        try:
+            for prediction in bar:
+                frames.append(tracker.update(prediction.people))
+        finally:
+            if any(frames):
+                people = ((i, person) for i, frame in enumerate(frames) for person in frame)
+                write_results(path, [coco_result(p, source.name, None, i) for i, p in people])
+        return frames, reader.fps
 
 
 def _box_source(options: argparse.Namespace, source: Path):
@@ -205,25 +235,16 @@ def _at_rate(
     return dict(tracks)
 
 
-def _time(track: MotionTrack, index: int, frames: Frames, fps: float) -> float:
-    return float(track.frame_ids[index]) / track.fps
-
-
-def _entries(
-    name: str,
-    futures: Futures,
-    model: Forecaster | PosePredictor,
-    tracks: Mapping[int, MotionTrack],
-) -> Iterable[dict]:
-    """One JSON entry per forecast; times in seconds after the frame."""
-    rate = model.config.fps
-    for (frame, track), future in sorted(futures.items()):
+def _entries(name: str, futures: Futures) -> Iterable[dict]:
+    """One JSON entry per forecast; times in seconds after the frame, no numbers as null."""
+    for (frame, track), future in sorted(futures.items(), key=lambda item: item[0]):
+        points = np.round(future.poses, 2)
         yield {
             "file_name": name,
             "frame": frame,
             "track_id": track,
-            "after_seconds": [round((k + 1) / rate, 4) for k in range(len(future))],
-            "keypoints": np.round(future, 2).tolist(),
+            "after_seconds": np.round(future.after_seconds, 4).tolist(),
+            "keypoints": np.where(np.isfinite(points), points, None).tolist(),
         }
 
 
@@ -244,7 +265,8 @@ def _draw(
                 for person in people:
                     if (index, person.track) in futures:
                         colour = TRACK_COLOURS[(person.track - 1) % len(TRACK_COLOURS)]
-                        image = draw_ghosts(image, futures[index, person.track], skeleton, colour)
+                        poses = futures[index, person.track].poses
+                        image = draw_ghosts(image, poses, skeleton, colour)
                 writer.write(draw_people(image, people, skeleton, min_score))
     except UserError as error:
         return f"no video ({error})"

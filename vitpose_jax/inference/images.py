@@ -1,7 +1,9 @@
 """Reading pictures of every kind into one form: uint8 RGB, upright."""
 
 import contextlib
+import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,8 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vitpose_jax.errors import UserError
 
-ImageLike = np.ndarray | str | Path | Image.Image
-"""What `load_image` reads."""
+ImageLike = np.ndarray | str | os.PathLike | Image.Image
+"""What `load_image` reads; of arrays all kinds that NumPy takes, such as JAX's."""
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jfif", ".avif", ".ppm"}
@@ -37,43 +39,51 @@ def load_image(source: ImageLike) -> np.ndarray:
         source: path, PIL picture, or array (height, width[, 1, 3 or 4]).
 
     Returns:
-        uint8 (height, width, 3), RGB.
+        uint8 (height, width, 3), RGB; a new array, also of an array.
 
     Raises:
         UserError: the file is missing, truncated, no picture or larger than 178 million pixels,
-            or the array has another shape or type.
+            or the source has another shape or type.
     """
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
-    if isinstance(source, Image.Image):
-        return _from_pil(_upright(source.copy()), "the picture")
-    path = Path(source)
-    try:
-        with Image.open(path) as image:
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        with _explained(str(path)), Image.open(path) as image:
             pixels = _from_jpeg(image, path)
-            if pixels is None:
-                image.load()
-                pixels = _from_pil(_upright(image), str(path))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder, not a picture") from None
-    except PermissionError:
-        raise UserError(f"{path}: may not be read (permission denied)") from None
-    except UnidentifiedImageError:
-        what = "is empty" if path.stat().st_size == 0 else "is not a picture Pillow can read"
-        raise UserError(f"{path}: {what}; remove it or convert it to JPEG or PNG") from None
+            return _from_pil(image, str(path)) if pixels is None else pixels
+    if isinstance(source, Image.Image):
+        with _explained("the PIL picture"):
+            return _from_pil(source.copy(), "the PIL picture")
+    if hasattr(source, "__array__"):
+        return _from_array(np.asarray(source))
+    raise UserError(
+        f"an image must be a path, a PIL picture or an array, not {type(source).__name__}"
+    )
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Whatever Pillow raises as one line about the picture of that name."""
+    try:
+        yield
     except UserError:
         raise
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{name}: is a folder, not a picture") from None
+    except UnidentifiedImageError:
+        what = "is empty" if os.path.getsize(name) == 0 else "is not a picture Pillow can read"
+        raise UserError(f"{name}: {what}; remove it or convert it to JPEG or PNG") from None
     except Image.DecompressionBombError:
         raise UserError(
-            f"{path}: has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels; "
+            f"{name}: has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels; "
             "scale it down"
         ) from None
     except Exception as error:  # damaged files make Pillow's decoders raise whatever there is
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not a decoder's
+            raise UserError(f"{name}: cannot be read ({error.strerror})") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: is damaged or truncated ({reason}); replace it") from None
-    return pixels
+        raise UserError(f"{name}: is damaged or truncated ({reason}); replace it") from None
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
@@ -86,7 +96,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         )
     if array.ndim == 2 or array.shape[2] == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
-    return np.ascontiguousarray(array[:, :, :3])
+    return np.array(array[:, :, :3], order="C")
 
 
 def _from_jpeg(image: Image.Image, path: Path) -> np.ndarray | None:
@@ -111,6 +121,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
+    if 0 in image.size:
+        raise UserError(f"{name}: has no pixels ({image.width} x {image.height})")
+    image.load()
+    image = _upright(image)
     if image.mode.startswith("I"):  # "I;16" and, from some decoders, "I"
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
@@ -118,8 +132,11 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
         return _from_array((grey >> 8).astype(np.uint8))
     if image.mode == "F":
         raise UserError(f"{name}: has floating-point pixels; convert it to 8 bits")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return _from_array(np.asarray(image if image.mode == "RGB" else image.convert("RGB")))
+    try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        return _from_array(np.asarray(image if image.mode == "RGB" else image.convert("RGB")))
+    except ValueError:
+        raise UserError(f"{name}: has pixels of mode {image.mode}; convert it to RGB") from None

@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -55,15 +56,10 @@ def expand_inputs(inputs: list[str]) -> list[Source]:
 
 def _expand(argument: str) -> list[Source]:
     path = Path(argument)
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in _known_suffixes())
-        if not files:
-            raise UserError(
-                f"{argument}: no picture or video in this folder "
-                f"(looked for {', '.join(sorted(_known_suffixes()))})"
-            )
-        return [_file(p, p.name) for p in files]
-    if path.exists():
+    # os.path's tests, other than pathlib's, take what no path can be for what is not there.
+    if os.path.isdir(path):
+        return [_file(p, p.name) for p in _files_in(path)]
+    if os.path.isfile(path):
         return [_file(path, path.name)]
     if argument.isascii() and argument.isdigit():
         return [Source("camera", argument, f"camera{argument}")]
@@ -78,6 +74,22 @@ def _expand(argument: str) -> list[Source]:
     raise UserError(f"{argument}: no such file, folder or camera")
 
 
+def _files_in(folder: Path) -> list[Path]:
+    """Its pictures and videos; not hidden files, which macOS leaves beside pictures (._1.jpg)."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror})") from None
+    files = [p for p in paths if p.suffix.lower() in _known_suffixes() and p.is_file()]
+    files = [p for p in files if not p.name.startswith(".")]
+    if not files:
+        raise UserError(
+            f"{folder}: no picture or video in this folder "
+            f"(looked for {', '.join(sorted(_known_suffixes()))})"
+        )
+    return files
+
+
 def _known_suffixes() -> frozenset[str]:
     return IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
@@ -88,7 +100,21 @@ def _file(path: Path, name: str) -> Source:
 
 
 def _with_unique_names(sources: list[Source]) -> list[Source]:
-    counts: dict[str, int] = {}
-    for source in sources:
-        counts[source.name] = counts.get(source.name, 0) + 1
-    return [s if counts[s.name] == 1 else replace(s, name=s.location) for s in sources]
+    """Files of one name are called by their paths below the folder that all are in.
+
+    Such a path may be what another file is called by now; then that one gets its path as well.
+    """
+    files = [os.path.abspath(s.location) for s in sources if s.kind != "camera"]
+    base = os.path.commonpath(map(os.path.dirname, files)) if files else ""
+    named = list(sources)
+    while True:
+        counts = Counter(source.name for source in named)
+        before, named = named, [s if counts[s.name] == 1 else _in_full(s, base) for s in named]
+        if named == before:
+            return named
+
+
+def _in_full(source: Source, base: str) -> Source:
+    if source.kind == "camera":
+        return replace(source, name=source.location)
+    return replace(source, name=Path(os.path.relpath(source.location, base)).as_posix())

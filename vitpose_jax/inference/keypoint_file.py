@@ -1,12 +1,13 @@
 """Keypoints of a video that were found before, from the JSON that `vitpose predict` writes."""
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.inference.json_file import number, read_json
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.tracking import Tracker
 from vitpose_jax.keypoints.skeletons import Skeleton
@@ -24,9 +25,9 @@ def read_keypoints(path: str | Path, skeleton: Skeleton) -> list[list[Person]]:
     """
     path = Path(path)
     entries = _read(path)
-    files = {entry.get("file_name") for entry in entries}
+    files = {str(entry.get("file_name")) for entry in entries}
     if len(files) > 1:
-        names = ", ".join(sorted(map(str, files))[:3])
+        names = ", ".join(sorted(files)[:3])
         raise UserError(f"{path}: holds {len(files)} videos ({names}); give a file of one")
     found: dict[int, list[Person]] = {}
     for index, entry in enumerate(entries):
@@ -40,10 +41,7 @@ def read_keypoints(path: str | Path, skeleton: Skeleton) -> list[list[Person]]:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
+    entries = read_json(path)
     if isinstance(entries, dict):
         entries = entries.get("annotations")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -58,7 +56,7 @@ def _person(where: str, entry: dict[str, Any], skeleton: Skeleton) -> tuple[int,
         raise UserError(f"{where} has no usable `frame` (a number from 0): {frame!r}")
     try:
         points = np.array(entry["keypoints"], np.float32).reshape(-1, 3)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(f"{where}: `keypoints` is not a list of x, y, score in turn") from None
     if len(points) != skeleton.num_keypoints:
         raise UserError(
@@ -66,15 +64,28 @@ def _person(where: str, entry: dict[str, Any], skeleton: Skeleton) -> tuple[int,
         )
     good = np.isfinite(points).all(1)
     points = np.where(good[:, None], points, 0)
-    box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or None in box:
-        seen = points[points[:, 2] > 0, :2] if (points[:, 2] > 0).any() else np.zeros((1, 2))
-        box = [*seen.min(0), *np.ptp(seen, axis=0)]
+    score = entry.get("bbox_score")
+    score = 1.0 if score is None else number(score)
+    if score is None or not math.isfinite(score):
+        raise UserError(f"{where}: `bbox_score` must be a finite number")
     track = entry.get("track_id")
     return frame, Person(
         points[:, :2],
         points[:, 2],
-        np.asarray(box, np.float64),
-        float(entry.get("bbox_score") or 1.0),
+        _box(where, entry.get("bbox"), points),
+        score,
         track if isinstance(track, int) else None,
     )
+
+
+def _box(where: str, box: Any, points: np.ndarray) -> np.ndarray:
+    """A box (4,) as it is given or, where that is unknown, around the points (K, 3) that are."""
+    if box is not None:
+        box = box if isinstance(box, list) else []
+        sides = [math.nan if v is None else number(v) for v in box]
+        if len(sides) != 4 or None in sides:
+            raise UserError(f"{where}: `bbox` must be four numbers, x, y, width, height")
+        if all(map(math.isfinite, sides)):
+            return np.array(sides)
+    seen = points[points[:, 2] > 0, :2] if (points[:, 2] > 0).any() else np.zeros((1, 2))
+    return np.array([*seen.min(0), *np.ptp(seen, axis=0)], np.float64)

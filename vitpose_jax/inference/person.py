@@ -9,6 +9,9 @@ from vitpose_jax.keypoints.scores import person_scores
 
 BoxesLike = np.ndarray | list | None
 
+MIN_BOX_SIDE = 1e-3
+"""Pixels; far below it the arithmetic of crops, and points in float32, are no numbers any more."""
+
 
 @dataclass(frozen=True)
 class Person:
@@ -43,8 +46,8 @@ def box_problem(box: np.ndarray, image_wh: tuple[int, int]) -> str | None:
     x, y, w, h = (float(v) for v in box[:4])
     if not np.isfinite([x, y, w, h]).all():
         return "has a coordinate that is no number"
-    if w <= 0 or h <= 0:
-        return f"has size {w:g} x {h:g}: width and height must be above 0"
+    if w < MIN_BOX_SIDE or h < MIN_BOX_SIDE:
+        return f"has size {w:g} x {h:g}: width and height must be at least {MIN_BOX_SIDE:g} pixels"
     if x >= image_wh[0] or y >= image_wh[1] or x + w <= 0 or y + h <= 0:
         return f"lies outside the image of {image_wh[0]} x {image_wh[1]} pixels"
     if max(abs(x), abs(y), w, h) > 1e6:
@@ -55,17 +58,21 @@ def box_problem(box: np.ndarray, image_wh: tuple[int, int]) -> str | None:
 def as_boxes(boxes: BoxesLike, image: np.ndarray) -> np.ndarray:
     """Boxes as float64 (N, 5): x, y, width, height, score; None is the whole image, scored 1.
 
-    Raises UserError on what is not (N, 4) or (N, 5) numbers.
+    Raises UserError on what is not (N, 4) or (N, 5) numbers, and on scores that are not finite.
     """
     if boxes is None:
         height, width = image.shape[:2]
         return np.array([[0.0, 0.0, width, height, 1.0]])
     try:
         array = np.asarray(boxes, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError("boxes must be numbers, (N, 4) or, with scores, (N, 5)") from None
     if array.size == 0:
         return np.zeros((0, 5))
     if array.ndim != 2 or array.shape[1] not in (4, 5):
         raise UserError(f"boxes must have shape (N, 4) or, with scores, (N, 5), not {array.shape}")
-    return array if array.shape[1] == 5 else np.column_stack([array, np.ones(len(array))])
+    if array.shape[1] == 4:
+        return np.column_stack([array, np.ones(len(array))])
+    for index in np.flatnonzero(~np.isfinite(array[:, 4])):
+        raise UserError(f"box {index} has score {array[index, 4]}; scores must be finite numbers")
+    return array

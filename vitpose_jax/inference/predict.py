@@ -14,21 +14,22 @@ from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation.coco import oks_nms
+from vitpose_jax.inference.background import Background
 from vitpose_jax.inference.boxes import BoxFile, read_boxes
 from vitpose_jax.inference.detector import DEFAULT_DETECTOR, PersonDetector
-from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
+from vitpose_jax.inference.drawings import Drawings, Film
 from vitpose_jax.inference.estimator import PoseEstimator, Prediction
 from vitpose_jax.inference.inputs import Source, expand_inputs
 from vitpose_jax.inference.person import Person, box_problem
+from vitpose_jax.inference.preparation import WORKERS
 from vitpose_jax.inference.results import coco_result, write_results
 from vitpose_jax.inference.smoothing import PoseSmoother
 from vitpose_jax.inference.tracking import Tracker
-from vitpose_jax.inference.video import VideoReader, VideoWriter
+from vitpose_jax.inference.video import VideoReader
 from vitpose_jax.keypoints.crops import box_to_center_scale
 
 RESULTS_FILE = "keypoints.json"
@@ -108,23 +109,26 @@ class _Run:
         self.problems: list[str] = []
         self.unusable = 0  # inputs nothing could be got from
         self.notes = dict.fromkeys(notes)  # and where things are, in order
+        self.drawings = Drawings(out, options, estimator, self.problems, self.notes)
         self.started = time.perf_counter()
 
     def images(self, sources: list[Source]) -> None:
         """Predict on picture files."""
         items = ((source.location, self._boxes(source)) for source in sources)
-        shown = self.options.draw or self.options.heatmaps
+        shown = self.drawings.of_pictures
         stream = self.estimator.stream(items, skip_errors=True, keep_images=shown)
         predictions = _progress(stream, len(sources), "image")
-        for source, prediction in zip(sources, predictions, strict=True):
-            if prediction.error is not None:
-                self.problems.append(str(prediction.error))
-                self.unusable += 1
-                continue
-            people = self._checked(source, prediction)
-            self.pictures += 1
-            self.results += [coco_result(p, source.name, source.image_id) for p in people]
-            self._save_pictures(source, prediction.image, people)
+        with Background(WORKERS) as background:
+            for source, prediction in zip(sources, predictions, strict=True):
+                if prediction.error is not None:
+                    self.problems.append(str(prediction.error))
+                    self.unusable += 1
+                    continue
+                people = self._checked(source, prediction)
+                self.pictures += 1
+                self.results += [coco_result(p, source.name, source.image_id) for p in people]
+                if shown:
+                    background.submit(self.drawings.pictures, source, prediction.image, people)
 
     def video(self, source: Source) -> None:
         """Predict on a video, or on a camera until it is interrupted (Ctrl-C)."""
@@ -136,18 +140,14 @@ class _Run:
             self.problems.append(str(error))
             self.unusable += 1
             return
-        with reader:
-            writer = self._video_writer(source, reader.fps)
+        with reader, self.drawings.film(source, reader.fps) as film:
             try:
-                self._frames(source, reader, writer)
+                self._frames(source, reader, film)
             except KeyboardInterrupt:
                 if source.kind != "camera":
                     raise
-            finally:
-                if writer is not None:
-                    writer.close()
 
-    def _frames(self, source: Source, reader: VideoReader, writer: VideoWriter | None) -> None:
+    def _frames(self, source: Source, reader: VideoReader, film: Film) -> None:
         tracker = Tracker(self.estimator.skeleton)
         smoother = PoseSmoother(reader.fps) if self.options.smooth else None
         items = ((frame, self._boxes(source, i)) for i, frame in enumerate(reader))
@@ -158,8 +158,7 @@ class _Run:
                 people = smoother.update(people)
             self.pictures += 1
             self.results += [coco_result(p, source.name, None, i) for p in people]
-            if writer is not None:
-                writer.write(self._drawn(prediction.image, people))
+            film.add(prediction.image, people)
 
     def _boxes(self, source: Source, frame: int | None = None) -> Any:
         return self.finder.of(source, frame) if isinstance(self.finder, BoxFile) else self.finder
@@ -183,6 +182,10 @@ class _Run:
                         f"{self.finder.path}: entry {entry} ({source.name}): the box {problem}; "
                         "its keypoints are all zero"
                     )
+        problem = "the network gives scores that are no numbers (null): are the weights damaged?"
+        sound = all(np.isfinite(person.keypoint_scores).all() for person in people)
+        if not sound and problem not in self.problems:
+            self.problems.append(problem)
         return self._suppressed(people) if self.options.nms and people else people
 
     def _suppressed(self, people: list[Person]) -> list[Person]:
@@ -193,41 +196,6 @@ class _Run:
         areas = np.prod(scales * 200, axis=1)
         kept = oks_nms(keypoints, scores, areas, np.array(self.estimator.skeleton.sigmas))
         return [people[i] for i in sorted(kept)]
-
-    def _drawn(self, image: np.ndarray, people: list[Person]) -> np.ndarray:
-        return draw_people(image, people, self.estimator.skeleton, self.options.min_score)
-
-    def _save_pictures(self, source: Source, image: np.ndarray, people: list[Person]) -> None:
-        if self.options.draw:
-            self._save_picture("drawn", source, self._drawn(image, people))
-        if self.options.heatmaps:
-            overlay = overlay_heatmaps(image, people, self.estimator.input_size)
-            self._save_picture("heatmaps", source, overlay)
-
-    def _save_picture(self, folder: str, source: Source, image: np.ndarray) -> None:
-        path = self._path(source, ("" if _is_web_picture(source.name) else ".jpg"), folder)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path, quality=90)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error})") from None
-        self.notes[f"pictures in {self.out / folder}"] = None
-
-    def _video_writer(self, source: Source, fps: float) -> VideoWriter | None:
-        path = self._path(source, ".poses.mp4")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writer = VideoWriter(path, fps)
-        except (UserError, OSError) as error:
-            self.notes[f"no annotated video ({error})"] = None
-            return None
-        self.notes[f"video {path}"] = None
-        return writer
-
-    def _path(self, source: Source, suffix: str, folder: str = "") -> Path:
-        parts = [part for part in Path(source.name).parts if part not in ("..", "/")]
-        path = self.out.joinpath(folder, *parts)
-        return path.with_name(path.name + suffix)
 
     def report_problems(self, sources: int) -> None:
         """Say what went wrong, unless the only input's problem is all there is to say."""
@@ -263,10 +231,6 @@ def _is_one_picture(sources: list[Source]) -> bool:
     """Then it most likely shows fewer people than a CPU's full batch."""
     one = len(sources) == 1 and sources[0].kind == "image"
     return one and jax.default_backend() == "cpu"
-
-
-def _is_web_picture(name: str) -> bool:
-    return name.lower().endswith((".jpg", ".jpeg", ".png"))
 
 
 def _progress(

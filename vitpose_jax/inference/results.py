@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.person import Person
 
@@ -17,27 +19,31 @@ def coco_result(
 ) -> dict[str, Any]:
     """One entry of a COCO results file.
 
-    `keypoints` are x, y, score of every keypoint in turn; `bbox` is the box as it was given (null
-    for a coordinate that is no number). `image_id` is there where the file's name is a number,
-    `frame` (from 0) and `track_id` in videos.
+    `keypoints` are x, y, score of every keypoint in turn; `bbox` is the box as it was given. What
+    is no finite number is null. `image_id` is there where the file's name is a number, `frame`
+    (from 0) and `track_id` in videos.
     """
-    points = [
-        [float(x), float(y), float(score)]
-        for (x, y), score in zip(person.keypoints, person.keypoint_scores, strict=True)
-    ]
+    points = np.column_stack([person.keypoints, person.keypoint_scores])
     result: dict[str, Any] = {"file_name": file_name}
     if image_id is not None:
         result["image_id"] = image_id
     if frame is not None:
         result["frame"] = frame
     result["category_id"] = person.category
-    result["bbox"] = [float(v) if math.isfinite(v) else None for v in person.box]
-    result["keypoints"] = [round(v, 4) for point in points for v in point]
-    result["score"] = round(person.score, 6)
-    result["bbox_score"] = person.box_score
+    result["bbox"] = [_finite(v) for v in person.box]
+    result["keypoints"] = [_finite(v, 4) for v in points.ravel()]
+    result["score"] = _finite(person.score, 6)
+    result["bbox_score"] = _finite(person.box_score)
     if person.track is not None:
         result["track_id"] = person.track
     return result
+
+
+def _finite(value: float, digits: int | None = None) -> float | None:
+    value = float(value)
+    if not math.isfinite(value):
+        return None
+    return value if digits is None else round(value, digits)
 
 
 def write_results(path: str | Path, results: Iterable[dict[str, Any]]) -> None:

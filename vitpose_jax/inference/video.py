@@ -39,6 +39,8 @@ class VideoReader:
         self._name = f"camera {source}" if isinstance(source, int) else str(source)
         if isinstance(source, Path) and not source.exists():
             raise UserError(f"{self._name}: no such file")
+        if not isinstance(source, int) and os.path.isfile(source):
+            source = os.path.abspath(source)  # else a colon in the name makes it an address
         self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
         opened, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
         if not opened:
@@ -87,59 +89,96 @@ class VideoWriter:
         """
         try:
             import imageio_ffmpeg
-        except ImportError:
+
+            self._ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+        except (ImportError, RuntimeError):
             raise UserError(
                 "writing videos needs ffmpeg: pip install -e '.[video]' in vitpose_jax's checkout"
             ) from None
-        self._ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
         self._path, self._fps = Path(path), fps
-        self._draft = self._path.with_name(f".part-{self._path.name}")
+        # Absolute, as ffmpeg takes what stands before a colon for a protocol.
+        self._draft = self._path.absolute().with_name(f".part-{self._path.name}")
         self._process: subprocess.Popen | None = None
+        self._shape: tuple[int, ...] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
 
     def write(self, frame: np.ndarray) -> None:
         """Append a frame, uint8 RGB (height, width, 3), all of one size.
 
         Raises:
-            UserError: ffmpeg gave up, for instance because the disk is full.
+            UserError: the frame has another form, or size than the first; or ffmpeg cannot be
+                started or gave up, for instance because the disk is full.
         """
+        expected = self._shape or (*frame.shape[:2], 3)
+        if frame.shape != expected or frame.dtype != np.uint8:
+            raise UserError(
+                f"{self._path}: a frame is {frame.dtype} {frame.shape}, where uint8 {expected} "
+                "was expected; the video ends before it"
+            )
         # H.264 wants even sides: repeat the last row or column of odd ones.
         odd = [(0, side % 2) for side in frame.shape[:2]]
-        frame = np.pad(frame, [*odd, (0, 0)], mode="edge")
-        if self._process is None:
-            self._start(frame.shape[1], frame.shape[0])
+        padded = np.pad(frame, [*odd, (0, 0)], mode="edge")
+        if self._shape is None:
+            self._start(padded.shape[1], padded.shape[0])
+            self._shape = expected
+        elif self._process is None:
+            raise self._failure()
         try:
-            self._process.stdin.write(frame.tobytes())
+            self._process.stdin.write(padded.tobytes())
         except BrokenPipeError:
-            self._process.wait()
+            self._finish()
             raise self._failure() from None
 
     def _start(self, width: int, height: int) -> None:
         raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {self._fps} -i -"
         encoded = "-c:v libx264 -crf 20 -pix_fmt yuv420p -movflags +faststart"
         command = [self._ffmpeg, "-y", "-loglevel", "error", *raw.split(), *encoded.split()]
-        self._process = subprocess.Popen(
-            [*command, str(self._draft)],
-            stdin=subprocess.PIPE,
-            stderr=self._log,
-            process_group=0,  # so that Ctrl-C reaches only us, and the file gets finished
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(self._draft)],
+                stdin=subprocess.PIPE,
+                stderr=self._log,
+                process_group=0,  # so that Ctrl-C reaches only us, and the file gets finished
+            )
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: ffmpeg ({self._ffmpeg}) cannot be started ({error.strerror})"
+            ) from None
+
+    def _finish(self) -> bool:
+        """Let ffmpeg come to its end; whether it made a video."""
+        process, self._process = self._process, None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        if process.wait() != 0:
+            self._draft.unlink(missing_ok=True)
+            return False
+        return True
 
     def _failure(self) -> UserError:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines() or ["no reason"]
         return UserError(f"{self._path}: ffmpeg cannot write this video ({lines[-1]})")
 
-    def close(self) -> None:
-        """Finish the file; there is none if no frame was written."""
-        process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            if process.wait() != 0:
+    def close(self) -> bool:
+        """Finish the file; whether there is one: not if no frame, or not all, could be written.
+
+        Raises:
+            UserError: ffmpeg gave up at the end, or the file cannot get its name.
+        """
+        with self._log:
+            if self._process is None:
+                return False
+            if not self._finish():
                 raise self._failure()
-            os.replace(self._draft, self._path)
-        self._log.close()
+            try:
+                os.replace(self._draft, self._path)
+            except OSError as error:
+                raise UserError(
+                    f"{self._path}: cannot be written ({error.strerror}); the video is in "
+                    f"{self._draft}"
+                ) from None
+            return True
 
     def __enter__(self) -> Self:
         return self
