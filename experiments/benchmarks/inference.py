@@ -174,9 +174,10 @@ def end_to_end(options: argparse.Namespace, _: dict[str, float]) -> list[dict[st
     items = _annotated_people(Path(options.images))[: options.limit]
     count = sum(len(boxes) for _, boxes in items)
     reference, models = models_of(options.sizes[0], options)
+    loops = peers.networks(reference, options.peers, options.dtypes) if reference else {}
     rows = []
     for flip in (False, True) if options.flip else (False,):
-        runners = {LOOP: peers.photographs(reference, items, flip)} if reference else {}
+        runners = {name: peers.photographs(network, items, flip) for name, network in loops.items()}
         estimators = {}
         for dtype, model in models.items():
             estimator = PoseEstimator(model, flip_test=flip)
@@ -204,9 +205,6 @@ def end_to_end(options: argparse.Namespace, _: dict[str, float]) -> list[dict[st
             rows.append(row)
             print(json.dumps(row), flush=True)
     return rows
-
-
-LOOP = "transformers loop float32"
 
 
 def _annotated_people(folder: Path) -> list[tuple[str, list]]:
@@ -308,7 +306,7 @@ def main() -> None:
     options.peers = [p for p in options.peers if p not in missing]
 
     began = time.perf_counter()
-    peak = {dtype: measured_peak(dtype) for dtype in options.dtypes}
+    peak = {dtype: measured_peak(dtype) for dtype in (*options.dtypes, "int8")}
     rows = {"network": network, "end_to_end": end_to_end, "effect": trained_effect}[options.part](
         options, peak
     )

@@ -66,24 +66,45 @@ def _cache_in(folder: str):
 
 def eager(model: Any, crops: np.ndarray, dtype: str = "float32") -> Callable[[], Any]:
     """Heatmaps as transformers gives them, of crops (B, H, W, 3)."""
+    device = torch_device()
+    pixels = _pixels(crops, device, dtype)
+    run = eager_network(model, dtype)
+    return lambda: run(pixels)
+
+
+def compiled(model: Any, crops: np.ndarray, dtype: str) -> Callable[[], Any]:
+    """The same by torch.compile for just these crops, see `compiled_network`."""
+    pixels = _pixels(crops, torch_device(), dtype)
+    run = compiled_network(model, dtype, dynamic=False)
+    return lambda: run(pixels)
+
+
+def onnx_runtime(model: Any, crops: np.ndarray) -> Callable[[], Any]:
+    """The same by ONNX Runtime for just these crops, see `onnx_session`."""
+    pixels = _pixels(crops, "cpu", "float32")
+    session = onnx_session(model, pixels, dynamic=False)
+    feed = {"pixels": pixels.numpy()}
+    return lambda: session.run(None, feed)[0]
+
+
+def eager_network(model: Any, dtype: str = "float32") -> Callable[[Any], Any]:
+    """Crops (B, 3, H, W) to heatmaps (B, K, h, w), tensors on the device and in `dtype`."""
     import torch
 
-    device = torch_device()
-    model = _placed(model, device, dtype)
-    pixels = _pixels(crops, device, dtype)
+    model = _placed(model, torch_device(), dtype)
 
-    def run():
+    def run(pixels: Any) -> Any:
         with torch.inference_mode():
             return model(pixels).heatmaps
 
     return run
 
 
-def compiled(model: Any, crops: np.ndarray, dtype: str) -> Callable[[], Any]:
+def compiled_network(model: Any, dtype: str, dynamic: bool) -> Callable[[Any], Any]:
     """torch.compile (max-autotune on a GPU) over SDPA attention, weights in `dtype`.
 
-    Each call compiles for its own shapes: at the second shape of one function torch.compile would
-    turn to dynamic ones, and after eight to eager execution.
+    dynamic: one program for every number of people; else one for each, which with its default
+    limit torch.compile would give up for eager execution after eight.
     """
     import torch
 
@@ -91,19 +112,21 @@ def compiled(model: Any, crops: np.ndarray, dtype: str) -> Callable[[], Any]:
     device = torch_device()
     model = copy.deepcopy(_placed(model, device, dtype))
     model.backbone.set_attn_implementation("sdpa")
-    pixels = _pixels(crops, device, dtype)
     mode = "max-autotune-no-cudagraphs" if device == "cuda" else "default"
-    fast = torch.compile(lambda x: model(x).heatmaps, mode=mode, dynamic=False)
+    fast = torch.compile(lambda x: model(x).heatmaps, mode=mode, dynamic=dynamic)
 
-    def run():
+    def run(pixels: Any) -> Any:
         with torch.inference_mode():
             return fast(pixels)
 
     return run
 
 
-def onnx_runtime(model: Any, crops: np.ndarray) -> Callable[[], Any]:
-    """ONNX Runtime on its default settings, float32; on a GPU where it has been built for one."""
+def onnx_session(model: Any, pixels: Any, dynamic: bool) -> Any:
+    """ONNX Runtime on its default settings, float32; on a GPU where it has been built for one.
+
+    pixels: as the input, "pixels", is going to be; dynamic: but for the number of people.
+    """
     import onnxruntime
     import torch
 
@@ -115,46 +138,73 @@ def onnx_runtime(model: Any, crops: np.ndarray) -> Callable[[], Any]:
         def forward(self, pixels):
             return self.model(pixels).heatmaps
 
-    pixels = _pixels(crops, "cpu", "float32")
+    shapes = ({0: torch.export.Dim("people", max=1024)},) if dynamic else None
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model.onnx")
         with contextlib.redirect_stdout(io.StringIO()):
-            torch.onnx.export(Heatmaps(), (pixels,), path, dynamo=True, input_names=["x"])
+            torch.onnx.export(
+                Heatmaps(),
+                (pixels,),
+                path,
+                dynamo=True,
+                input_names=["pixels"],
+                dynamic_shapes=shapes,
+            )
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
         providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-        session = onnxruntime.InferenceSession(path, providers=providers)
-    feed = {"x": pixels.numpy()}
-    return lambda: session.run(None, feed)[0]
+        return onnxruntime.InferenceSession(path, providers=providers)
 
 
-def photographs(model: Any, items: list[tuple[str, list]], flip: bool) -> Callable[[], np.ndarray]:
+def networks(model: Any, peers: list[str], dtypes: list[str]) -> dict[str, Callable[[Any], Any]]:
+    """By name, those peers that `photographs` can use, for any number of people at once."""
+    import torch
+
+    device = torch_device()
+    found: dict[str, Callable[[Any], Any]] = {}
+    if "transformers" in peers:
+        eager_run = eager_network(model)
+        found["transformers loop float32"] = lambda x: eager_run(x.to(device))
+    for dtype in dtypes if "compile" in peers else ():
+        run = compiled_network(model, dtype, dynamic=True)
+        kind = getattr(torch, dtype)
+        found[f"with torch.compile {dtype}"] = lambda x, run=run, kind=kind: run(x.to(device, kind))
+    if "onnxruntime" in peers:
+        height, width = model.config.backbone_config.image_size
+        session = onnx_session(model, torch.zeros(2, 3, height, width), dynamic=True)
+        found["with ONNX Runtime float32"] = lambda x: torch.from_numpy(
+            session.run(None, {"pixels": x.numpy()})[0]
+        )
+    return found
+
+
+def photographs(
+    network: Callable[[Any], Any], items: list[tuple[str, list]], flip: bool
+) -> Callable[[], np.ndarray]:
     """transformers' own way from JPEG files and boxes to keypoints (people, K, 2), an image at a
     time.
 
-    flip: average with the mirrored crops' heatmaps, which the model itself mirrors back.
+    network: pixels (B, 3, H, W) to heatmaps; flip: average with the mirrored crops' heatmaps.
     """
-    import torch
+    from types import SimpleNamespace
+
     from PIL import Image
     from transformers import VitPoseImageProcessor
 
     from vitpose_jax.keypoints.skeletons import SKELETONS
 
-    device = torch_device()
-    model = _placed(model, device, "float32")
     processor = VitPoseImageProcessor()
-    pairs = torch.tensor(SKELETONS["coco"].flip_pairs)
+    partner = SKELETONS["coco"].flip_index
 
     def run() -> np.ndarray:
         found = []
         for path, boxes in items:
             image = Image.open(path).convert("RGB")
-            inputs = processor(image, boxes=[boxes], return_tensors="pt").to(device)
-            with torch.inference_mode():
-                outputs = model(**inputs)
-                if flip:
-                    mirrored = model(inputs["pixel_values"].flip(3), flip_pairs=pairs)
-                    outputs.heatmaps = (outputs.heatmaps + mirrored.heatmaps) / 2
-            outputs.heatmaps = outputs.heatmaps.cpu()
+            pixels = processor(image, boxes=[boxes], return_tensors="pt")["pixel_values"]
+            heatmaps = network(pixels)
+            if flip:
+                mirrored = network(pixels.flip(3)).flip(3)[:, partner]
+                heatmaps = (heatmaps + mirrored) / 2
+            outputs = SimpleNamespace(heatmaps=heatmaps.float().cpu())
             (people,) = processor.post_process_pose_estimation(outputs, boxes=[boxes])
             found += [person["keypoints"].numpy() for person in people]
         return np.stack(found)
