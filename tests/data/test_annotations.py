@@ -158,6 +158,12 @@ def test_other_files_are_refused_in_words(tmp_path, text, words):
         read_annotations(tmp_path / "nothing.json")
 
 
+def test_a_byte_order_mark_does_no_harm(coco_folder):
+    path = coco_folder / "annotations/person_keypoints_train2017.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_annotations(path).people) == 6
+
+
 def test_nobody_left_is_refused(coco_folder, edit_annotations):
     path = edit_annotations(coco_folder, lambda c: [a.update(iscrowd=1) for a in c["annotations"]])
     with pytest.raises(UserError, match=r"no usable person.*6 crowd regions"):

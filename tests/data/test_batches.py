@@ -9,6 +9,7 @@ import pytest
 from vitpose_jax.data.augmentation import NO_AUGMENTATION
 from vitpose_jax.data.batches import eval_batches, train_batches
 from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.subset import ImageSubset
 from vitpose_jax.errors import UserError
 
 SIZE = (64, 48)
@@ -149,6 +150,25 @@ def test_bad_images_are_replaced_in_training_and_counted(coco_folder, caplog):
     assert evaluation["valid"].tolist() == [True, True, False, True, True, True]
     with pytest.raises(UserError, match=r"1 of 6 images .*000000000003"):
         next(iter(train_batches(_open(coco_folder, max_bad_share=0.0), 6)))
+
+
+def test_stand_ins_are_of_the_share_that_is_trained_on(coco_folder):
+    (coco_folder / "train2017" / f"{4:012d}.jpg").write_bytes(b"")
+    share = ImageSubset(_open(coco_folder), np.array([2, 4]))
+    for batch in islice(train_batches(share, 4, seed=1), 2):
+        assert set(batch["image_id"].tolist()) == {2}
+
+
+def test_nobody_left_to_stand_in_is_told(coco_folder):
+    """Two bad images of six are put up with, but here nobody is on the others."""
+    path = coco_folder / "annotations/person_keypoints_train2017.json"
+    content = json.loads(path.read_text())
+    del content["annotations"][2:]
+    path.write_text(json.dumps(content))
+    for i in (1, 2):
+        (coco_folder / "train2017" / f"{i:012d}.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="no image can be read of the 2 people to train on"):
+        next(iter(train_batches(_open(coco_folder), 2, num_threads=0)))
 
 
 def test_missing_images_are_counted_on_opening(coco_folder, caplog):

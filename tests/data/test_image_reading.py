@@ -40,6 +40,20 @@ def test_damaged_files_are_told(spoil, words):
         decode_image(spoil(_jpeg()[1]), (321, 240))
 
 
+@pytest.mark.parametrize("thumbnail", [False, True])
+def test_an_end_is_looked_for_behind_the_picture_alone(thumbnail):
+    """Motion photos have a film behind it; a thumbnail's end is not the picture's."""
+    _, data = _jpeg()
+    if thumbnail:
+        block = b"Exif\0\0" + _jpeg(8, 8)[1]
+        size = (len(block) + 2).to_bytes(2, "big")
+        data = data[:2] + b"\xff\xe1" + size + block + b"\xff" + data[2:]  # and a filling byte
+    whole = decode_image(data, (320, 240))
+    np.testing.assert_array_equal(decode_image(data + bytes(9000), (320, 240)), whole)
+    with pytest.raises(BadImage, match="cut short"):
+        decode_image(data[: data.find(b"\xff\xda", len(data) - 40000) + 2000], (320, 240))
+
+
 def test_another_size_than_annotated_is_told():
     with pytest.raises(BadImage, match="it is 320x240, the annotations say 300x240"):
         decode_image(_jpeg()[1], (300, 240))

@@ -1,4 +1,6 @@
+import json
 import logging
+import shutil
 import subprocess
 import sys
 from itertools import islice
@@ -130,9 +132,46 @@ def test_other_folders_and_settings_are_refused(coco_folder, tmp_path):
         prepare(str(coco_folder), out, input_size=(64, 48))
     with pytest.raises(UserError, match="already a folder of records"):
         prepare(str(out), tmp_path / "out2")
-    (out / "people_train.npz").write_bytes(b"PK nonsense")
-    with pytest.raises(UserError, match=r"is damaged \(people_train.npz"):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=rf"{place} cannot be made a folder .*another --out"):
+            prepare(str(coco_folder), place)
+
+
+def _without_a_key(content: bytes) -> bytes:
+    return json.dumps({k: v for k, v in json.loads(content).items() if k != "splits"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("people_train.npz", lambda data: b""),
+        ("people_train.npz", lambda data: data[: len(data) // 2]),
+        ("people_train.npz", lambda data: data[:60] + bytes(200) + data[260:]),
+        ("prepared.json", lambda data: data[: len(data) // 2]),
+        ("prepared.json", _without_a_key),
+        ("coco_keypoints/1.0.0/dataset_info.json", lambda data: data[: len(data) // 2]),
+        ("coco_keypoints/1.0.0/features.json", lambda data: b""),
+    ],
+)
+def test_damaged_folders_are_told(mini, tmp_path, name, spoil):
+    source, records = mini
+    out = tmp_path / "records"
+    shutil.copytree(records, out)
+    (out / name).write_bytes(spoil((out / name).read_bytes()))
+    with pytest.raises(UserError, match=r"records is damaged \(.*: remove it and prepare it again"):
         open_pose_dataset(str(out), "train")
+    if name == "prepared.json":
+        with pytest.raises(UserError, match="records is damaged"):
+            prepare(str(source), out)
+
+
+def test_what_a_file_manager_leaves_behind_does_no_harm(mini, tmp_path):
+    out = tmp_path / "records"
+    shutil.copytree(mini[1], out)
+    for folder in (out, out / "coco_keypoints"):
+        (folder / ".DS_Store").write_bytes(b"")
+    assert len(open_pose_dataset(str(out), "train"))
 
 
 def test_larger_crops_than_prepared_are_warned_of(coco_folder, tmp_path, caplog):

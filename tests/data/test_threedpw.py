@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vitpose_jax.data import threedpw
+from vitpose_jax.data.threedpw_keypoints import keypoint_file
 from vitpose_jax.errors import UserError
 
 
@@ -46,6 +47,14 @@ def test_reads_every_file(shared: Path) -> None:
         "validation": (10, 2370, 2706),
         "test": (19, 2953, 3492),
     }
+
+
+def test_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "3dpw/sequenceFiles/test").mkdir(parents=True)
+    saved(tmp_path / "3dpw/sequenceFiles/test/walk.pkl", content())
+    assert [s.name for s in threedpw.read_split("~/3dpw", "test")] == ["walk"]
+    assert keypoint_file("~/3dpw", "test", "walk") == tmp_path / "3dpw/keypoints/test/walk.npz"
 
 
 def test_same_as_plain_unpickling(shared: Path) -> None:

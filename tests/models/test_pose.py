@@ -16,6 +16,7 @@ from flax import nnx
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
 
@@ -59,6 +60,7 @@ def test_config_survives_json() -> None:
     [
         ({"decoder": DecoderConfig("classic", 17, 768)}, "768 channels"),
         ({"dataset": "lsp"}, "no data set 'lsp'"),
+        ({"neck": NeckConfig("residual", 24, taps=(-1,))}, r"taps blocks \(-1,\), .* are 0..1"),
         ({"skeleton": SKELETONS["coco"]}, "gives 133 keypoints but the coco skeleton has 17"),
     ],
 )
@@ -103,6 +105,21 @@ def test_frozen_decoder_lets_the_gradient_through(crops: jax.Array) -> None:
         return (out**2).mean()
 
     gradient = nnx.grad(loss)(model)
+    assert (np.asarray(gradient["backbone"]["patch_embed"]["kernel"][...]) != 0).any()
+
+
+def test_frozen_neck_runs_as_in_inference_and_lets_the_gradient_through(crops: jax.Array) -> None:
+    neck = NeckConfig("blocks", 24, strides=(2, 1), taps=(0, 1))
+    model = PoseModel(replace(CONFIG, neck=neck), rngs=nnx.Rngs(0))
+    start = _statistics(model.neck), _statistics(model.decoder)
+
+    def loss(model: PoseModel) -> jax.Array:
+        out = model(crops, train=True, freeze_neck=True, key=jax.random.key(0))
+        return (out**2).mean()
+
+    gradient = nnx.grad(loss)(model)
+    np.testing.assert_array_equal(_statistics(model.neck), start[0])
+    assert (_statistics(model.decoder) != start[1]).all()
     assert (np.asarray(gradient["backbone"]["patch_embed"]["kernel"][...]) != 0).any()
 
 

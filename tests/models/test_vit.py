@@ -134,6 +134,18 @@ def test_input_size_must_be_multiples_of_16(size: tuple) -> None:
         replace(TINY, input_size=size)
 
 
+def test_patches_have_a_size() -> None:
+    with pytest.raises(UserError, match="patch_size 0"):
+        replace(TINY, patch_size=0)
+
+
+def test_width_of_the_mlp() -> None:
+    """As given by a ratio of two widths, which may lie a hair too low; else rounded down."""
+    for hidden in range(1, 1000):
+        assert ViTConfig(176, 1, 1, mlp_ratio=hidden / 176).mlp_width == hidden
+    assert ViTConfig(96, 1, 1, mlp_ratio=3.3).mlp_width == 316
+
+
 def test_crops_of_another_size(crops: jax.Array) -> None:
     with pytest.raises(ValueError, match=r"takes \(batch, 64, 48, 3\)"):
         ViT(TINY, rngs=nnx.Rngs(0))(crops[:, :48])

@@ -69,8 +69,11 @@ def test_refusals(tmp_path: Path, golden: Path) -> None:
         build_forecaster({"kind": "x"})
     with pytest.raises(UserError, match="nonsense"):
         build_forecaster(TINY | {"nonsense": 1})
-    with pytest.raises(UserError, match="multiple of 3 heads"):
-        build_forecaster(TINY | {"num_heads": 3})
+    for heads in (3, 0, -2):
+        with pytest.raises(UserError, match=f"config.json: width 8 .* multiple of {heads} heads"):
+            build_forecaster(TINY | {"num_heads": heads})
+    with pytest.raises(UserError, match="width 120 is not a multiple of 0 heads"):
+        build_forecaster({"kind": "predictor", "num_heads": 0})
 
 
 def test_damaged_folders(tmp_path: Path) -> None:

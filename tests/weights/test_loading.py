@@ -3,17 +3,21 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from flax import nnx
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.weights import (
@@ -24,6 +28,7 @@ from vitpose_jax.weights import (
     save_pose_model,
 )
 from vitpose_jax.weights.conversion import convert
+from vitpose_jax.weights.forecaster import build_forecaster, save_forecaster
 from vitpose_jax.weights.positions import resize_positions
 
 torch = pytest.importorskip("torch")
@@ -195,8 +200,81 @@ def test_parts_from_a_pose_checkpoint(golden: Path) -> None:
     load_weights_into(model, source, ("decoder",))
     assert_same(model.decoder, reference.decoder)
     assert not np.allclose(model.backbone.pos_embed[...], reference.backbone.pos_embed[...])
-    with pytest.raises(UserError, match="there is no neck in it"):
-        load_weights_into(model, source, ("neck",))
+
+
+def small_model(neck: NeckConfig | None = None, seed: int = 1) -> PoseModel:
+    backbone = ViTConfig(24, 2, 3, input_size=(64, 48))
+    return PoseModel(
+        PoseConfig(backbone, DecoderConfig("simple", 17, 24), neck), rngs=nnx.Rngs(seed)
+    )
+
+
+def test_a_decoder_goes_with_its_neck(tmp_path: Path) -> None:
+    neck = NeckConfig("residual", 24, strides=(1, 2), taps=(0,), channels=8, init_std=0.1)
+    reference, everything = small_model(neck, seed=0), ("backbone", "neck", "decoder")
+    save_pose_model(reference, tmp_path)
+
+    again = small_model(replace(neck, init_std=None))
+    load_weights_into(again, tmp_path, everything)
+    assert_same(again, reference)
+    plain = small_model()
+    load_weights_into(plain, tmp_path, ("backbone",))
+    assert_same(plain.backbone, reference.backbone)
+
+    for model in (small_model(), small_model(neck), small_model(replace(neck, strides=(1, 4)))):
+        with pytest.raises(UserError, match="decoder was trained behind a neck of kind 'residual'"):
+            load_weights_into(model, tmp_path, ("backbone", "decoder"))
+    with pytest.raises(UserError, match="the model has no neck, only backbone, decoder"):
+        load_weights_into(small_model(), tmp_path, everything)
+    with pytest.raises(UserError, match=r"its neck is another .* strides \(1, 2\) .the model's: "):
+        load_weights_into(small_model(replace(neck, strides=(1, 4))), tmp_path, everything)
+
+
+def test_a_plain_decoder_may_go_behind_a_new_neck(tmp_path: Path) -> None:
+    reference, model = small_model(seed=0), small_model(NeckConfig("residual", 24, taps=(0,)))
+    save_pose_model(reference, tmp_path)
+    load_weights_into(model, tmp_path)
+    assert_same(model.decoder, reference.decoder)
+    with pytest.raises(UserError, match="there is no neck in it, only backbone, decoder"):
+        load_weights_into(model, tmp_path, ("backbone", "neck", "decoder"))
+
+
+@pytest.mark.parametrize("size", [(192, 256), (512, 96), (256, 256)])
+def test_positions_are_interpolated_however_many_patches(golden: Path, size: tuple) -> None:
+    source = golden / "vitpose_tiny_classic.pth"
+    made = load_backbone(source, num_heads=3).pos_embed[...]
+    asked = load_backbone(source, num_heads=3, input_size=size).pos_embed[...]
+    expected = resize_positions(np.asarray(made), (16, 12), (size[0] // 16, size[1] // 16))
+    np.testing.assert_array_equal(asked, expected)
+
+
+def test_grid_that_does_not_tell_is_that_of_the_size_given(golden: Path, tmp_path: Path) -> None:
+    source = golden / "vitpose_tiny_classic.pth"
+    tensors = dict(torch.load(source, weights_only=True)["state_dict"])
+    tensors["backbone.pos_embed"] = tensors["backbone.pos_embed"][:, : 1 + 8 * 5]
+    model = save_and_load(tensors, tmp_path, input_size=(128, 80))
+    np.testing.assert_array_equal(model.backbone.pos_embed[...], tensors["backbone.pos_embed"])
+    with pytest.raises(UserError, match="grid of 40 position embeddings"):
+        save_and_load(tensors, tmp_path, input_size=(256, 192))
+
+
+@pytest.mark.parametrize(
+    ("save", "model"),
+    [(save_pose_model, small_model()), (save_forecaster, build_forecaster({"kind": "forecaster"}))],
+)
+def test_a_full_disk_leaves_the_old_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Callable, model: nnx.Module
+) -> None:
+    save(model, tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(UserError, match=r"cannot write weights there .*No space left"):
+        save(model, tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_conversion_is_kept_until_the_file_changes(

@@ -106,7 +106,7 @@ def read_json(path: epath.PathLike) -> Any:
     """
     path = epath.Path(path)
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())  # with or without a byte order mark
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 _REDUCED |= {8: cv2.IMREAD_REDUCED_COLOR_8}
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_SCAN = 0xDA  # the second byte of its marker; the first of all markers is 0xFF
 
 
 def reduction(shrink: float) -> int:
@@ -39,7 +40,7 @@ def decode_image(data: bytes, image_wh: tuple[int, int] | None, factor: int = 1)
     Raises:
         BadImage: not an image, cut short, or of another size.
     """
-    if data[:2] == _JPEG_START and _JPEG_END not in data[-4096:]:
+    if data[:2] == _JPEG_START and _is_cut_short(data):
         raise BadImage("the JPEG is cut short")
     buffer = np.frombuffer(data, np.uint8)
     flags = _REDUCED.get(factor, cv2.IMREAD_COLOR)
@@ -55,6 +56,18 @@ def decode_image(data: bytes, image_wh: tuple[int, int] | None, factor: int = 1)
         height, width = pixels.shape[:2]
         raise BadImage(f"it is {width}x{height}, the annotations say {image_wh[0]}x{image_wh[1]}")
     return pixels
+
+
+def _is_cut_short(jpeg: bytes) -> bool:
+    """Whether no end marker follows the first scan's start.
+
+    A thumbnail before it has an end marker of its own; after the picture's, anything may come.
+    """
+    at = 2
+    while at + 3 < len(jpeg) and jpeg[at] == 0xFF and jpeg[at + 1] != _JPEG_SCAN:
+        filler = jpeg[at + 1] == 0xFF
+        at += 1 if filler else 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return jpeg.rfind(_JPEG_END, at) < 0
 
 
 def _imdecode(buffer: np.ndarray, flags: int) -> np.ndarray:

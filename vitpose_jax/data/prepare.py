@@ -31,6 +31,7 @@ from vitpose_jax.data.records import (
     FORMAT,
     TRAIN_QUALITY,
     VAL_QUALITY,
+    read_marker,
     stored_region,
 )
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
@@ -170,7 +171,7 @@ def prepare(
         _refuse_other(out, wanted, splits)
         log.info("%s is already prepared", out)
         return
-    _clear_unfinished(out)
+    _make_empty(out)
     options = {"input_size": input_size, "max_bad_share": max_bad_share}
     datasets = {split: open_pose_dataset(source, split, **options) for split in splits}
     for dataset in datasets.values():
@@ -214,21 +215,29 @@ def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: Coc
 
 
 def _refuse_other(out: epath.Path, wanted: dict, splits: tuple[str, ...]) -> None:
-    found = json.loads((out / RECORDS_FINISHED).read_text())
+    found = read_marker(out)
     for key, value in wanted.items():
-        if found.get(key) != value:
+        if found[key] != value:
             raise UserError(
-                f"{out} was prepared with {key} {found.get(key)}, not {value}; give another --out"
+                f"{out} was prepared with {key} {found[key]}, not {value}; give another --out"
             )
     missing = set(splits) - set(found["splits"])
     if missing:
         raise UserError(f"{out} was prepared without {', '.join(missing)}; give another --out")
 
 
-def _clear_unfinished(out: epath.Path) -> None:
-    """Remove what an interrupted run left; anything else is not ours to remove."""
-    if not out.exists():
-        return
+def _make_empty(out: epath.Path) -> None:
+    """Make the folder, or clear it of what an interrupted run left; all else is not ours to remove.
+
+    Raises:
+        UserError: it cannot be made, or holds other files.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be made a folder ({error.strerror or error}); give another --out"
+        ) from None
     for path in out.iterdir():
         ours = path.name == RECORDS_FOLDER or path.name.startswith(("people_", "annotations_"))
         if not ours:

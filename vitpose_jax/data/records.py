@@ -95,6 +95,28 @@ class RecordImages:
         return Picture(pixels, stored)
 
 
+def read_marker(folder: epath.Path) -> dict[str, Any]:
+    """The `prepared.json` of a finished folder: format, source, input_size, splits, category.
+
+    Raises:
+        UserError: damaged, or of another version.
+    """
+    try:
+        marker = read_json(folder / RECORDS_FINISHED)
+    except UserError as error:
+        raise _damaged(folder, error) from None
+    if not isinstance(marker, dict) or marker.get("format") != FORMAT:
+        raise UserError(f"{folder} was prepared by another version: remove it and prepare it again")
+    for key in ("source", "input_size", "splits", "category"):
+        if key not in marker:
+            raise _damaged(folder, f"{RECORDS_FINISHED} has no '{key}'")
+    return marker
+
+
+def _damaged(folder: epath.Path, what: object) -> UserError:
+    return UserError(f"{folder} is damaged ({what}): remove it and prepare it again")
+
+
 class Records:
     """One split of a prepared folder."""
 
@@ -107,9 +129,7 @@ class Records:
         self.folder, self.split = folder, split
         if not (folder / RECORDS_FINISHED).exists():
             raise UserError(f"{folder} is unfinished: run the same `vitpose prepare` again")
-        marker = read_json(folder / RECORDS_FINISHED)
-        if not isinstance(marker, dict) or marker.get("format") != FORMAT:
-            raise UserError(f"{folder} was prepared by another version: prepare it again")
+        marker = read_marker(folder)
         if split not in marker["splits"]:
             raise UserError(
                 f"{folder} has no split '{split}', only {', '.join(sorted(marker['splits']))}"
@@ -129,23 +149,22 @@ class Records:
         Raises:
             UserError: files are missing or do not belong together.
         """
-        path = self.folder / f"people_{self.split}.npz"
+        place = self.folder / f"people_{self.split}.npz"
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as columns:
+            with place.open("rb") as file, np.load(file, allow_pickle=False) as columns:
                 table = dict(columns)
             image_ids, image_wh = table.pop("image_ids"), table.pop("image_sizes")
             from_image = table.pop("from_image")
             people = People(**table)
-            (version,) = (self.folder / RECORDS_FOLDER).iterdir()
+            place = self.folder / RECORDS_FOLDER
+            (version,) = (path for path in place.iterdir() if not path.name.startswith("."))
             info = tfds.builder_from_directory(version).info.splits[self.split]
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.folder} is damaged ({path.name}: {error}): prepare it again"
-            ) from None
+        except Exception as error:  # numpy, zipfile, zlib and protobuf raise many kinds
+            raise _damaged(self.folder, f"{place.name}: {error}") from None
         if not len(people) == len(from_image) == info.num_examples == self._count:
-            raise UserError(
-                f"{self.folder} is damaged: {len(people)} people, {info.num_examples} records, "
-                f"{self._count} expected: prepare it again"
+            raise _damaged(
+                self.folder,
+                f"{len(people)} people, {info.num_examples} records, {self._count} expected",
             )
         images = RecordImages([str(path) for path in info.filepaths], from_image)
         return people, images, image_ids, image_wh

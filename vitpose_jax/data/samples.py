@@ -20,6 +20,7 @@ from vitpose_jax.data.augmentation import (
 )
 from vitpose_jax.data.images import BadImageCount
 from vitpose_jax.data.people import BadImage, ImageSource, People
+from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import Skeleton
 from vitpose_jax.keypoints.warping import warp_crop
 
@@ -41,6 +42,7 @@ class PersonCrops:
         input_size: (height, width) of the crops.
         bad_images: where unreadable images are counted.
         dataset_index: which expert of a mixture-of-experts model the people belong to.
+        chosen: (M,), which people are trained on; None for all.
     """
 
     people: People
@@ -49,24 +51,34 @@ class PersonCrops:
     input_size: tuple[int, int]
     bad_images: BadImageCount
     dataset_index: int = 0
+    chosen: np.ndarray | None = None
 
     def training_batch(
-        self, rows: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
+        self, places: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
     ) -> Batch:
-        """Augmented crops of the people `rows` (B,), by the random numbers (B, 10) of each.
+        """Augmented crops of the people at `places` (B,) of those trained on, by the random numbers
+        (B, 10) of each.
 
-        A person whose image cannot be read is replaced by the next one in the table, so the result
-        depends on nothing but the files, the rows and the numbers.
+        A person whose image cannot be read is replaced by the next one of those, so the result
+        depends on nothing but the files, the places and the numbers.
 
         Raises:
             UserError: too many images are unreadable.
         """
-        rows = rows.copy()
+        chosen = np.arange(len(self.people)) if self.chosen is None else self.chosen
+        rows = chosen[places]
         crops = self._black(len(rows))
         placements, geometry = self._place(rows, numbers, augmentation)
-        for i in range(len(rows)):
+        for i, place in enumerate(places):
+            tries = 1
             while not self._read(rows[i], geometry.matrix[i], crops[i]):
-                rows[i] = (rows[i] + 1) % len(self.people)
+                if tries == len(chosen):
+                    raise UserError(
+                        f"no image can be read of the {len(chosen)} people to train on; the "
+                        "warnings name them: mend or replace the files"
+                    )
+                rows[i] = chosen[(place + tries) % len(chosen)]
+                tries += 1
                 other = self._place(rows[i : i + 1], numbers[i : i + 1], augmentation)
                 for mine, theirs in zip((placements, geometry), other, strict=True):
                     for name, column in vars(mine).items():

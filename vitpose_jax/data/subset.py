@@ -8,7 +8,7 @@ import numpy as np
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.data.datasets import PoseDataset
 from vitpose_jax.data.samples import Batch, PersonCrops
-from vitpose_jax.data.synthetic import SyntheticImages, SyntheticPeople
+from vitpose_jax.data.synthetic import SceneCrops, SyntheticImages
 from vitpose_jax.data.synthetic_scene import Scene
 from vitpose_jax.errors import UserError
 
@@ -44,12 +44,14 @@ class ImageSubset(PoseDataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def training_crops(self) -> "_SomeRows":
+    def training_crops(self) -> "PersonCrops | _SomeScenes":
         """What makes training samples of the rows."""
         crops = self._whole.training_crops()
-        if isinstance(self._whole, SyntheticPeople) and len(self.rows) <= MAX_REMEMBERED_SCENES:
+        if isinstance(crops, PersonCrops):
+            return replace(crops, chosen=self.rows)
+        if len(self.rows) <= MAX_REMEMBERED_SCENES:
             crops = replace(crops, images=RememberedScenes(self._whole.images))
-        return _SomeRows(crops, self.rows)
+        return _SomeScenes(crops, self.rows)
 
 
 class RememberedScenes:
@@ -67,12 +69,12 @@ class RememberedScenes:
 
 
 @dataclass(frozen=True)
-class _SomeRows:
-    crops: PersonCrops
-    rows: np.ndarray
+class _SomeScenes:
+    crops: SceneCrops
+    scenes: np.ndarray
 
     def training_batch(
-        self, rows: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
+        self, places: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
     ) -> Batch:
-        """Augmented crops of the rows `rows[...]` of the whole."""
-        return self.crops.training_batch(self.rows[rows], numbers, augmentation)
+        """Augmented crops of the scenes at `places` of those chosen."""
+        return self.crops.training_batch(self.scenes[places], numbers, augmentation)

@@ -73,15 +73,15 @@ class SyntheticPeople(PoseDataset):
         """int64 (len,): which image each row, the unit of training, is on."""
         return self.image_ids if self.split == "train" else self.people.image_id
 
-    def training_crops(self) -> "_SceneCrops | PersonCrops":
+    def training_crops(self) -> "SceneCrops | PersonCrops":
         """What makes training samples of the rows."""
         if self.split == "train":
-            return _SceneCrops(self.images, self.input_size, self.dataset_index)
+            return SceneCrops(self.images, self.input_size, self.dataset_index)
         return super().training_crops()
 
 
 @dataclass(frozen=True)
-class _SceneCrops:
+class SceneCrops:
     """Training samples from scenes: the same cropping, on the scene's own small table."""
 
     images: SyntheticImages

@@ -131,7 +131,7 @@ def sequence_files(folder: str | Path, split: str) -> list[Path]:
     """The sequence files of a split, sorted by name; UserError where there are none."""
     if split not in SPLITS:
         raise UserError(f"3DPW has no split '{split}'; choose one of {', '.join(SPLITS)}")
-    place = Path(folder) / "sequenceFiles" / split
+    place = Path(folder).expanduser() / "sequenceFiles" / split
     files = sorted(place.glob("*.pkl"))
     if not files:
         raise UserError(

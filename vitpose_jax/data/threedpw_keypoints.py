@@ -20,7 +20,7 @@ MIN_SCORE = 0.2
 
 def keypoint_file(folder: str | Path, split: str, name: str) -> Path:
     """Where a sequence's keypoints are."""
-    return Path(folder) / "keypoints" / split / f"{name}.npz"
+    return Path(folder).expanduser() / "keypoints" / split / f"{name}.npz"
 
 
 def write_keypoints(path: Path, keypoints: np.ndarray, scores: np.ndarray) -> None:

@@ -41,7 +41,7 @@ class ThreedpwMotion(tfds.core.GeneratorBasedBuilder):
 
     def __init__(self, *, source: str | Path, **options: Any) -> None:
         """source: the folder with `sequenceFiles`. options: as for any builder."""
-        self._source = Path(source)
+        self._source = Path(source).expanduser()
         super().__init__(**options)
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vitpose_jax.models.pose_predictor import dropout
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.pose_predictor import check_heads, dropout
 
 DIFFERENCE_GAIN = 5.0
 """Velocities are a few percent of a person's size per frame; this brings them to the size of the
@@ -57,10 +58,9 @@ class ForecasterConfig:
     members: int = 1
 
     def __post_init__(self) -> None:
-        if self.width % self.num_heads:
-            raise ValueError(f"width {self.width} is not a multiple of {self.num_heads} heads")
+        check_heads(self.width, self.num_heads)
         if self.members < 1:
-            raise ValueError(f"members is {self.members}: there must be one at least")
+            raise UserError(f"members is {self.members}: there must be one at least")
         pairs = tuple(tuple(pair) for pair in self.flip_pairs)  # JSON makes lists of them
         object.__setattr__(self, "flip_pairs", pairs)
 

@@ -40,7 +40,9 @@ class PoseConfig:
                 f"the neck takes {self.neck.width} channels but the backbone gives "
                 f"{self.backbone.width}"
             )
-        if self.neck is not None and max(self.neck.taps, default=0) >= self.backbone.depth:
+        if self.neck is not None and any(
+            not 0 <= tap < self.backbone.depth for tap in self.neck.taps
+        ):
             raise UserError(
                 f"the neck taps blocks {self.neck.taps}, but the backbone's are "
                 f"0..{self.backbone.depth - 1}"
@@ -116,6 +118,7 @@ class PoseModel(nnx.Module):
         *,
         train: bool = False,
         freeze_backbone: bool = False,
+        freeze_neck: bool = False,
         freeze_decoder: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
@@ -128,8 +131,8 @@ class PoseModel(nnx.Module):
             train: stochastic depth (needs `key` unless its rate is 0), batch norm by the batch's
                 statistics with an update of the running ones.
             freeze_backbone: in training, run the backbone as in inference, without a gradient.
-            freeze_decoder: in training, run the decoder as in inference; the gradient still passes
-                through it to what is below.
+            freeze_neck, freeze_decoder: in training, run that part as in inference; the gradient
+                still passes through it to what is below.
             key: random key.
 
         Returns:
@@ -155,7 +158,13 @@ class PoseModel(nnx.Module):
             if freeze_backbone:
                 outputs = jax.lax.stop_gradient(outputs)
             features, tapped = outputs if taps else (outputs, [])
-            return self.head(features, tapped, train=train, freeze_decoder=freeze_decoder)
+            return self.head(
+                features,
+                tapped,
+                train=train,
+                freeze_neck=freeze_neck,
+                freeze_decoder=freeze_decoder,
+            )
 
     def head(
         self,
@@ -163,6 +172,7 @@ class PoseModel(nnx.Module):
         tapped: Sequence[jax.Array] = (),
         *,
         train: bool = False,
+        freeze_neck: bool = False,
         freeze_decoder: bool = False,
     ) -> jax.Array:
         """Heatmaps (B, h, w, K) float32 of the backbone's maps: what follows it in `__call__`.
@@ -171,5 +181,5 @@ class PoseModel(nnx.Module):
         """
         with full_precision(self.dtype):
             if self.neck is not None:
-                features = self.neck(features, tapped, train=train)
+                features = self.neck(features, tapped, train=train and not freeze_neck)
             return self.decoder(features, train=train and not freeze_decoder)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vitpose_jax.errors import UserError
+
 PIXEL_SCALE = 1280.0
 """The original divides pixels by this, whatever the image's size."""
 
@@ -34,6 +36,9 @@ class PredictorConfig:
     mlp_width: int = 2048
     dropout: float = 0.1
     num_frames: int = 0
+
+    def __post_init__(self) -> None:
+        check_heads(self.width, self.num_heads)
 
     @property
     def frame_size(self) -> int:
@@ -102,6 +107,12 @@ class PosePredictor(nnx.Module):
         frames = known.reshape(batch, seen, joints * dims) / PIXEL_SCALE
         future = self(frames)[:, -self.config.future :] * PIXEL_SCALE
         return future.reshape(batch, self.config.future, joints, dims)
+
+
+def check_heads(width: int, num_heads: int) -> None:
+    """UserError where attention heads do not divide a width."""
+    if num_heads < 1 or width % num_heads:
+        raise UserError(f"width {width} is not a multiple of {num_heads} heads")
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

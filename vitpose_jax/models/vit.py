@@ -46,6 +46,8 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(int(side) for side in self.input_size))
+        if self.patch_size < 1:
+            raise UserError(f"patch_size {self.patch_size} is not a positive number of pixels")
         if len(self.input_size) != 2 or any(
             side <= 0 or side % self.patch_size for side in self.input_size
         ):
@@ -68,7 +70,8 @@ class ViTConfig:
 
     @property
     def mlp_width(self) -> int:
-        return int(self.width * self.mlp_ratio)
+        # Rounded down as by the authors' code; a ratio of two widths may lie a hair too low.
+        return int(self.width * self.mlp_ratio + 1e-6)
 
 
 VIT_SIZES: dict[str, ViTConfig] = {

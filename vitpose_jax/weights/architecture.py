@@ -1,5 +1,6 @@
 """What a PyTorch checkpoint is: its naming, its shape as our configuration, its tensors."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -70,7 +71,8 @@ def recognise(
         checkpoint: tensors and, for a folder, config.json.
         num_heads: for an original file of an unusual width, which does not tell.
         dataset: the head to take of a ViTPose+ file, and its default expert.
-        input_size: (height, width) the weights were made for, where their grid does not tell.
+        input_size: (height, width) the weights were made for, where neither 4:3 nor a square fits
+            their grid.
         backbone_only: leave out whatever is not the backbone, known or not.
         fpn_strides, fpn_taps: of an original file's neck, which does not tell (see `fpn`).
 
@@ -258,14 +260,15 @@ def _original_grid(
     count: int, patch: int, input_size: tuple[int, int] | None, where: str
 ) -> tuple[int, int]:
     """Grid of `count` embeddings, of which the first usually is the class token's."""
+    for positions in (count - 1, count):
+        with contextlib.suppress(UserError):
+            return guess_grid(positions, where)
+    # Last: the size may be one that is only asked for, with as many patches by chance.
     if input_size is not None:
         rows, columns = (side // patch for side in input_size)
         if rows * columns in (count, count - 1):
             return rows, columns
-    try:
-        return guess_grid(count - 1, where)
-    except UserError:
-        return guess_grid(count, where)
+    return guess_grid(count - 1, where)
 
 
 def _original_decoder(

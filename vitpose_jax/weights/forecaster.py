@@ -1,8 +1,6 @@
 """Forecasters on disk: our own folders, and the original predictor's PyTorch files."""
 
 import dataclasses
-import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +14,7 @@ from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
 from vitpose_jax.models.pose_predictor import PosePredictor, PredictorConfig
 from vitpose_jax.weights.sources import TORCH_SUFFIXES, read_config, read_safetensors
 from vitpose_jax.weights.sources import read_torch_file as read_torch
-from vitpose_jax.weights.store import fill, parameter_arrays
+from vitpose_jax.weights.store import fill, parameter_arrays, write_weights
 
 MODEL_TYPE = "vitpose_jax_forecaster"
 KINDS = {
@@ -41,7 +39,7 @@ def build_forecaster(
     """A forecaster with random weights from a JSON-able configuration with its `kind`.
 
     Raises:
-      UserError: an unknown kind or field.
+      UserError: an unknown kind or field, or a value that is none.
     """
     values = dict(config)
     kind = values.pop("kind", None)
@@ -50,7 +48,7 @@ def build_forecaster(
     module, configuration = KINDS[kind]
     try:
         return module(configuration(**values), rngs=nnx.Rngs(seed))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UserError) as error:
         raise UserError(f"{where}: {error}") from None
 
 
@@ -61,22 +59,16 @@ def describe_forecaster(model: Forecaster | PosePredictor) -> dict[str, object]:
 
 
 def save_forecaster(model: Forecaster | PosePredictor, folder: str | Path) -> None:
-    """Writes config.json and model.safetensors, the configuration last."""
-    from safetensors.numpy import save_file
+    """Writes config.json and model.safetensors; an interrupted write leaves the old files.
 
-    folder = Path(folder)
-    file = folder / "config.json"
-    if file.exists() and read_config(folder).get("model_type") != MODEL_TYPE:
+    Raises:
+      UserError: a config.json of something else is there, or the folder cannot be written.
+    """
+    file = Path(folder) / "config.json"
+    if file.exists() and read_config(file.parent).get("model_type") != MODEL_TYPE:
         raise UserError(f"{file} is not a forecaster's; choose another folder")
-    arrays = {name: np.ascontiguousarray(a) for name, a in parameter_arrays(model).items()}
-    text = json.dumps({"model_type": MODEL_TYPE} | describe_forecaster(model), indent=2) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, folder / "model.safetensors.part")
-        os.replace(folder / "model.safetensors.part", folder / "model.safetensors")
-        file.write_text(text)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write weights there ({error})") from None
+    config = {"model_type": MODEL_TYPE} | describe_forecaster(model)
+    write_weights(folder, parameter_arrays(model), {"config.json": config})
 
 
 def load_forecaster(source: str | Path) -> Forecaster | PosePredictor:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import EXPERT_DATASETS, PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
 from vitpose_jax.weights.conversion import convert
@@ -30,7 +31,7 @@ from vitpose_jax.weights.store import (
 
 log = logging.getLogger("vitpose_jax")
 
-CACHE_FORMAT = 2  # raise it when the conversion or the folder's layout changes
+CACHE_FORMAT = 3  # raise it when the conversion or the folder's layout changes
 
 
 def load_pose_model(
@@ -102,36 +103,63 @@ def load_backbone_weights(model: PoseModel, source: str | Path) -> None:
 def load_weights_into(
     model: PoseModel, source: str | Path, parts: tuple[str, ...] = ("backbone", "decoder")
 ) -> None:
-    """Sets parts of a model ("backbone", "decoder", ...), in place, to those of `source`.
+    """Sets parts of a model ("backbone", "neck", "decoder"), in place, to those of `source`.
 
-    What the model has beyond these parts, a neck for example, stays as it is.
+    What the model has beyond these parts stays as it is: a decoder trained without a neck may go
+    behind a new one, but one trained behind a neck is taken with it.
 
     Raises:
-        UserError: the source has no such part or another backbone, or a tensor is missing or
-            misshapen.
+        UserError: the model or the source has no such part, the source's is another, a decoder is
+            to leave its neck behind, or a tensor is missing or misshapen.
     """
-    wanted, path = model.config.backbone, resolve_source(source)
+    path, where = resolve_source(source), str(source)
     # A lone file does not tell its number of heads, and its arrays are the same for any.
     untold = not path.is_dir()
+    input_size = model.config.input_size
     stored, _ = load_stored(
-        path, wanted.input_size, 1 if untold else None, backbone_only=tuple(parts) == ("backbone",)
+        path, input_size, 1 if untold else None, backbone_only=tuple(parts) == ("backbone",)
     )
-    where = str(source)
+    _check_parts(model.config, stored, parts, untold, where)
     if "backbone" in parts:
-        _check_same_kind(stored.backbone, wanted, untold, where)
-        stored = resized(stored, wanted.input_size, where)
-    for part in parts:
-        if not any(name.startswith(f"{part}.") for name in stored.arrays):
-            raise UserError(f"{where}: there is no {part} in it")
+        stored = resized(stored, input_size, where)
     for part in parts:
         state = nnx.state(getattr(model, part), nnx.Any(nnx.Param, nnx.BatchStat))
         fill(state, stored.arrays, f"{part}.", where)
         nnx.update(getattr(model, part), state)
 
 
-def _check_same_kind(theirs: ViTConfig, ours: ViTConfig, heads_untold: bool, where: str) -> None:
+def _check_parts(
+    model: PoseConfig, stored: Stored, parts: tuple[str, ...], untold: bool, where: str
+) -> None:
+    """UserError where the model cannot take these parts over, or not these alone."""
+    ours = ["backbone", *(["neck"] if model.neck else []), "decoder"]
+    theirs = {name.split(".")[0] for name in stored.arrays}
+    for part in parts:
+        if part not in ours:
+            raise UserError(
+                f"{where}: its {part} was asked for, but the model has no {part}, only "
+                f"{', '.join(ours)}"
+            )
+        if part not in theirs:
+            raise UserError(f"{where}: there is no {part} in it, only {', '.join(sorted(theirs))}")
+    neck = stored.config.neck if isinstance(stored.config, PoseConfig) else None
+    if neck is not None and "decoder" in parts and "neck" not in parts:
+        raise UserError(
+            f"{where}: its decoder was trained behind a neck of kind {neck.kind!r}; take that over "
+            "too, in a model that has it, or the backbone alone"
+        )
+    if "backbone" in parts:
+        free = {"input_size", "drop_path_rate", "remat"} | ({"num_heads"} if untold else set())
+        _check_same_kind("backbone", stored.backbone, model.backbone, free, where)
+    if "neck" in parts:
+        free = {"init_std"} | ({"strides", "taps"} if untold else set())
+        _check_same_kind("neck", neck, model.neck, free, where)
+
+
+def _check_same_kind(
+    part: str, theirs: ViTConfig | NeckConfig, ours: ViTConfig | NeckConfig, free: set, where: str
+) -> None:
     """UserError that names every difference which the arrays or their meaning depend on."""
-    free = {"input_size", "drop_path_rate", "remat"} | ({"num_heads"} if heads_untold else set())
     values = {name: (value, getattr(ours, name)) for name, value in asdict(theirs).items()}
     differences = [
         f"{name} {value} (the model's: {wanted})"
@@ -140,7 +168,7 @@ def _check_same_kind(theirs: ViTConfig, ours: ViTConfig, heads_untold: bool, whe
     ]
     if differences:
         raise UserError(
-            f"{where}: its backbone is another than the model's: {', '.join(differences)}; "
+            f"{where}: its {part} is another than the model's: {', '.join(differences)}; "
             "choose other weights, or the model that fits these"
         )
 

@@ -68,6 +68,7 @@ def write_weights(
     Raises:
         UserError: the folder cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     folder = Path(folder)
@@ -84,7 +85,7 @@ def write_weights(
                 os.replace(scratch / name, folder / name)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter where the disk is full
         raise UserError(f"{folder}: cannot write weights there ({error})") from None
 
 
