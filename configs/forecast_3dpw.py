@@ -5,9 +5,11 @@ python -m vitpose_jax.main --config=configs/forecast_3dpw.py:synthetic --workdir
 python -m vitpose_jax.main --config=configs/forecast_3dpw.py:data/3dpw,projected --workdir=runs/3d
 
 The argument is the folder with `sequenceFiles` (or `synthetic`), and after a comma what to
-forecast: detections, projected, joints3d or keypoints (see `vitpose prepare-3dpw`). Training ends
-with a table of the run and the baselines on the test split; `--mode=eval` prints it again, with
-`--config.compare` any number of other runs, weights folders and PyTorch files of the original.
+forecast: detections, projected, joints3d or keypoints (see `vitpose prepare-3dpw`); synthetic
+motion is of 2D keypoints alone, and nothing is said after it. `--config.init_from` is a weights
+folder to start from, of a forecaster with the same `config.model`. Training ends with a table of
+the run and the baselines on the test split; `--mode=eval` prints it again, with `--config.compare`
+any number of other runs, weights folders and PyTorch files of the original.
 """
 
 import ml_collections
@@ -19,7 +21,7 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
     config.task = "forecast"
     config.seed = 0
     config.data = data
-    config.input = kind or "detections"
+    config.input = kind or ("synthetic" if data == "synthetic" else "detections")
     config.observed, config.future, config.stride = 10, 5, 1
     config.fps = 30.0
     projected = config.input == "projected"

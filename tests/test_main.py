@@ -31,6 +31,7 @@ def test_missing_data_is_one_line(tmp_path):
         (["--config=configs/nope.py", "--config.loss=mse"], "directory: 'configs/nope.py'"),
         ([QUICKSTART, "--config.nope=3"], "--config.nope=3: the configuration has no such value"),
         ([QUICKSTART, "--config.optimizer.lrr=3"], 'Did you mean "lr" instead of "lrr"?'),
+        ([QUICKSTART, "--config.model.neck.kind=simple"], 'field "neck" is None'),
         ([QUICKSTART, "--config.dtype=float99"], "config.dtype is 'float99'; choose one of float"),
         ([QUICKSTART, "--config.eval.decode=foo"], "config.eval.decode is 'foo'; choose one of u"),
     ],
@@ -62,6 +63,7 @@ def test_every_configuration_takes_its_data_set():
         config = module.get_config("some/folder")
         assert config.data == "some/folder", file
         assert config.get("task") in ("pose", "forecast"), file
+        assert "paces" in config.augmentation or "shift" in config.augmentation, file
         config.lock()
 
 
@@ -69,3 +71,11 @@ def test_workdir_is_required():
     done = run_main(f"--config={CONFIGS / 'quickstart.py'}")
     assert done.returncode != 0
     assert "workdir" in done.stdout + done.stderr
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").write_text("")
+    config = f"--config={Path(__file__).parent / 'training' / 'tiny_config.py'}"
+    done = run_main(config, "--workdir=~/file/run")
+    assert f"{tmp_path / 'file' / 'run'} cannot be made a folder" in done.stderr

@@ -3,13 +3,15 @@
     python -m vitpose_jax.main --config=configs/vitpose_b.py:coco --workdir=runs/vitpose_b
 
 `--mode=eval` evaluates the run's best checkpoint, or `--config.init_from` where there is no run.
-Any value is overridden by `--config.name=value`. Run the same command again to go on with a run
-that was stopped. On several hosts start it on each, with --distributed.
+Any value is overridden by `--config.name=value`; `--config.epochs=0 --config.steps=N` counts in
+steps what a configuration counts in epochs, its milestones and intervals too. Run the same command
+again to go on with a run that was stopped. On several hosts start it on each, with --distributed.
 """
 
 import logging
 import sys
 import traceback
+from pathlib import Path
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -38,7 +40,7 @@ def parse_options(argv: list[str]) -> list[str]:
         problem = str(error)
     except OSError as error:
         problem = f"--config: {str(error).splitlines()[-1].strip()}"
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
             raise
         given = " ".join(option for option in argv if option.startswith("--config."))
@@ -61,7 +63,7 @@ def main(argv: list[str]) -> None:
         if _DISTRIBUTED.value:
             run.join_processes(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         action = {"train": run.train, "eval": run.evaluate}[_MODE.value]
-        action(_CONFIG.value, _WORKDIR.value)
+        action(_CONFIG.value, Path(_WORKDIR.value).expanduser())
     except UserError as error:
         logging.getLogger(__name__).error("%s", error)
         sys.exit(2)

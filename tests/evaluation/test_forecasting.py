@@ -91,6 +91,29 @@ def test_missing_joints_count_nowhere() -> None:
     np.testing.assert_allclose(frames["error_px"], [10, 15, 0, 0, 0], atol=1e-3)
 
 
+def test_a_frame_without_anybody_has_no_figures() -> None:
+    windows = line()
+    windows["future_visible"][:, -1] = False
+    predicted = forecasting.zero_velocity(windows["observed"], windows["observed_visible"], 5)
+    results = forecasting.evaluate_forecast(predicted, windows)
+    summary = forecasting.summarize(results)
+    assert np.isnan(summary["error_px_last"])
+    assert np.isnan(summary["error_heights_last"])
+    assert summary["error_px"] == pytest.approx(25)
+    assert "| still | 25 | 10 |" in forecasting.table({"still": results}, "error_px")
+
+
+def test_errors_in_sizes_weigh_people_with_a_size() -> None:
+    windows = {key: np.repeat(value, 3, axis=0) for key, value in line().items()}
+    windows["observed_visible"][1:, :, 1] = False  # two people of one joint: a box without sides
+    windows["future_visible"][0, :, 0] = False
+    predicted = windows["future"].copy()
+    predicted[0, :, 1, 0] += 50
+    frames = forecasting.per_frame(forecasting.evaluate_forecast(predicted, windows))
+    np.testing.assert_allclose(frames["error_heights"], 0.5)
+    np.testing.assert_allclose(frames["error_px"], 50 / 5)
+
+
 def test_forecasts_that_do_not_fit() -> None:
     windows = line()
     with pytest.raises(UserError, match="other joints"):

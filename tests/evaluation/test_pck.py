@@ -46,3 +46,8 @@ def test_box_is_measured_by_its_longer_side():
 def test_skeleton_without_a_torso_is_refused():
     with pytest.raises(UserError, match="left_shoulder"):
         torso_sizes(np.zeros((1, 1, 2)), np.ones((1, 1)), ("nose",))
+
+
+def test_nobody_to_judge_is_no_figure():
+    with pytest.raises(UserError, match="nothing to judge: none of 2 people"):
+        pck(np.zeros((2, 3, 2)), np.zeros((2, 3, 2)), np.ones((2, 3)), np.full(2, np.nan))

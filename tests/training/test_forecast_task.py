@@ -7,6 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 import pytest
+import tiny_config
 from flax import nnx
 
 from configs.forecast_3dpw import get_config
@@ -89,6 +90,56 @@ def test_other_frame_rates_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture
     with caplog.at_level("WARNING"):
         run.evaluate(config, tmp_path / "report")
     assert not caplog.text
+
+
+TINY = {"kind": "forecaster", "width": 16, "num_heads": 2, "readout_width": 32, "readout_depth": 1}
+
+
+def test_starts_from_a_forecaster_like_its_own(tmp_path: Path) -> None:
+    config = small(init_from=str(tmp_path / "weights"))
+    pairs = forecast_task.model_config(config)["flip_pairs"]
+    given = build_forecaster(TINY | {"flip_pairs": pairs, "fps": 25.0, "dropout": 0.5}, seed=3)
+    save_forecaster(given, tmp_path / "weights")
+    model = forecast_task.initial_model(config)
+    assert (model.config.fps, model.config.dropout) == (30.0, 0.05)
+    arrays = [jax.tree.leaves(nnx.state(each, nnx.Param)) for each in (model, given)]
+    for ours, theirs in zip(*arrays, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (TINY | {"observed": 7}, r"another forecaster: config\.model\.flip_pairs .*observed was 7"),
+        (TINY | {"num_joints": 24}, "num_joints was 24, now 17"),
+        ({"kind": "predictor"}, "holds the original's predictor"),
+    ],
+)
+def test_does_not_start_from_another_forecaster(tmp_path: Path, model: dict, said: str) -> None:
+    save_forecaster(build_forecaster(model), tmp_path / "other")
+    with pytest.raises(UserError, match=said):
+        forecast_task.initial_model(small(init_from=str(tmp_path / "other")))
+
+
+def test_runs_that_are_no_weights(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a training run, not weights"):
+        forecast_task.initial_model(small(init_from=str(trained)))
+    config = tiny_config.get_config()
+    with pytest.raises(UserError, match=r"another model: .*task was 'forecast', now 'pose'"):
+        run.evaluate(config, trained)
+    config.update(steps=1, batch_size=2)
+    run.train(config, tmp_path / "pose")
+    with pytest.raises(UserError, match="is the run of a pose model"):
+        forecast_task.open_forecaster(tmp_path / "pose")
+
+
+def test_what_training_would_end_on_is_refused_before_it(tmp_path: Path) -> None:
+    config = small()
+    config.eval.split = "tset"
+    with pytest.raises(UserError, match=r"config\.eval\.split is 'tset'"):
+        forecast_task.build_task(config)
+    with pytest.raises(UserError, match=r"'joints3d'.*synthetic motion goes with"):
+        forecast_task.build_task(small("synthetic,joints3d"))
 
 
 def test_wrong_names(tmp_path: Path) -> None:

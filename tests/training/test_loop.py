@@ -1,5 +1,8 @@
 """The loop on a task small enough to see through: linear regression with a batch norm."""
 
+import signal
+from dataclasses import replace
+
 import grain
 import jax
 import jax.numpy as jnp
@@ -11,7 +14,8 @@ from flax import nnx
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.layers import BatchNorm
 from vitpose_jax.training import loop, workdir
-from vitpose_jax.training.checkpoints import read_parameters
+from vitpose_jax.training.checkpoints import Checkpoints, read_parameters
+from vitpose_jax.training.progress import Progress
 from vitpose_jax.training.task import Task
 
 TRUTH = np.array([[1.0], [-2.0], [0.5]], np.float32)
@@ -101,11 +105,79 @@ def test_best_and_latest_are_kept(tmp_path):
         read_parameters(folder, "7")
 
 
+def evaluations(folder):
+    rows = workdir.read_metrics(folder)
+    return [(row["step"], row["eval/error"]) for row in rows if "eval/error" in row]
+
+
+@pytest.mark.parametrize("stopped_at", [2, 3])
+def test_a_stopped_evaluation_is_made_up_for(tmp_path, stopped_at):
+    scores = iter([3.0, 2.0, 1.0])
+
+    def evaluate(model):
+        if len(evaluations(tmp_path)) + 1 == stopped_at and not stopped:
+            stopped.append(True)
+            signal.raise_signal(signal.SIGINT)
+        return {"error": next(scores)}
+
+    stopped = []
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(make_task(evaluate=evaluate), make_config(), tmp_path)
+    assert loop.train(make_task(evaluate=evaluate), make_config(), tmp_path) == {"error": 1.0}
+    assert evaluations(tmp_path) == [(10, 3.0), (20, 2.0), (30, 1.0)]
+    folder = tmp_path / workdir.CHECKPOINT_FOLDER
+    assert read_parameters(folder, "best", "error", maximize=False)[0] == 30
+
+
+def test_a_failed_evaluation_costs_no_steps(tmp_path):
+    def fail(model):
+        raise UserError("no pictures")
+
+    with pytest.raises(UserError, match="no pictures"):
+        loop.train(make_task(evaluate=fail), make_config(checkpoint_every=30), tmp_path)
+    assert read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "latest")[0] == 10
+    loop.train(make_task(), make_config(checkpoint_every=30), tmp_path)
+    assert [step for step, _ in evaluations(tmp_path)] == [10, 20, 30]
+
+
+def test_a_stop_that_cannot_be_saved_is_said(tmp_path, monkeypatch):
+    def evaluate(model):
+        signal.raise_signal(signal.SIGTERM)
+
+    def save(self, step, *args):
+        if step != 10:
+            return saves(self, step, *args)
+        self.wait()
+        return self._failed(step, OSError("No space left"))
+
+    saves = Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", save)
+    said = r"step 10, which could not be saved \(No space left\).*checkpoint, step 5 in"
+    with pytest.raises(UserError, match=said):
+        loop.train(make_task(evaluate=evaluate), make_config(), tmp_path)
+
+
+def test_the_evaluation_before_training_is_logged_once(tmp_path, monkeypatch):
+    def killed(*args):
+        raise RuntimeError
+
+    config = make_config(eval_first=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", killed)
+        with pytest.raises(RuntimeError):
+            loop.train(make_task(), config, tmp_path)
+    assert [step for step, _ in evaluations(tmp_path)] == [0]
+    loop.train(make_task(), config, tmp_path)
+    assert [step for step, _ in evaluations(tmp_path)] == [0, 10, 20, 30]
+
+
 def test_finished_run_is_not_trained_further(tmp_path):
     first = loop.train(make_task(), make_config(), tmp_path)
     before = read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "latest")
+    rows = workdir.read_metrics(tmp_path)
     assert loop.train(make_task(), make_config(), tmp_path) == pytest.approx(first)
     after = read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "latest")
+    assert workdir.read_metrics(tmp_path) == rows
     assert before[0] == after[0] == 30
     np.testing.assert_array_equal(before[1]["head.kernel"], after[1]["head.kernel"])
 
@@ -125,6 +197,46 @@ def test_nan_stops_with_step_and_ids_and_keeps_the_last_good_checkpoint(tmp_path
         arrays = read_parameters(folder, str(step))[1]
         assert all(np.isfinite(value).all() for value in arrays.values())
     assert str(1017) in (tmp_path / f"stopped_at_step_{position + 1}.txt").read_text().split()
+
+
+def test_rows_that_nobody_named_are_not_listed(tmp_path):
+    task = make_task(broken=range(64))
+    with pytest.raises(UserError, match=r"nan at step 1\. Lower config\.optimizer\.lr"):
+        loop.train(replace(task, id_key="name"), make_config(), tmp_path)
+    assert not list(tmp_path.glob("stopped_at*"))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    loop.train(make_task(), make_config(), tmp_path)
+    for file in (tmp_path / workdir.CHECKPOINT_FOLDER / "30" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(UserError, match=r"30 cannot be read .* remove that folder"):
+        read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "30")
+    (tmp_path / workdir.CONFIG_FILE).write_text("{")
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
+        loop.train(make_task(), make_config(), tmp_path)
+
+
+def test_rates_of_rows_looked_at_together(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("vitpose_jax.training.progress.time.monotonic", lambda: now[0])
+    progress = Progress(0, 100, batch_size=8, samples="people", every=1)
+    for _ in range(20):
+        now[0] += 0.5
+        progress.advance()
+    with progress.paused():
+        now[0] += 1000
+    assert progress.rate() == progress.rate() == 16
+    now[0] += 0.5
+    progress.advance()
+    assert progress.rate() == 16
+
+
+def test_epochs_and_steps_are_told_apart_by_zero():
+    assert loop.Length(make_config(epochs=0.0), 64).total == 30
+    length = loop.Length(make_config(epochs=3.0, steps=0), 64)
+    assert (length.total, length.eval_every) == (24, 80)
 
 
 def test_frozen_parts_have_no_state_and_do_not_move(tmp_path):
@@ -180,6 +292,9 @@ def test_moving_average_is_evaluated_and_exported(tmp_path):
     ("changes", "message"),
     [
         ({"epochs": 3.0}, "either `epochs` or `steps`"),
+        ({"steps": 0}, "here they are None and 0"),
+        ({"eval_every": 0}, "config.eval_every is 0; it must be above 0"),
+        ({"log_every": 0}, "config.log_every is 0; it must be at least 1"),
         ({"accumulate": 3}, "multiple of 3"),
         ({"sharding": "half"}, "choose one of data, full"),
         ({"schedule": {"kind": "sometimes", "warmup_steps": 0}}, "choose step or cosine"),

@@ -128,3 +128,16 @@ def test_muon_turns_the_blocks_matrices_orthogonally_and_leaves_the_rest_to_adam
     assert values.max() < 1.3
     assert np.sqrt(np.mean(turned**2)) == pytest.approx(0.2, rel=0.2)
     assert np.vdot(turned, grads[matrix]) > 0
+
+
+def test_muon_turns_each_expert_by_itself():
+    gradient = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+    alone, experts = "backbone.blocks.0.mlp.fc2.kernel", "backbone.blocks.0.mlp.experts.kernel"
+    of_experts = np.zeros((6, 64, 8), np.float32)
+    of_experts[2] = gradient  # the only one whose data were in the batch
+    grads = {alone: jnp.asarray(gradient), experts: jnp.asarray(of_experts)}
+    labels = label_parameters(grads)
+    optimizer = muon(labels, lambda step: 1.0, weight_decay=0.0, clip_norm=None)
+    updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
+    np.testing.assert_allclose(updates[experts][2], updates[alone], rtol=1e-3, atol=1e-4)
+    assert not np.delete(updates[experts], 2, axis=0).any()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict, replace
 
 import jax
 import numpy as np
@@ -16,9 +17,11 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseModel
-from vitpose_jax.training import run
-from vitpose_jax.training.pose_task import build_task, open_data, pose_config
-from vitpose_jax.weights import save_pose_model
+from vitpose_jax.training import loop, run
+from vitpose_jax.training.export import export_run
+from vitpose_jax.training.initial_weights import check_keypoints
+from vitpose_jax.training.pose_task import build_evaluation, build_task, open_data, pose_config
+from vitpose_jax.weights import load_pose_model, save_pose_model
 
 FISH = {
     "id": 3,
@@ -90,6 +93,114 @@ def test_evaluation_opens_the_validation_split_alone(fish, trained, tmp_path):
         given.update(data=str(data), init_from="is/gone")
         found.append(run.evaluate(given, folder)["PCK_box"])
     assert found[0] == found[1] == pytest.approx(found[2], abs=0.1)
+
+
+def test_figures_are_printed_even_where_they_cannot_be_written(trained, tmp_path, capsys):
+    config, folder = trained
+    ignore = shutil.ignore_patterns("evaluation.json")
+    shutil.copytree(folder, tmp_path / "run", ignore=ignore)
+    (tmp_path / "run" / "evaluation.json").mkdir()
+    with pytest.raises(UserError, match=r"evaluation\.json cannot be written"):
+        run.evaluate(config.copy_and_resolve_references(), tmp_path / "run")
+    assert "PCK_box" in capsys.readouterr().out
+
+
+def test_weights_are_evaluated_with_their_neck(coco_folder, tmp_path):
+    config = get_config(str(coco_folder))
+    config.model.neck = {"kind": "residual", "taps": (0,), "strides": (1, 2), "channels": 8}
+    shape = pose_config(config, open_data(config, "val"))
+    model = PoseModel(shape, rngs=nnx.Rngs(7))
+    out = model.neck.out.kernel  # zero in a new neck
+    out[...] = jax.random.normal(jax.random.key(0), out.shape)
+    save_pose_model(model, tmp_path / "weights")
+    config.update(init_from=str(tmp_path / "weights"))
+    config.random_positions = True  # as the study's configurations have it, for training
+    found, _ = build_evaluation(config)
+    arrays = [nnx.state(each, nnx.Any(nnx.Param, nnx.BatchStat)) for each in (found, model)]
+    jax.tree.map(np.testing.assert_array_equal, *arrays)
+
+
+def test_a_decoder_of_other_keypoints_is_refused(
+    coco_folder, make_coco_folder, edit_annotations, tmp_path
+):
+    names = list(SKELETONS["coco"].keypoint_names)
+    names[5:7] = names[6:4:-1]
+    other = make_coco_folder(tmp_path / "other")
+    for split in ("train", "val"):
+        edit_annotations(other, lambda c: c["categories"][0].update(keypoints=names), split)
+    config = get_config(str(coco_folder))
+    config.update(steps=1, batch_size=2)
+    run.train(config, tmp_path / "run")
+    export_run(tmp_path / "run", tmp_path / "weights")
+    said = "number 5 is 'left_shoulder', not 'right_shoulder'"
+    given = config.copy_and_resolve_references()
+    given.data = str(other)
+    with pytest.raises(UserError, match=f"decoder of the run finds other keypoints .*{said}"):
+        run.evaluate(given, tmp_path / "run")
+    given.init_from = str(tmp_path / "weights")
+    with pytest.raises(UserError, match=said):
+        run.evaluate(given, tmp_path / "nothing")
+    build_task(given)  # from the backbone alone
+    given.init_parts = ("backbone", "decoder")
+    with pytest.raises(UserError, match=said):
+        build_task(given)
+    given.data = str(coco_folder)
+    build_task(given)
+
+
+def test_keypoints_fit_that_are_the_same_or_not_known():
+    coco = pose_config(get_config(), open_pose_dataset("synthetic", "val", input_size=(64, 48)))
+    names = [name.replace("left_", "L-").upper() for name in SKELETONS["coco"].keypoint_names]
+    skeleton = replace(SKELETONS["coco"], name="ours", keypoint_names=tuple(names))
+    spelt = replace(coco, dataset=None, skeleton=skeleton)
+    unnamed = replace(coco, dataset=None)
+    for there in (coco, spelt, unnamed, coco.backbone):
+        check_keypoints(there, coco, "weights")
+    mpii = replace(coco, dataset="mpii", decoder=replace(coco.decoder, num_keypoints=16))
+    with pytest.raises(UserError, match=r"weights finds other keypoints .* 16 \(right_ankle"):
+        check_keypoints(mpii, coco, "weights")
+
+
+@pytest.mark.parametrize("source", ["vitpose_tiny_simple.pth", "hf_vitpose_tiny_simple"])
+def test_published_weights_are_evaluated_on_cocos_layout(golden, coco_folder, source, tmp_path):
+    given = load_pose_model(golden / source, num_heads=4).config
+    config = get_config(str(coco_folder))
+    config.model.backbone = asdict(given.backbone)
+    config.model.decoder.update(kind=given.decoder.kind, filters=given.decoder.filters)
+    config.init_from = str(golden / source)
+    assert 0 <= run.evaluate(config, tmp_path / "out")["PCK_box"] <= 1
+
+
+def test_what_cannot_be_measured_is_refused_before_training(fish, coco_folder, edit_annotations):
+    config = get_config(str(fish))
+    config.eval.metrics = ("pck_torso",)
+    with pytest.raises(UserError, match="PCK by torso needs the keypoint 'left_shoulder'"):
+        build_task(config)
+
+    def unlabel(content):
+        for annotation in content["annotations"]:
+            annotation["keypoints"][5 * 3 + 2] = 0  # left shoulder
+
+    edit_annotations(coco_folder, unlabel, "val")
+    config.data = str(coco_folder)
+    with pytest.raises(UserError, match="PCK has nothing to judge"):
+        build_task(config)
+    config.eval.batch_size = 0
+    with pytest.raises(UserError, match=r"config\.eval\.batch_size is 0"):
+        build_task(config)
+
+
+def test_a_frozen_neck_keeps_its_statistics(coco_folder):
+    config = get_config(str(coco_folder))
+    config.model.neck = {"kind": "blocks", "taps": (0, 1), "strides": (2, 1)}
+    config.update(batch_size=2, frozen=("backbone", "neck"))
+    task = build_task(config)
+    trainer = loop.Trainer(task, config)
+    before = {name: np.asarray(value) for name, value in trainer.state.other.items()}
+    batch = next(iter(task.train_batches))
+    state, _ = trainer.step(trainer.state, trainer.shard(batch), trainer.key)
+    moved = {name.split(".")[0] for name in before if (state.other[name] != before[name]).any()}
+    assert moved == {"decoder"}
 
 
 def test_evaluation_of_another_model_names_the_difference(trained):

@@ -16,6 +16,10 @@ Forecast = Callable[[np.ndarray, np.ndarray], np.ndarray]
 PIXELS = 50.0
 """Threshold of the original predictor's score: hits lie strictly within it."""
 
+COUNTS = ("count", "sized")
+BY_SIZE = ("error_heights", "pck_0.1_box", "pck_0.2_box")
+"""Among the metrics: how many joints they rest on, and those that rest on the latter count."""
+
 DAMPING = 0.5
 """Share of the velocity that the damped fit keeps from frame to frame: the smallest fifth-frame
 error of 0.5, 0.55 .. 1 on the training split of CMU motion in 3DPW's layout, 2D detections."""
@@ -94,7 +98,8 @@ def evaluate_forecast(
         closer than 50 px), `error_px`, `pck_0.1_box`, `pck_0.2_box` (within that share of the
         longer side of the box around the last observed pose) and `error_heights` (that side as
         the unit). In 3D: `error_mm`, `error_heights` and the two box PCKs.
-        `count`: how many joints each rests on.
+        `count`: how many joints each rests on; `sized`: how many of people whose last observed pose
+        has a size, on which the box PCKs and `error_heights` rest.
     Raises:
         UserError: the forecast does not fit the windows or is not finite.
     """
@@ -116,6 +121,7 @@ def evaluate_forecast(
         "pck_0.1_box": _mean(relative <= 0.1, sized),
         "pck_0.2_box": _mean(relative <= 0.2, sized),
         "count": visible.sum(0).astype(np.float64),
+        "sized": sized.sum(0).astype(np.float64),
     }
     if truth.shape[-1] == 3:
         return {"error_mm": _mean(1000 * error, visible), **metrics}
@@ -127,20 +133,30 @@ def evaluate_forecast(
 
 
 def per_frame(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Metrics (m, J) -> (m,): means over the visible joints of each future frame."""
-    count = metrics["count"]
-    return {
-        name: np.nansum(values * count, axis=1) / np.maximum(count.sum(1), 1)
-        for name, values in metrics.items()
-        if name != "count"
-    }
+    """Metrics (m, J) -> (m,): means over the joints of each future frame, NaN where there are none.
+
+    The two counts are left out.
+    """
+    frames = {}
+    for name, values in metrics.items():
+        if name not in COUNTS:
+            count = metrics["sized" if name in BY_SIZE else "count"]
+            with np.errstate(invalid="ignore"):
+                frames[name] = np.nansum(values * count, axis=1) / count.sum(1)
+    return frames
+
+
+def mean_frame(values: np.ndarray) -> float:
+    """Mean over the future frames that have a value; NaN where none has."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else np.nan
 
 
 def summarize(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Scalars for logs: each metric's mean over future frames, and its value at the last."""
     summary = {}
     for name, values in per_frame(metrics).items():
-        summary[name] = float(values.mean())
+        summary[name] = mean_frame(values)
         summary[f"{name}_last"] = float(values[-1])
     return summary
 
@@ -164,7 +180,7 @@ def table(results: Mapping[str, Mapping[str, np.ndarray]], metric: str) -> str:
     header = f"| {metric} | mean | " + " | ".join(str(k + 1) for k in range(frames)) + " |"
     lines = [header, "|---" * (frames + 2) + "|"]
     for name, values in rows.items():
-        cells = " | ".join(shown(value) for value in (values.mean(), *values))
+        cells = " | ".join(shown(value) for value in (mean_frame(values), *values))
         lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
 

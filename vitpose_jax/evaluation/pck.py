@@ -36,6 +36,20 @@ def box_sizes(boxes: np.ndarray) -> np.ndarray:
     return np.maximum(boxes[:, 2], boxes[:, 3])
 
 
+def judged_joints(visible: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """(N, K) bool: the labelled joints of people whose size is known.
+
+    Raises UserError when there are none.
+    """
+    judged = (visible > 0) & (np.nan_to_num(sizes) > 0)[:, None]
+    if not judged.any():
+        raise UserError(
+            f"PCK has nothing to judge: none of {len(visible)} people has labelled keypoints and a "
+            "size (for PCK by torso a labelled left shoulder and right hip); choose another metric"
+        )
+    return judged
+
+
 def pck(
     predicted: np.ndarray,
     keypoints: np.ndarray,
@@ -47,10 +61,10 @@ def pck(
 
     predicted and keypoints (N, K, 2) in the same pixels, visible (N, K), sizes (N,); people whose
     size is NaN or 0 are left out. The overall figure weighs every labelled joint the same; NaN
-    for keypoints that nobody has labelled.
+    for keypoints that nobody has labelled. Raises UserError when that leaves nothing to judge.
     """
     distance = np.linalg.norm(predicted - keypoints, axis=-1)
-    judged = (visible > 0) & (np.nan_to_num(sizes) > 0)[:, None]
+    judged = judged_joints(visible, sizes)
     with np.errstate(invalid="ignore", divide="ignore"):
         hit = (distance <= threshold * sizes[:, None]) & judged
         per_keypoint = hit.sum(axis=0) / judged.sum(axis=0)

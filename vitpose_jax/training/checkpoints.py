@@ -2,16 +2,19 @@
 
 import json
 import logging
+import math
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from jax.experimental import multihost_utils
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.training import workdir
 from vitpose_jax.training.sharding import gather_rows
 from vitpose_jax.training.state import Parameters, TrainState
 from vitpose_jax.training.step import all_finite
@@ -23,43 +26,34 @@ class Checkpoints:
     """The checkpoints below one folder, each with the train state and the position in the data.
 
     A save that fails (disk full) is reported and leaves the earlier checkpoints alone; the run may
-    go on. Metrics given to a save rank it by `metric`.
+    go on. The newest is kept, and the best by `metric` of those that `rate` gave metrics.
     """
 
-    def __init__(self, folder: Path, *, metric: str, maximize: bool = True, keep: int = 1) -> None:
+    def __init__(self, folder: Path, *, metric: str, maximize: bool = True) -> None:
         self.folder = Path(folder).absolute()
-        self._metric, self._maximize, self._keep = metric, maximize, keep
+        self._metric, self._maximize = metric, maximize
         self.failure: str | None = None
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
-        worst = -np.inf if self._maximize else np.inf
-
-        def score(metrics: dict[str, float] | None) -> float:
-            return (metrics or {}).get(self._metric, worst)
-
-        best = BestN(
-            get_metric_fn=score,
-            reverse=not self._maximize,
-            n=1,
-            keep_checkpoints_without_metrics=False,
-        )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(self._keep), best]),
-            best_fn=score,  # without it the metrics would not be written
-            cleanup_tmp_directories=True,
+            preservation_policy=self, cleanup_tmp_directories=True
         )
         return ocp.CheckpointManager(self.folder, options=options)
+
+    def should_preserve(self, checkpoints: Sequence, *, context: Any) -> list[bool]:
+        """What orbax asks at every save: which checkpoints to keep."""
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {max(steps), _best(self.folder, steps, self._metric, self._maximize)}
+        return [step in kept for step in steps]
 
     @property
     def latest(self) -> int | None:
         """The step of the newest whole checkpoint."""
         return self._manager.latest_step()
 
-    def save(
-        self, step: int, state: TrainState, data: Any, metrics: dict[str, float] | None = None
-    ) -> bool:
-        """Start writing; True when under way (see `wait` for its success).
+    def save(self, step: int, state: TrainState, data: Any) -> bool:
+        """Start writing; True when under way (see `wait` for its success), or there already.
 
         data: the position in the training data, JSON-able. Raises UserError, and writes nothing,
         when a parameter is not finite.
@@ -70,7 +64,7 @@ class Checkpoints:
                 f"step {step}: the parameters are not finite; the last good checkpoint is "
                 f"{self.describe_latest()}"
             )
-        if step == self.latest:  # the step was saved before; it now has metrics, or nothing new
+        if step == self.latest:
             return True
         try:
             self._manager.save(
@@ -79,11 +73,26 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state._asdict()),
                     data=ocp.args.JsonSave({"iterators": _of_all_processes(data)}),
                 ),
-                metrics=metrics,
             )
         except Exception as error:
             return self._failed(step, error)
         return True
+
+    def rate(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep an evaluation with its checkpoint, where that could be written."""
+        if self.wait() and step == self.latest and jax.process_index() == 0:
+            try:
+                workdir.make_folder(_metrics_file(self.folder, step).parent)
+                workdir.write_json(_metrics_file(self.folder, step), metrics)
+            except UserError as error:
+                self.failure = str(error)
+                log.error("the metrics of checkpoint %d are missing: %s", step, error)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"checkpoint {step} rated")
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """What `rate` kept; empty where the checkpoint is not there or was not evaluated."""
+        return _read_metrics(self.folder, step)
 
     def wait(self) -> bool:
         """Wait for what is being written; False, with a warning, when it failed."""
@@ -126,10 +135,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise UserError(
-                f"checkpoint {self.folder / str(step)} cannot be read ({error}); remove that "
-                "folder to go on from the one before it, if any"
-            ) from error
+            raise _unreadable(self.folder / str(step), error) from error
         states = found.data["iterators"]
         if len(states) != jax.process_count() and any(s != states[0] for s in states):
             raise UserError(
@@ -166,28 +172,51 @@ def read_parameters(folder: Path, which: str = "best", metric: str = "", maximiz
     )
     if not found:
         raise UserError(f"{folder} holds no checkpoint")
-    step = _choose(found, which, metric, maximize)
+    step = _choose(folder, sorted(found), which, metric, maximize)
     handler = ocp.PyTreeCheckpointer()
     path = found[step] / "state"
-    tree = handler.metadata(path).item_metadata.tree
-    restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-    state = handler.restore(path, restore_args=restore)
+    try:
+        tree = handler.metadata(path).item_metadata.tree
+        restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        state = handler.restore(path, restore_args=restore)
+    except Exception as error:  # of many kinds, as in `Checkpoints.restore`
+        raise _unreadable(found[step], error) from error
     arrays: Parameters = {}
     for part in ("trainable", "frozen", "other", "ema"):
         arrays.update(state.get(part) or {})
     return step, arrays
 
 
-def _choose(found: dict[int, Path], which: str, metric: str, maximize: bool) -> int:
+def _unreadable(checkpoint: Path, error: Exception) -> UserError:
+    return UserError(
+        f"checkpoint {checkpoint} cannot be read ({error}); remove that folder to go on from the "
+        "one before it, if any"
+    )
+
+
+def _choose(folder: Path, steps: list[int], which: str, metric: str, maximize: bool) -> int:
     if which == "latest":
-        return max(found)
-    if which != "best":
-        if not which.isdigit() or int(which) not in found:
-            raise UserError(f"no checkpoint {which!r}; there are: {sorted(found)}")
-        return int(which)
-    scores = {}
-    for step, path in found.items():
-        file = path / "metrics" / "metrics"
-        if file.exists() and metric in (metrics := json.loads(file.read_text())):
-            scores[step] = metrics[metric] if maximize else -metrics[metric]
-    return max(scores, key=scores.get) if scores else max(found)
+        return max(steps)
+    if which == "best":
+        best = _best(folder, steps, metric, maximize)
+        return max(steps) if best is None else best
+    if not which.isdigit() or int(which) not in steps:
+        raise UserError(f"no checkpoint {which!r}; there are: {steps}")
+    return int(which)
+
+
+def _best(folder: Path, steps: Iterable[int], metric: str, maximize: bool) -> int | None:
+    """The step whose metric is best, the last of equals; None where no step has a number."""
+    found = {step: _read_metrics(folder, step).get(metric, math.nan) for step in sorted(steps)}
+    sign = 1 if maximize else -1
+    scores = {step: sign * value for step, value in found.items() if math.isfinite(value)}
+    return max(scores, key=lambda step: (scores[step], step), default=None)
+
+
+def _metrics_file(folder: Path, step: int) -> Path:
+    return folder / str(step) / "metrics" / "metrics"
+
+
+def _read_metrics(folder: Path, step: int) -> dict[str, float]:
+    file = _metrics_file(folder, step)
+    return json.loads(file.read_text()) if file.exists() else {}

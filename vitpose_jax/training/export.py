@@ -21,7 +21,7 @@ def load_trained(folder: str | Path, which: str = "best") -> tuple[int, nnx.Modu
     which: "best" by the run's metric, "latest", or a step. A moving average, where the run keeps
     one, is what counts. Raises UserError when there is no such run or checkpoint.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     config, about = workdir.read_config(folder)
     model = task_module(config.task).build_model(config, about["model"])
     return restore_into(model, folder, which, about)
@@ -41,7 +41,8 @@ def restore_into(model: nnx.Module, folder: Path, which: str, about: dict):
 
 def export_run(folder: str | Path, out: str | Path, which: str = "best") -> int:
     """Write a run's model as a weights folder, for `--weights`; returns the checkpoint's step."""
-    config: ml_collections.ConfigDict = workdir.read_config(Path(folder))[0]
+    folder = Path(folder).expanduser()
+    config: ml_collections.ConfigDict = workdir.read_config(folder)[0]
     step, model = load_trained(folder, which)
-    task_module(config.task).save_model(model, out)
+    task_module(config.task).save_model(model, Path(out).expanduser())
     return step

@@ -36,17 +36,32 @@ IN_FLIGHT = 2
 
 
 class Length:
-    """The run's length and intervals in steps: the configuration counts in epochs or in steps."""
+    """The run's length and intervals in steps: the configuration counts in epochs or in steps.
+
+    The one that is None or 0 is not set; on the command line only the latter can be given.
+    """
 
     def __init__(self, config: ml_collections.ConfigDict, train_size: int) -> None:
-        if (config.get("epochs") is None) == (config.get("steps") is None):
-            raise UserError("the configuration sets either `epochs` or `steps`, not both")
-        per_epoch = max(train_size // config.batch_size, 1)
-        self.unit = 1 if config.get("epochs") is None else per_epoch
-        self.total = self.steps(config.get("epochs") or config.get("steps"))
+        epochs, steps = config.get("epochs"), config.get("steps")
+        if bool(epochs) == bool(steps):
+            raise UserError(
+                f"the configuration sets either `epochs` or `steps`, the other is 0; here they are "
+                f"{epochs} and {steps}. Milestones, eval_every and checkpoint_every count in the "
+                "same unit"
+            )
+        self.unit = max(train_size // config.batch_size, 1) if epochs else 1
+        self.total = self.steps("epochs" if epochs else "steps", epochs or steps)
+        self.eval_every = self.steps("eval_every", config.eval_every)
+        save_every = config.get("checkpoint_every", config.eval_every)
+        self.save_every = self.steps("checkpoint_every", save_every)
+        self.log_every = config.get("log_every", 50)  # in steps always
+        if self.log_every < 1:
+            raise UserError(f"config.log_every is {self.log_every}; it must be at least 1")
 
-    def steps(self, amount: float) -> int:
-        """An amount in the configuration's unit -> whole steps, at least 1."""
+    def steps(self, name: str, amount: float) -> int:
+        """The amount in the configuration's unit that `name` holds -> whole steps, at least 1."""
+        if amount <= 0:
+            raise UserError(f"config.{name} is {amount}; it must be above 0")
         return max(round(amount * self.unit), 1)
 
 
@@ -55,7 +70,7 @@ def learning_rate(config: ml_collections.ConfigDict, length: Length):
     schedule, lr = config.schedule, config.optimizer.lr
     warmup = {"warmup": schedule.warmup_steps, "warmup_ratio": schedule.get("warmup_ratio", 0.001)}
     if schedule.kind == "step":
-        milestones = [length.steps(value) for value in schedule.milestones]
+        milestones = [length.steps("schedule.milestones", value) for value in schedule.milestones]
         return optimizer.step_schedule(lr, milestones=milestones, **warmup)
     if schedule.kind == "cosine":
         final = schedule.get("final_ratio", 0.0)
@@ -120,7 +135,7 @@ class LossWatch:
     """Looks at each step's metrics a little later, so that the device never waits for the host.
 
     write: called with (step, means) at every `every`-th step and the last, the means over the steps
-    since the call before, `train/` before each name.
+    since the call before (after a restart over those since then), `train/` before each name.
     """
 
     def __init__(
@@ -154,15 +169,18 @@ class LossWatch:
             self._write(step, {f"train/{name}": value for name, value in means.items()})
 
     def _stop(self, step: int, name: str, value: float, ids: np.ndarray | None) -> None:
-        listed = [] if ids is None else np.asarray(ids).tolist()
-        file = self._folder / f"stopped_at_step_{step}.txt"
-        file.write_text("\n".join(map(str, listed)) + "\n")
-        shown = ", ".join(map(str, listed[:16])) + (", ..." if len(listed) > 16 else "")
         what = "gradient" if name == "grad_norm" else "loss"
+        whose, look = "", ""
+        if ids is not None:
+            listed = list(map(str, np.asarray(ids).tolist()))
+            file = self._folder / f"stopped_at_step_{step}.txt"
+            file.write_text("\n".join(listed) + "\n")
+            shown = ", ".join(listed[:16]) + (", ..." if len(listed) > 16 else "")
+            whose = f"; the batch's {self._id_key}s: {shown} (all in {file})"
+            look = "Look at these, or lower"
         raise UserError(
-            f"the {what} became {value} at step {step}; the batch's {self._id_key}s: {shown} (all "
-            f"in {file}). Look at these, or lower config.optimizer.lr; the same command goes on "
-            "from the last good checkpoint"
+            f"the {what} became {value} at step {step}{whose}. {look or 'Lower'} "
+            "config.optimizer.lr; the same command goes on from the last good checkpoint"
         )
 
 
@@ -170,8 +188,8 @@ def train(task: Task, config: ml_collections.ConfigDict, folder: str | Path) -> 
     """Train to the end, or on from the newest checkpoint in `folder`; returns the last metrics.
 
     Raises UserError: folder of another configuration, a batch size that does not divide, a loss
-    that is not finite, a final checkpoint that could not be written. SIGTERM saves and raises
-    SystemExit(143), Ctrl-C saves and raises KeyboardInterrupt.
+    that is not finite, a last checkpoint (after the last step, or a signal) that could not be
+    written. SIGTERM saves and raises SystemExit(143), Ctrl-C saves and raises KeyboardInterrupt.
     """
     folder = Path(folder)
     trainer = Trainer(task, config)
@@ -204,30 +222,33 @@ class Run:
     def __init__(self, task, config, folder, trainer, checkpoints, interrupt, start) -> None:
         self.task, self.config, self.folder = task, config, folder
         self.trainer, self.checkpoints, self.interrupt = trainer, checkpoints, interrupt
-        self.start, self.total = start, trainer.length.total
-        self.eval_every = trainer.length.steps(config.eval_every)
-        self.save_every = trainer.length.steps(config.get("checkpoint_every", config.eval_every))
-        self.log = workdir.MetricsLog(folder, start)
-        every = config.get("log_every", 50)
+        self.length, self.start, self.total = trainer.length, start, trainer.length.total
+        every = self.length.log_every
+        self.metrics = checkpoints.metrics(start)  # empty: stopped before or in the evaluation
+        self.log = workdir.MetricsLog(folder, start, evaluated=bool(self.metrics))
         self.watch = LossWatch(task.id_key, folder, every, self.total, self.write_log)
-        self.progress = Progress(start, self.total, config.batch_size, task.samples)
+        self.progress = Progress(start, self.total, config.batch_size, task.samples, every)
 
     def go_on(self, state: TrainState, batches) -> dict[str, float]:
-        metrics: dict[str, float] = {}
-        if self.start == 0 and self.config.get("eval_first", False):
-            metrics = self.evaluate(0, state)
+        if not self.metrics and self.evaluates_at(self.start):
+            self.evaluate(self.start, state, batches)
         for step in range(self.start + 1, self.total + 1):
             batch = next(batches)
             state, values = self.trainer.step(state, self.trainer.shard(batch), self.trainer.key)
             self.watch.add(step, values, batch)
             self.progress.advance()
-            if step % self.eval_every == 0 or step == self.total:
-                metrics = self.evaluate_and_save(step, state, batches)
-            elif step % self.save_every == 0:
+            if step % self.length.save_every == 0 or self.evaluates_at(step):
                 self.save(step, state, batches)
+            if self.evaluates_at(step):
+                self.evaluate(step, state, batches)
             if self.interrupt.requested(step):
                 self.leave(step, state, batches)
-        return self.finish(state, batches, metrics)
+        return self.finish(state, batches)
+
+    def evaluates_at(self, step: int) -> bool:
+        if step == 0:
+            return self.config.get("eval_first", False)
+        return step % self.length.eval_every == 0 or step == self.total
 
     def write_log(self, step: int, values: dict[str, float]) -> None:
         rate = float(self.trainer.schedule(step - 1))
@@ -235,52 +256,51 @@ class Run:
         self.log.write(step, values)
         self.progress.show(step, values)
 
-    def save(self, step, state, batches, metrics=None) -> None:
+    def save(self, step, state, batches) -> None:
         self.watch.drain()
-        self.checkpoints.save(step, state, batches.get_state(), metrics)
+        self.checkpoints.save(step, state, batches.get_state())
 
-    def evaluate_and_save(self, step, state, batches) -> dict[str, float]:
-        self.watch.drain()
+    def evaluate(self, step, state, batches) -> None:
+        """Metrics of the model as it stands, kept with its checkpoint and logged, and a picture.
+
+        The checkpoint comes first: an evaluation that fails or is stopped costs no steps, and is
+        made up for at the next start.
+        """
         try:
-            with self.interrupt.immediate():
-                metrics = self.evaluate(step, state)
+            with self.progress.paused(), self.interrupt.immediate():
+                model = evaluation_model(self.trainer.graph, state)
+                self.metrics = self.task.evaluate(model)
+                picture = self.task.draw(model)
         except Interrupt.Requested:
             self.leave(step, state, batches)
-        self.save(step, state, batches, metrics)
-        return metrics
-
-    def evaluate(self, step: int, state: TrainState) -> dict[str, float]:
-        """Metrics and a picture of the model as it stands, logged."""
-        with self.progress.paused():
-            model = evaluation_model(self.trainer.graph, state)
-            metrics = self.task.evaluate(model)
-            self.log.write(step, {f"eval/{name}": value for name, value in metrics.items()})
-            picture = self.task.draw(model)
-            if picture is not None and jax.process_index() == 0:
-                self.log.picture(step, "predictions", picture)
-                curves.save_picture(self.folder / "pictures" / f"step_{step:07d}.jpg", picture)
-        totals = {name: value for name, value in metrics.items() if "/" not in name}
+        self.checkpoints.rate(step, self.metrics)
+        self.log.write(step, {f"eval/{name}": value for name, value in self.metrics.items()})
+        if picture is not None and jax.process_index() == 0:
+            self.log.picture(step, "predictions", picture)
+            curves.save_picture(self.folder / "pictures" / f"step_{step:07d}.jpg", picture)
+        totals = {name: value for name, value in self.metrics.items() if "/" not in name}
         shown = ", ".join(f"{name} {value:.4g}" for name, value in totals.items())
         log.info("step %d of %d: %s", step, self.total, shown)
-        return metrics
 
     def leave(self, step, state, batches) -> None:
         """Save, then end as a process does that was interrupted or terminated."""
         self.save(step, state, batches)
-        self.checkpoints.wait()
+        if not (self.checkpoints.wait() and self.checkpoints.latest == step):
+            raise UserError(
+                f"stopped by a signal at step {step}, which could not be saved "
+                f"({self.checkpoints.failure}); make room: the same command goes on from the last "
+                f"good checkpoint, {self.checkpoints.describe_latest()}"
+            )
         log.info("stopped by a signal at step %d; the same command goes on from there", step)
         if self.interrupt.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + self.interrupt.signal)
 
-    def finish(self, state, batches, metrics) -> dict[str, float]:
-        if not metrics:  # restarted after the last step: stopped between saving and the end
-            metrics = self.evaluate(self.total, state)
-        saved = self.checkpoints.wait() and self.checkpoints.latest == self.total
-        if not saved:  # perhaps there is room again
-            self.save(self.total, state, batches, metrics)
-            saved = self.checkpoints.wait() and self.checkpoints.latest == self.total
-        if not saved:
+    def finish(self, state, batches) -> dict[str, float]:
+        if not self.is_kept():  # perhaps there is room again
+            self.save(self.total, state, batches)
+            self.checkpoints.rate(self.total, self.metrics)
+        if not self.is_kept():
             raise UserError(
                 f"training is done but its last checkpoint could not be written "
                 f"({self.checkpoints.failure}); make room and run the same command again: it goes "
@@ -288,7 +308,12 @@ class Run:
             )
         if jax.process_index() == 0:
             curves.draw_curves(workdir.read_metrics(self.folder), self.folder / "curves.png")
-        return metrics
+        return self.metrics
+
+    def is_kept(self) -> bool:
+        """Whether the run's end and its evaluation are on the disk."""
+        written = self.checkpoints.wait() and self.checkpoints.latest == self.total
+        return written and bool(self.checkpoints.metrics(self.total))
 
     def close(self) -> None:
         self.progress.close()

@@ -137,11 +137,12 @@ def muon(
     }
 
     def match_adam(updates: Parameters, state: optax.OptState, params: Parameters | None = None):
-        scaled = jax.tree.map(lambda x: x * MUON_RMS * max(x.shape) ** 0.5, updates)
+        scaled = jax.tree.map(lambda x: x * MUON_RMS * max(x.shape[-2:]) ** 0.5, updates)
         return scaled, state
 
     def as_matrices(params: Parameters):
-        return jax.tree.map(lambda x: optax.contrib.MuonDimensionNumbers(), params)
+        matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+        return jax.tree.map(lambda x: matrix, params)  # axes before these two are experts
 
     matched = optax.GradientTransformation(lambda params: optax.EmptyState(), match_adam)
     directions = {

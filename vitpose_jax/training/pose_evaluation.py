@@ -13,9 +13,10 @@ from jax.sharding import Mesh
 
 from vitpose_jax.data.batches import EvalBatches, eval_batches
 from vitpose_jax.data.datasets import PoseDataset
+from vitpose_jax.data.people import People
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation.coco import PosePredictions, evaluate_coco, keypoint_table
-from vitpose_jax.evaluation.pck import box_sizes, pck, torso_sizes
+from vitpose_jax.evaluation.pck import box_sizes, judged_joints, pck, torso_sizes
 from vitpose_jax.keypoints.crops import PIXEL_STD
 from vitpose_jax.keypoints.decoding import (
     DECODE_METHODS,
@@ -62,7 +63,10 @@ class PoseEvaluation:
             raise UserError(
                 f"config.eval.decode is {self.method!r}; choose one of {', '.join(DECODE_METHODS)}"
             )
-        per_device = -(-config.get("batch_size", 64) // self.mesh.size)
+        batch_size = config.get("batch_size", 64)
+        if batch_size < 1:
+            raise UserError(f"config.eval.batch_size is {batch_size}; it must be at least 1")
+        per_device = -(-batch_size // self.mesh.size)
         self.batches = eval_batches(
             dataset,
             per_device * self.mesh.size // jax.process_count(),
@@ -70,6 +74,8 @@ class PoseEvaluation:
             min_box_score=config.get("min_box_score", 0.0),
             shard=process_shard(),
         )
+        for metric in set(config.metrics) - {"coco"}:  # what cannot be measured is better known now
+            judged_joints(dataset.people.visible, _pck_sizes(metric, dataset.people, dataset))
         self._drawn: dict[str, np.ndarray] | None = None
 
     def evaluate(self, model: PoseModel) -> dict[str, float]:
@@ -188,13 +194,16 @@ def _pck(
     people = dataset.people
     row_of = {int(person): row for row, person in enumerate(people.annotation_id)}
     rows = np.array([row_of[int(person)] for person in predictions.person_ids], int)
-    truth, visible = people.keypoints[rows], people.visible[rows]
-    names = dataset.skeleton.keypoint_names
-    if metric == "pck_torso":
-        sizes = torso_sizes(truth, visible, names)
-    else:
-        sizes = box_sizes(people.box[rows])
-    overall, each = pck(predictions.keypoints, truth, visible, sizes, PCK_THRESHOLD)
-    name = METRICS[metric]
+    found = people.take(rows)
+    sizes = _pck_sizes(metric, found, dataset)
+    overall, each = pck(predictions.keypoints, found.keypoints, found.visible, sizes, PCK_THRESHOLD)
+    name, names = METRICS[metric], dataset.skeleton.keypoint_names
     table = {f"{name}/{joint}": float(v) for joint, v in zip(names, each, strict=True) if v == v}
     return {name: overall} | (table if per_keypoint else {})
+
+
+def _pck_sizes(metric: str, people: People, dataset: PoseDataset) -> np.ndarray:
+    """What the distances of `people` (N,) are measured by, in pixels."""
+    if metric == "pck_box":
+        return box_sizes(people.box)
+    return torso_sizes(people.keypoints, people.visible, dataset.skeleton.keypoint_names)

@@ -23,11 +23,16 @@ from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import EXPERT_DATASETS, PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
+from vitpose_jax.training.initial_weights import (
+    check_keypoints,
+    load_initial_weights,
+    load_whole,
+)
 from vitpose_jax.training.losses import LOSSES
 from vitpose_jax.training.pose_evaluation import PoseEvaluation
 from vitpose_jax.training.sections import read_section
 from vitpose_jax.training.sharding import local_batch_size, process_shard
-from vitpose_jax.training.task import Task, refuse_run
+from vitpose_jax.training.task import Task
 
 DTYPES = ("float32", "bfloat16")
 """What `config.dtype` may be."""
@@ -76,23 +81,6 @@ def save_model(model: PoseModel, folder: str | Path) -> None:
     save_pose_model(model, folder)
 
 
-def load_initial_weights(model: PoseModel, config: ml_collections.ConfigDict) -> None:
-    """`config.init_from`, into the parts `config.init_parts` ("backbone" when not set).
-
-    With `config.random_positions` the position embedding is random instead.
-    """
-    if config.get("init_from"):
-        from vitpose_jax.weights import load_weights_into
-
-        refuse_run(config.init_from)
-        parts = tuple(config.get("init_parts", ("backbone",)))
-        load_weights_into(model, config.init_from, parts)
-    if config.get("random_positions", False):
-        positions = model.backbone.pos_embed
-        key = jax.random.key(config.get("seed", 0))
-        positions[...] = 0.02 * jax.random.truncated_normal(key, -2, 2, positions.shape)
-
-
 def pose_loss(
     model: PoseModel,
     batch: Mapping[str, jax.Array],
@@ -119,6 +107,7 @@ def pose_loss(
         experts,
         train=True,
         freeze_backbone="backbone" in frozen and not drop_in_frozen,
+        freeze_neck="neck" in frozen,
         freeze_decoder="decoder" in frozen,
         key=key,
     )
@@ -155,21 +144,23 @@ def open_data(config: ml_collections.ConfigDict, split: str) -> PoseDataset:
     )
 
 
-def initial_model(config: ml_collections.ConfigDict, dataset: PoseDataset) -> PoseModel:
-    """The model for a data set's keypoints, with the weights that the configuration names."""
-    model = build_model(config, pose_config(config, dataset).to_dict())
-    load_initial_weights(model, config)
-    return model
+def build_evaluation(
+    config: ml_collections.ConfigDict, trained: Mapping[str, Any] | None = None
+) -> tuple[PoseModel, PoseEvaluation]:
+    """(model, evaluation) on the validation data, which alone is opened.
 
-
-def build_evaluation(config: ml_collections.ConfigDict) -> tuple[PoseModel, PoseEvaluation]:
-    """(initial model, evaluation): opens the validation data alone.
-
-    Raises UserError on what the configuration has wrong.
+    The model has the weights `config.init_from`, every part of them. With `trained`, a run's
+    `model_config`, it has random ones, to be replaced by that run's.
+    Raises UserError on what the configuration has wrong, and where the keypoints are others.
     """
     dataset = open_data(config, "val")
     evaluation = PoseEvaluation(dataset, config.eval)
-    return initial_model(config, dataset), evaluation
+    model = build_model(config, pose_config(config, dataset).to_dict())
+    if trained is None:
+        load_whole(model, config.init_from)
+    else:
+        check_keypoints(PoseConfig.from_dict(dict(trained)), model.config, "the run")
+    return model, evaluation
 
 
 def build_task(config: ml_collections.ConfigDict) -> Task:
@@ -182,7 +173,8 @@ def build_task(config: ml_collections.ConfigDict) -> Task:
     if val_set.skeleton.keypoint_names != train_set.skeleton.keypoint_names:
         raise UserError(f"{config.data} and {config.val_data} have different keypoints")
     evaluation = PoseEvaluation(val_set, config.eval)
-    model = initial_model(config, train_set)
+    model = build_model(config, pose_config(config, train_set).to_dict())
+    load_initial_weights(model, config)
     frozen = tuple(config.get("frozen", ()))
 
     def loss_fn(model, batch, key):

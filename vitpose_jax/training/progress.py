@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 
 import jax
@@ -11,30 +12,33 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
+RATE_STEPS = 10
+"""Fewer steps tell no rate: a few are always under way, and several may be looked at at once."""
+
 
 class Progress:
-    """Counts steps and the time they take, evaluation and saving apart."""
+    """Counts steps and the time they take, evaluation apart.
 
-    def __init__(self, start: int, total: int, batch_size: int, samples: str) -> None:
+    every: over how many steps, the latest ones, the rate is taken; at least RATE_STEPS.
+    """
+
+    def __init__(self, start: int, total: int, batch_size: int, samples: str, every: int) -> None:
         self._total, self._batch_size, self._samples = total, batch_size, samples
-        self._done, self._step = 0, start
-        self._since = time.monotonic()
-        self._seconds_per_step = 0.0
+        self._paused = 0.0
+        self._times = deque([time.monotonic()], maxlen=max(every, RATE_STEPS) + 1)
         show = jax.process_index() == 0 and sys.stderr.isatty()
         self._bar = tqdm(total=total, initial=start, unit="step", disable=not show)
 
     def advance(self) -> None:
-        self._done += 1
-        self._step += 1
+        self._times.append(time.monotonic() - self._paused)
         self._bar.update()
 
     def rate(self) -> float:
-        """Samples per second since the last call."""
-        elapsed = time.monotonic() - self._since
-        rate = self._done * self._batch_size / max(elapsed, 1e-9)
-        self._seconds_per_step = elapsed / max(self._done, 1)
-        self._since, self._done = time.monotonic(), 0
-        return rate
+        """Samples per second."""
+        return self._batch_size / max(self._seconds_per_step(), 1e-9)
+
+    def _seconds_per_step(self) -> float:
+        return (self._times[-1] - self._times[0]) / max(len(self._times) - 1, 1)
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
         """The latest figures, with the time left."""
@@ -42,7 +46,7 @@ class Progress:
         if not self._bar.disable:
             self._bar.set_postfix_str(f"loss {loss:.4g}, {rate:.0f} {self._samples}/s")
         elif jax.process_index() == 0:
-            left = tqdm.format_interval((self._total - step) * self._seconds_per_step)
+            left = tqdm.format_interval((self._total - step) * self._seconds_per_step())
             log.info(
                 "step %d of %d: loss %.5g, %.1f %s/s, %s left",
                 *(step, self._total, loss, rate, self._samples, left),
@@ -55,7 +59,7 @@ class Progress:
         try:
             yield
         finally:
-            self._since += time.monotonic() - start
+            self._paused += time.monotonic() - start
 
     def close(self) -> None:
         self._bar.close()

@@ -33,7 +33,7 @@ def get_config(data: str = "synthetic-solo") -> ml_collections.ConfigDict:
 
 def quickstart(out: str | Path, data: str = "synthetic-solo") -> dict[str, float]:
     """Train, evaluate before and after, export, and say what there is; goes on if stopped."""
-    folder = Path(out)
+    folder = Path(out).expanduser()
     start = time.monotonic()
     print(f"Training a small ViTPose on {data}. Stop with Ctrl-C; the same command goes on.")
     run.train(get_config(data), folder)

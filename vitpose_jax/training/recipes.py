@@ -5,6 +5,7 @@ from dataclasses import asdict
 import ml_collections
 from ml_collections import config_dict
 
+from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.vit import VIT_SIZES
 
@@ -41,7 +42,7 @@ def original_recipe(
 
     config.loss = "mse"
     config.sigma = 2.0
-    config.augmentation = {}  # fields of data.augmentation.Augmentation; its defaults are COCO's
+    config.augmentation = asdict(Augmentation())
     config.num_workers = 0
     config.max_bad_share = 0.05  # of annotations or images that may be unusable
 
@@ -56,8 +57,8 @@ def original_recipe(
         "clip_norm": 1.0,
         "b2": 0.999,
     }
-    config.epochs = config_dict.placeholder(float)  # either this or `steps` is set; milestones and
-    config.steps = config_dict.placeholder(int)  # intervals are in the same unit
+    config.epochs = config_dict.placeholder(float)  # either this or `steps` is set, the other None
+    config.steps = config_dict.placeholder(int)  # or 0; milestones and intervals are in that unit
     config.epochs = 210.0
     config.schedule = {
         "kind": "step",
@@ -101,13 +102,9 @@ def small_recipe(
     config.dtype = "float32"
     config.loss = "softmax"
     config.sigma = 1.5
-    config.augmentation = {
-        "shift": 0.2,
-        "half_body_probability": 0.0,
-        "scale": 0.25,
-        "rotation": 40.0,
-        "rotation_probability": 0.5,
-    }
+    config.augmentation.update(
+        shift=0.2, half_body_probability=0.0, scale=0.25, rotation=40.0, rotation_probability=0.5
+    )
     config.batch_size = 32
     config.optimizer.update(kind="muon", lr=3e-3, weight_decay=0.05, layer_decay=1.0, b2=0.98)
     config.epochs, config.steps = None, steps

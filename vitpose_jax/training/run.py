@@ -1,9 +1,9 @@
 """What the command line starts: a training run, or an evaluation."""
 
-import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -57,44 +57,40 @@ def evaluate(config: ml_collections.ConfigDict, folder: str | Path) -> dict[str,
     """Evaluate the run's best checkpoint; without a run, the weights `config.init_from`.
 
     Prints the figures and writes them to evaluation.json in the folder.
-    Raises UserError when there is neither.
+    Raises UserError when there is neither, they do not fit, or the file cannot be written.
     """
     folder = Path(folder)
     if hasattr(task_module(config.task), "report"):  # a task that compares with other forecasts
         return task_module(config.task).report(config, folder)
-    if "eval" in config:
-        config.eval.per_keypoint = True
-    trained = (folder / workdir.CONFIG_FILE).exists()
-    if trained:
+    config.eval.per_keypoint = True
+    about: dict[str, Any] = {}
+    if (folder / workdir.CONFIG_FILE).exists():
         there, about = workdir.read_config(folder)
         _check_same_model(there, config, folder)
-        config.init_from = ""  # the checkpoint has it all
-    elif config.get("init_from"):
-        config.init_parts = ("backbone", "decoder")  # evaluated whole, not built upon
-    else:
+    elif not config.get("init_from"):
         raise UserError(f"nothing to evaluate: no run in {folder}, and config.init_from is empty")
-    model, evaluation = task_module(config.task).build_evaluation(config)
+    build_evaluation = task_module(config.task).build_evaluation
+    model, evaluation = build_evaluation(config, about.get("model"))
     source = config.init_from
-    if trained:
+    if about:
         step, model = restore_into(model, folder, "best", about)
         source = f"step {step} of {folder}"
     workdir.make_folder(folder)
     metrics = evaluation.evaluate(model)
     if jax.process_index() == 0:
-        report = {"model": str(source), "metrics": metrics}
-        (folder / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n")
         print(f"{source}:")
         for name, value in metrics.items():
             print(f"  {name:<24}{value:8.4f}")
+        report = {"model": str(source), "metrics": metrics}
+        workdir.write_json(folder / workdir.EVALUATION_FILE, report, indent=2)
     return metrics
 
 
 def _check_same_model(
     there: ml_collections.ConfigDict, here: ml_collections.ConfigDict, folder: Path
 ) -> None:
-    changes = workdir.differences(
-        workdir.plain(there)["model"], workdir.plain(here)["model"], "model"
-    )
+    values = [{"task": c.task, "model": workdir.plain(c)["model"]} for c in (there, here)]
+    changes = workdir.differences(*values)
     if changes:
         raise UserError(
             f"{folder} was trained with another model: {'; '.join(changes)}. "

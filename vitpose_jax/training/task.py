@@ -57,7 +57,8 @@ TASKS = {
 }
 """Modules with `build_task(config) -> Task`, `build_model(config, model_config) -> nnx.Module`
 (random weights, no data needed) and `save_model(model, folder)` (writes a weights folder). To be
-evaluated, `build_evaluation(config)` gives (model, what has `evaluate(model)` -> metrics), or
+evaluated, `build_evaluation(config, trained)` gives (model, what has `evaluate(model)` -> metrics),
+`trained` being the `model_config` of the run whose parameters the model is to take, or None; or
 `report(config, folder)` does it all."""
 
 
@@ -68,9 +69,14 @@ def task_module(name: str) -> ModuleType:
     return importlib.import_module(TASKS[name])
 
 
+def is_run(source: str | Path) -> bool:
+    """Whether this is the folder of a training run."""
+    return (Path(source).expanduser() / TASK_FILE).exists()
+
+
 def refuse_run(source: str | Path) -> None:
     """Raises UserError when a folder given as weights is a training run, which holds none yet."""
-    if (Path(source) / TASK_FILE).exists():
+    if is_run(source):
         raise UserError(
             f"{source} is a training run, not weights: `vitpose export {source} --out FOLDER` "
             "writes its weights to FOLDER, to be given instead"

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
+EVALUATION_FILE = "evaluation.json"
 CHECKPOINT_FOLDER = "checkpoints"
 
 
@@ -34,8 +35,7 @@ def claim(workdir: Path, config: ml_collections.ConfigDict, task: Task) -> None:
     """
     values = plain(config)
     if (workdir / CONFIG_FILE).exists():
-        there = json.loads((workdir / CONFIG_FILE).read_text())
-        changes = differences(there, values)
+        changes = differences(plain(read_config(workdir)[0]), values)
         if changes:
             raise UserError(
                 f"{workdir} belongs to another configuration: {'; '.join(changes)}. "
@@ -44,8 +44,8 @@ def claim(workdir: Path, config: ml_collections.ConfigDict, task: Task) -> None:
     elif jax.process_index() == 0:
         make_folder(workdir)
         about = {"metric": task.metric, "maximize": task.maximize, "model": task.model_config}
-        _write(workdir / TASK_FILE, about)
-        _write(workdir / CONFIG_FILE, values)
+        write_json(workdir / TASK_FILE, about, indent=2)
+        write_json(workdir / CONFIG_FILE, values, indent=2)
 
 
 def make_folder(workdir: Path) -> None:
@@ -63,14 +63,20 @@ def read_config(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any
 
     Raises UserError when the folder is none.
     """
-    try:
-        values = json.loads((workdir / CONFIG_FILE).read_text())
-        about = json.loads((workdir / TASK_FILE).read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{workdir} is no training run: {error.filename} is missing") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{workdir}: its configuration cannot be read ({error})") from None
+    values, about = (_read_json(workdir / name) for name in (CONFIG_FILE, TASK_FILE))
     return ml_collections.ConfigDict(values), about
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{file.parent} is no training run: {file} is missing") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); choose another --workdir") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{file} holds no configuration; choose another --workdir")
+    return values
 
 
 def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -89,10 +95,20 @@ def differences(there: Any, here: Any, name: str = "") -> list[str]:
     return [] if there == here else [f"{name} was {there!r}, now {here!r}"]
 
 
-def _write(file: Path, values: Mapping) -> None:
+def write_json(file: Path, values: Mapping[str, Any], indent: int | None = None) -> None:
+    """Whole or not at all. Raises UserError when it cannot be written."""
+    _write(file, json.dumps(values, indent=indent) + "\n")
+
+
+def _write(file: Path, text: str) -> None:
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n")
-    partial.replace(file)
+    try:
+        partial.write_text(text)
+        partial.replace(file)
+    except OSError as error:
+        raise UserError(
+            f"{file} cannot be written ({error.strerror}): make room, or choose another --workdir"
+        ) from None
 
 
 def read_metrics(workdir: Path, *, up_to: int | None = None) -> list[dict[str, float]]:
@@ -109,23 +125,27 @@ def read_metrics(workdir: Path, *, up_to: int | None = None) -> list[dict[str, f
     return rows
 
 
+def _is_evaluation(row: Mapping[str, float]) -> bool:
+    return any(name.startswith("eval/") for name in row)
+
+
 class MetricsLog:
     """metrics.jsonl and TensorBoard; only the first process writes.
 
     Rows after `start` (a run that was killed had gone further than its last checkpoint) are
-    dropped, so that every step is in the file once. A full disk costs rows, not the run.
+    dropped, and its evaluation too where `evaluated` is false: it is yet to come. So no figure of a
+    step is in the file twice. A full disk costs rows, not the run.
     """
 
-    def __init__(self, workdir: Path, start: int = 0) -> None:
+    def __init__(self, workdir: Path, start: int = 0, evaluated: bool = True) -> None:
         self._active = jax.process_index() == 0
         if not self._active:
             return
         rows = read_metrics(workdir, up_to=start)
-        text = "".join(json.dumps(row) + "\n" for row in rows)
+        if not evaluated:
+            rows = [row for row in rows if row["step"] < start or not _is_evaluation(row)]
         self._file = workdir / METRICS_FILE
-        partial = self._file.with_suffix(".partial")
-        partial.write_text(text)
-        partial.replace(self._file)
+        _write(self._file, "".join(json.dumps(row) + "\n" for row in rows))
         self._board = TensorBoard(workdir / "tensorboard")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
