@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 CACHE_VARIABLE = "VITPOSE_COMPILATION_CACHE"
-SHORTEST = 0.1  # seconds; JAX keeps only what took one to compile, a start compiles much that is less
+SHORTEST = 0.1  # seconds; JAX keeps what took one to compile, a start has much that takes less
 
 
 def enable_compilation_cache() -> None:
