@@ -1,7 +1,7 @@
 """Evaluating a pose model on a data set: predict everybody once, over all devices, and score."""
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from vitpose_jax.keypoints.decoding import (
     heatmap_to_image,
 )
 from vitpose_jax.keypoints.normalization import normalize_crops
+from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.training import pictures
 from vitpose_jax.training.sharding import (
@@ -90,22 +91,37 @@ class PoseEvaluation:
             return None
         if self._drawn is None:
             self._drawn = pictures.first_people(self.batches, DRAWN_PEOPLE)
-        definition, state = nnx.split(model)
-        found, scores = _predict(definition, state, self._drawn, flip=None, method="udp")
+        found, scores = _predictor(model, None, "udp")(self._drawn)
         crop = jax.device_get(to_crop(found, self._drawn, model.config.input_size))
         return pictures.draw_crops(self._drawn, crop, np.asarray(scores), self.dataset.skeleton)
 
 
-@partial(jax.jit, static_argnames=("definition", "flip", "method"))
+def _predictor(
+    model: PoseModel, flip: tuple[int, ...] | None, method: str
+) -> Callable[[Mapping[str, jax.Array]], tuple[jax.Array, jax.Array]]:
+    """Batches of uint8 crops -> (keypoints (B, K, 2) in original-image pixels, scores (B, K))."""
+    definition, state = nnx.split(model)
+
+    def predict(batch: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        options = compiler_options(model.dtype, len(batch["crop"]))
+        program = _compiled(tuple((options or {}).items()))
+        return program(definition, state, batch, flip, method)
+
+    return predict
+
+
+@cache
+def _compiled(options: tuple[tuple[str, str | bool], ...]) -> Callable:
+    return jax.jit(_predict, static_argnums=(0, 3, 4), compiler_options=dict(options) or None)
+
+
 def _predict(
     definition: nnx.GraphDef,
     state: nnx.State,
     batch: Mapping[str, jax.Array],
-    *,
     flip: tuple[int, ...] | None,
     method: str,
 ) -> tuple[jax.Array, jax.Array]:
-    """(keypoints (B, K, 2) in original-image pixels, scores (B, K)) of uint8 crops."""
     model = nnx.merge(definition, state)
     experts = batch["dataset_index"] if model.config.backbone.num_experts else None
     crops = normalize_crops(batch["crop"], model.dtype)
@@ -137,14 +153,13 @@ def predict_people(
 
     flip_index: average with the mirrored crop's heatmaps, or None.
     """
-    definition, state = nnx.split(model)
     flip = None if flip_index is None else tuple(int(i) for i in flip_index)
+    predict = _predictor(model, flip, method)
     waiting: list[tuple[Mapping[str, np.ndarray], Any]] = []
     parts = []
     for batch in batches:
         inputs = {name: batch[name] for name in ("crop", "center", "scale", "dataset_index")}
-        outputs = _predict(definition, state, shard_batch(inputs, mesh), flip=flip, method=method)
-        waiting.append((batch, outputs))
+        waiting.append((batch, predict(shard_batch(inputs, mesh))))
         if len(waiting) > 1:  # the device is busy with this batch while the last one is fetched
             parts.append(_predictions_of(*waiting.pop(0)))
     parts += [_predictions_of(*pair) for pair in waiting]
