@@ -15,15 +15,10 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from harness import keep, race, table
+from harness import keep, race, random_model, table
+from inference import ours
 
-from vitpose_jax.inference.program import matrices_in
-from vitpose_jax.models.backends import compiler_options
-from vitpose_jax.models.decoders import DecoderConfig
-from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import VIT_SIZES
 
 CALLS = 3
@@ -41,25 +36,15 @@ def main() -> None:
     parser.add_argument("--out", help="results file (results/breakdown.json)")
     options = parser.parse_args()
 
-    backbone = VIT_SIZES[options.size]
-    decoder = DecoderConfig(options.decoder, in_channels=backbone.width)
-    model = PoseModel(PoseConfig(backbone, decoder), dtype=options.dtype, rngs=nnx.Rngs(0))
-    graph, state = nnx.split(model)
-    state = matrices_in(state, model.dtype)
-    crops = jnp.asarray(
-        np.random.default_rng(0).standard_normal((options.batch, 256, 192, 3), np.float32)
-    )
-    run = jax.jit(
-        lambda state, crops: nnx.merge(graph, state)(crops),
-        compiler_options=compiler_options(options.dtype, options.batch),
-    )
-    seconds = race({"run": lambda: run(state, crops)}, 5)["run"]["median"]
+    crops = np.random.default_rng(0).standard_normal((options.batch, 256, 192, 3), np.float32)
+    run = ours(random_model(options.size, options.decoder, options.dtype), crops, flip=False)
+    seconds = race({"run": run}, 5)["run"]["median"]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.trace or scratch)
         with jax.profiler.trace(str(folder)):
             began, began_processor = time.perf_counter(), time.process_time()
             for _ in range(CALLS):
-                jax.block_until_ready(run(state, crops))
+                jax.block_until_ready(run())
             traced = time.perf_counter() - began, time.process_time() - began_processor
         on_cpu = jax.default_backend() == "cpu"
         rows = by_kind(operation_times(folder), traced[on_cpu] / CALLS)

@@ -24,7 +24,8 @@ from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import VIT_SIZES, ViTConfig
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("jax", "jaxlib", "flax", "torch", "transformers", "onnxruntime", "numpy", "vitpose-jax")
+PACKAGES = ("jax", "jaxlib", "flax", "torch", "transformers", "onnxruntime", "numpy")
+PACKAGES += ("opencv-python-headless", "grain", "array_record", "vitpose-jax")
 PAUSE = 0.05  # seconds: worker threads of one library stop spinning before the next one starts
 
 
@@ -110,7 +111,9 @@ def measured_peak(dtype: str, repeats: int = 5) -> float:
 def random_model(size: str, decoder: str, dtype: str) -> PoseModel:
     """Seeded random weights, the same for every type, large enough for heatmaps to have peaks."""
     backbone = VIT_SIZES[size]
-    config = PoseConfig(backbone, DecoderConfig(decoder, in_channels=backbone.width))
+    config = PoseConfig(
+        backbone, DecoderConfig(decoder, in_channels=backbone.width), dataset="coco"
+    )
     model = PoseModel(config, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0))
     keys = nnx.Rngs(1)
     for path, parameter in nnx.state(model, nnx.Param).flat_state():

@@ -171,7 +171,7 @@ def keypoints(heatmaps: np.ndarray) -> np.ndarray:
 
 def end_to_end(options: argparse.Namespace, _: dict[str, float]) -> list[dict[str, Any]]:
     """From JPEG files and their boxes to keypoints, without flip test and (--flip) with it."""
-    items = _annotated_people(Path(options.images))[: options.limit]
+    items = annotated_people(Path(options.images))[: options.limit]
     count = sum(len(boxes) for _, boxes in items)
     reference, models = models_of(options.sizes[0], options)
     loops = peers.networks(reference, options.peers, options.dtypes) if reference else {}
@@ -207,7 +207,7 @@ def end_to_end(options: argparse.Namespace, _: dict[str, float]) -> list[dict[st
     return rows
 
 
-def _annotated_people(folder: Path) -> list[tuple[str, list]]:
+def annotated_people(folder: Path) -> list[tuple[str, list]]:
     """(path, boxes) of each validation image of a COCO-layout folder that shows somebody."""
     annotations = json.loads((folder / "annotations" / "person_keypoints_val2017.json").read_text())
     files = {image["id"]: image["file_name"] for image in annotations["images"]}

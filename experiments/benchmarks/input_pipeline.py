@@ -8,14 +8,10 @@ in one thread of one process, turn by turn, timed in processor time, without sam
 remembered.
 
     python experiments/benchmarks/input_pipeline.py --data ../shared/data/lspet-coco \\
-        ../shared/data/coco-mini --out experiments/benchmarks/results/input_pipeline.json
+        ../shared/data/coco-mini
 """
 
 import argparse
-import datetime
-import importlib.metadata
-import json
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +19,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from harness import keep
 
 from vitpose_jax.data.augmentation import unaugmented
 from vitpose_jax.data.batches import train_batches
@@ -211,27 +208,11 @@ def reduced_decoding(folder: str, input_size: tuple[int, int]) -> dict:
     }
 
 
-def machine() -> dict:
-    """What the figures were measured on."""
-    model = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        model = f"{lines[0].split(':')[1].strip()}, {len(lines)} cores" if lines else model
-    packages = ("numpy", "opencv-python-headless", "grain", "array_record")
-    return {
-        "cpu": model,
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-        "date": datetime.date.today().isoformat(),
-    }
-
-
 def main() -> None:
     """Measure every data set and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", nargs="+", required=True, help="folders in COCO's layout")
-    parser.add_argument("--out", type=Path, required=True, help="where to write the JSON")
+    parser.add_argument("--out", help="results file (results/input_pipeline.json)")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batches", type=int, default=5, help="per round and variant")
     options = parser.parse_args()
@@ -258,26 +239,18 @@ def main() -> None:
     reduced = {
         Path(folder).name: reduced_decoding(folder, (128, 96)) for folder in options.data[-1:]
     }
-    report = {"batch": BATCH, "rounds": options.rounds, "batches": options.batches, **machine()}
-    options.out.write_text(
-        json.dumps({**report, "results": results, "reduced_decoding": reduced}, indent=1) + "\n"
+    result = {"options": vars(options), "batch": BATCH, "results": results}
+    title = (
+        f"Medians (quartiles) over {options.rounds} rounds of {options.batches} batches of "
+        f"{BATCH}, in processor time of one thread, the variants taking turns in one process"
     )
-    table = as_table(report, results, reduced)
-    options.out.with_suffix(".md").write_text(table)
-    print(table)
+    tables = {title: as_table(results, reduced)}
+    keep("input_pipeline", result | {"reduced_decoding": reduced}, tables, options.out)
 
 
-def as_table(report: dict, results: dict, reduced: dict) -> str:
-    """The figures as Markdown, with what they were measured on."""
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    lines = [
-        f"One thread of {report['cpu']}; Python {report['python']}, {versions}; {report['date']}. "
-        f"Medians (quartiles) over {report['rounds']} rounds of {report['batches']} batches of "
-        f"{report['batch']}, in processor time, the variants taking turns in one process.",
-        "",
-        "| data | variant | people/s/core | ratio |",
-        "|---|---|---|---|",
-    ]
+def as_table(results: dict, reduced: dict) -> str:
+    """The figures as Markdown."""
+    lines = ["| data | variant | people/s/core | ratio |", "|---|---|---|---|"]
     for data, variants in results.items():
         for name, figures in variants.items():
             speed, ratio = figures["people_per_second_per_core"], figures["ratio"]
@@ -298,7 +271,7 @@ def as_table(report: dict, results: dict, reduced: dict) -> str:
                 f"{figures['difference_to_full_bilinear']['median']:.2f} from the whole image "
                 "sampled, which aliases.",
             ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

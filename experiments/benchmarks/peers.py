@@ -110,7 +110,7 @@ def compiled_network(model: Any, dtype: str, dynamic: bool) -> Callable[[Any], A
 
     torch._dynamo.config.recompile_limit = 64
     device = torch_device()
-    model = copy.deepcopy(_placed(model, device, dtype))
+    model = copy.deepcopy(model).to(device=device, dtype=getattr(torch, dtype))
     model.backbone.set_attn_implementation("sdpa")
     mode = "max-autotune-no-cudagraphs" if device == "cuda" else "default"
     fast = torch.compile(lambda x: model(x).heatmaps, mode=mode, dynamic=dynamic)

@@ -18,7 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import keep, table
+from harness import keep, random_model, table
+
+from vitpose_jax.weights import save_pose_model
 
 PARTS = """
 import json, sys, time
@@ -37,18 +39,6 @@ print(json.dumps(parts))
 """
 
 
-def save_random_weights(folder: Path) -> None:
-    from flax import nnx
-
-    from vitpose_jax.models.decoders import DecoderConfig
-    from vitpose_jax.models.pose import PoseConfig, PoseModel
-    from vitpose_jax.models.vit import VIT_SIZES
-    from vitpose_jax.weights import save_pose_model
-
-    config = PoseConfig(VIT_SIZES["base"], DecoderConfig(), dataset="coco")
-    save_pose_model(PoseModel(config, rngs=nnx.Rngs(0)), folder)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image", required=True)
@@ -59,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         weights = options.weights or str(Path(scratch) / "weights")
         if not options.weights:
-            save_random_weights(Path(weights))
+            save_pose_model(random_model("base", "classic", "float32"), weights)
         command = [sys.executable, "-m", "vitpose_jax.cli", "predict", options.image, "--draw"]
         command += ["--weights", weights, "--detector", "none", "--out", f"{scratch}/out"]
         seconds: dict[str, list[float]] = {"cold": [], "warm": [], "off": []}

@@ -143,6 +143,8 @@ def test_file_names_that_leave_the_folder_are_refused(coco_folder, edit_annotati
     ("text", "words"),
     [
         ("{", "not valid JSON"),
+        ("[" * 100000, "not valid JSON"),
+        (f"[{'1' * 5000}]", "not valid JSON"),
         ("[]", "no list 'images'"),
         ('{"images": [], "annotations": {}}', "no list 'annotations'"),
         ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "names its keypoints"),

@@ -356,25 +356,32 @@ def test_without_ffmpeg_there_are_results(
     assert "; video " not in told
 
 
-def test_an_interrupted_video_is_closed_with_all_its_frames(
-    run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from vitpose_jax.inference import drawings, predict
-
-    def slowly(image: np.ndarray, *_: object) -> np.ndarray:
-        time.sleep(0.05)
-        return image
+def interrupt_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the person of that number, from 1, is written down."""
+    from vitpose_jax.inference import predict
 
     original, taken = predict.coco_result, []
 
     def interrupt(*arguments: object) -> dict:
         taken.append(1)
-        if len(taken) == 5:
+        if len(taken) == count:
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(drawings, "draw_people", slowly)
     monkeypatch.setattr(predict, "coco_result", interrupt)
+
+
+def test_an_interrupted_video_is_closed_with_all_its_frames(
+    run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitpose_jax.inference import drawings
+
+    def slowly(image: np.ndarray, *_: object) -> np.ndarray:
+        time.sleep(0.05)
+        return image
+
+    monkeypatch.setattr(drawings, "draw_people", slowly)
+    interrupt_at(5, monkeypatch)
     assert run(clips[0], "--detector", "none") == 130
     assert len(results(tmp_path)) == 4
     with VideoReader(tmp_path / "out/a.mp4.poses.mp4") as reader:
@@ -413,18 +420,7 @@ def test_the_category_of_a_box_is_that_of_its_result(
 def test_interrupted_runs_keep_what_they_have(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vitpose_jax.inference import predict
-
-    taken = []
-    original = predict.coco_result
-
-    def interrupt(*arguments: object) -> dict:
-        taken.append(1)
-        if len(taken) == 4:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(predict, "coco_result", interrupt)
+    interrupt_at(4, monkeypatch)
     assert run(folder, "--detector", "none") == 130
     assert len(results(tmp_path)) == 3
 

@@ -120,8 +120,9 @@ def test_truncated_files(golden: Path, tmp_path: Path) -> None:
     whole = (folder / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:1000])
     fails(tmp_path, "not readable as safetensors")
-    (tmp_path / "config.json").write_text("{")
-    fails(tmp_path, "not readable as JSON")
+    for text in ("{", "[" * 100000):
+        (tmp_path / "config.json").write_text(text)
+        fails(tmp_path, "not readable as JSON")
     (tmp_path / "config.json").unlink()
     fails(tmp_path, "no config.json")
     torch.save([1, 2], tmp_path / "list.pth")

@@ -5,7 +5,6 @@ counts that contradict each other) is counted here and told in words; what has t
 named and left out.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from vitpose_jax.data.categories import keypoint_categories, skeleton_from_categ
 from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
+from vitpose_jax.json_text import parse_json
 from vitpose_jax.keypoints.crops import clean_box
 from vitpose_jax.keypoints.skeletons import Skeleton
 
@@ -106,12 +106,12 @@ def read_json(path: epath.PathLike) -> Any:
     """
     path = epath.Path(path)
     try:
-        return json.loads(path.read_bytes())  # with or without a byte order mark
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); download or write it again") from None
 
 

@@ -1,15 +1,14 @@
 """Work that other threads do meanwhile."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self
 
 WAITING = 16
 
 
-class Background:
+class Background(contextlib.AbstractContextManager):
     """Has work done by threads; one thread does it in the order in which it was handed over.
 
     Closing it finishes what was handed over, also where an error or Ctrl-C ends the block. When
@@ -53,16 +52,8 @@ class Background:
         if self._error is not None:
             raise self._error
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
             self.close()
         else:
             self._pool.shutdown()

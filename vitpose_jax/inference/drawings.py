@@ -4,8 +4,6 @@ import argparse
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -83,7 +81,7 @@ class Drawings:
         return path.with_name(path.name + suffix)
 
 
-class Film:
+class Film(contextlib.AbstractContextManager):
     """A video that a thread draws and writes; where that fails, the user is told at the end."""
 
     def __init__(
@@ -124,15 +122,7 @@ class Film:
         except (UserError, OSError) as error:
             self._notes[f"annotated video: {error}"] = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._writer is None:
             return
         try:

@@ -1,10 +1,11 @@
 """Reading JSON that others wrote: whatever is wrong with the file is one line."""
 
-import json
+import codecs
 from pathlib import Path
 from typing import Any
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.json_text import parse_json
 
 
 def read_json(path: Path) -> Any:
@@ -14,16 +15,15 @@ def read_json(path: Path) -> Any:
         UserError: it cannot be read, is empty or is not JSON.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        if not data.removeprefix(codecs.BOM_UTF8).strip():
+            raise UserError(f"{path}: is empty; JSON is expected")
+        return parse_json(data)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error})") from None
-    if not text.strip():
-        raise UserError(f"{path}: is empty; JSON is expected")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
+    except ValueError as error:
         reason = str(error).split(";")[0]
         raise UserError(f"{path}: is not JSON that can be read ({reason})") from None
 

@@ -6,8 +6,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import cv2
 import numpy as np
@@ -21,7 +19,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-class VideoReader:
+class VideoReader(contextlib.AbstractContextManager):
     """The frames of a video file or camera, one after another.
 
     Attributes:
@@ -63,19 +61,11 @@ class VideoReader:
         """Let go of the file or camera."""
         self._capture.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class VideoWriter:
+class VideoWriter(contextlib.AbstractContextManager):
     """Writes an H.264 MP4 that browsers and players open; needs the extra `video`.
 
     The file appears under its name when the writer is closed, with all frames written so far.
@@ -180,13 +170,5 @@ class VideoWriter:
                 ) from None
             return True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

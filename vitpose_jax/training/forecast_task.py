@@ -70,8 +70,8 @@ def open_windows(
             f"config.input is {config.input!r}, config.data {config.data!r}: synthetic motion goes "
             "with the input 'synthetic' (2D keypoints) alone, and this with it"
         )
-    folder = Path(config.data).expanduser()
-    tracks = [resample(track, config.fps) for track in open_tracks(folder, split, config.input)]
+    tracks = open_tracks(config.data, split, config.input)
+    tracks = [resample(track, config.fps) for track in tracks]
     tracks += [at_pace(track, pace) for pace in paces for track in tracks]
     return MotionWindows(tracks, config.observed, config.future, stride, complete)
 

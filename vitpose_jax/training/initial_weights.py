@@ -10,18 +10,17 @@ from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.training.task import refuse_run
-from vitpose_jax.weights.loading import load_stored, load_weights_into
-from vitpose_jax.weights.sources import resolve_source
+from vitpose_jax.weights.loading import load_parts, set_parts
 
 
 def load_initial_weights(model: PoseModel, config: ml_collections.ConfigDict) -> None:
     """`config.init_from`, into the parts `config.init_parts` ("backbone" when not set).
 
     With `config.random_positions` the position embedding is random instead.
-    Raises UserError where the weights do not fit, as in `load_parts`.
+    Raises UserError where the weights do not fit, as in `take_over`.
     """
     if config.get("init_from"):
-        load_parts(model, config.init_from, tuple(config.get("init_parts", ("backbone",))))
+        take_over(model, config.init_from, tuple(config.get("init_parts", ("backbone",))))
     if config.get("random_positions", False):
         positions = model.backbone.pos_embed
         key = jax.random.key(config.get("seed", 0))
@@ -29,24 +28,22 @@ def load_initial_weights(model: PoseModel, config: ml_collections.ConfigDict) ->
 
 
 def load_whole(model: PoseModel, source: str | Path) -> None:
-    """The weights of every part, for a model that is evaluated as it is. Raises as `load_parts`."""
+    """The weights of every part, for a model that is evaluated as it is. Raises as `take_over`."""
     neck = () if model.neck is None else ("neck",)
-    load_parts(model, source, ("backbone", *neck, "decoder"))
+    take_over(model, source, ("backbone", *neck, "decoder"))
 
 
-def load_parts(model: PoseModel, source: str | Path, parts: tuple[str, ...]) -> None:
+def take_over(model: PoseModel, source: str | Path, parts: tuple[str, ...]) -> None:
     """Parts of `source` in place of the model's.
 
     Raises UserError: a training run, parts that are missing or of another shape, or a decoder of
     other keypoints.
     """
     refuse_run(source)
+    stored = load_parts(model.config, source, parts)
     if "decoder" in parts:
-        path = resolve_source(source)
-        # As `load_weights_into` does: a lone file does not tell its number of heads.
-        stored, _ = load_stored(path, model.config.input_size, None if path.is_dir() else 1)
         check_keypoints(stored.config, model.config, source)
-    load_weights_into(model, source, parts)
+    set_parts(model, stored, parts, str(source))
 
 
 def check_keypoints(there: PoseConfig | ViTConfig, here: PoseConfig, source: str | Path) -> None:

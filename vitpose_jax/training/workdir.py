@@ -18,6 +18,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import image, scalar
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.json_text import parse_json
 from vitpose_jax.training.task import TASK_FILE, Task
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def read_config(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text())
+        values = parse_json(file.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{file.parent} is no training run: {file} is missing") from None
     except (OSError, ValueError) as error:

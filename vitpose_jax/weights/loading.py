@@ -112,16 +112,27 @@ def load_weights_into(
         UserError: the model or the source has no such part, the source's is another, a decoder is
             to leave its neck behind, or a tensor is missing or misshapen.
     """
+    set_parts(model, load_parts(model.config, source, parts), parts, str(source))
+
+
+def load_parts(config: PoseConfig, source: str | Path, parts: tuple[str, ...]) -> Stored:
+    """The weights of `source`, of which a model of that configuration can take over `parts`.
+
+    Raises:
+        UserError: as `load_weights_into`, but for tensors.
+    """
     path, where = resolve_source(source), str(source)
     # A lone file does not tell its number of heads, and its arrays are the same for any.
     untold = not path.is_dir()
-    input_size = model.config.input_size
     stored, _ = load_stored(
-        path, input_size, 1 if untold else None, backbone_only=tuple(parts) == ("backbone",)
+        path, config.input_size, 1 if untold else None, backbone_only=tuple(parts) == ("backbone",)
     )
-    _check_parts(model.config, stored, parts, untold, where)
-    if "backbone" in parts:
-        stored = resized(stored, input_size, where)
+    _check_parts(config, stored, parts, untold, where)
+    return resized(stored, config.input_size, where) if "backbone" in parts else stored
+
+
+def set_parts(model: PoseModel, stored: Stored, parts: tuple[str, ...], where: str) -> None:
+    """Sets parts of a model, in place; UserError where a tensor is missing or misshapen."""
     for part in parts:
         state = nnx.state(getattr(model, part), nnx.Any(nnx.Param, nnx.BatchStat))
         fill(state, stored.arrays, f"{part}.", where)

@@ -1,6 +1,5 @@
 """From what the user names (folder, file, hub id) to tensors in memory, not yet interpreted."""
 
-import json
 import pickle
 import re
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.json_text import parse_json
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -90,7 +90,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a folder."""
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text())
+        config = parse_json(file.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{folder}: no config.json there, so not a folder of weights") from None
     except (OSError, ValueError) as error:
@@ -107,7 +107,7 @@ def weight_files(path: Path) -> list[Path]:
     index = path / "model.safetensors.index.json"
     if index.exists():
         try:
-            names = set(json.loads(index.read_text())["weight_map"].values())
+            names = set(parse_json(index.read_bytes())["weight_map"].values())
         except (ValueError, KeyError, AttributeError, TypeError):
             raise UserError(f"{index}: not a list of safetensors files") from None
         files = [path / Path(name).name for name in sorted(names)]
