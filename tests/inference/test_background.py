@@ -65,3 +65,8 @@ def test_the_first_error_is_told_and_the_rest_dropped() -> None:
     with pytest.raises(ValueError, match="the first"):
         background.submit(done.append, 2)
     assert done == []
+
+
+def test_an_error_of_the_last_work_is_told_at_the_end() -> None:
+    with pytest.raises(ZeroDivisionError), Background(threads=1) as background:
+        background.submit(lambda: 1 / 0)
