@@ -9,7 +9,7 @@ python -m vitpose_jax.main --config=configs/fpn_intermediate_3_7_11.py:coco --wo
 
 import ml_collections
 
-from vitpose_jax.training.recipes import frozen_backbone_recipe
+from vitpose_jax.tasks.recipes import frozen_backbone_recipe
 
 
 def get_config(data: str = "coco") -> ml_collections.ConfigDict:

@@ -5,7 +5,7 @@ python -m vitpose_jax.main --config=configs/fpn_simple.py:coco --workdir=runs/fp
 
 import ml_collections
 
-from vitpose_jax.training.recipes import frozen_backbone_recipe
+from vitpose_jax.tasks.recipes import frozen_backbone_recipe
 
 
 def get_config(data: str = "coco") -> ml_collections.ConfigDict:

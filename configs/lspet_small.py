@@ -14,7 +14,7 @@ PCK@0.2 of the torso.
 
 import ml_collections
 
-from vitpose_jax.training.recipes import small_recipe
+from vitpose_jax.tasks.recipes import small_recipe
 
 
 def get_config(data: str = "data/lspet-coco") -> ml_collections.ConfigDict:

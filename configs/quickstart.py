@@ -7,6 +7,6 @@ EPYC (measured on 2026-11-24). The configuration itself is part of the package, 
 works wherever it is installed.
 """
 
-from vitpose_jax.training.quickstart import get_config
+from vitpose_jax.commands.quickstart import get_config
 
 __all__ = ["get_config"]

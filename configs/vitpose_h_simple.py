@@ -13,7 +13,7 @@ each batch in four parts.
 
 import ml_collections
 
-from vitpose_jax.training.recipes import original_recipe
+from vitpose_jax.tasks.recipes import original_recipe
 
 
 def get_config(data: str = "coco") -> ml_collections.ConfigDict:

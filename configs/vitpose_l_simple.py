@@ -12,7 +12,7 @@ here for want of COCO. `--config.sharding=full` splits the parameters over the d
 
 import ml_collections
 
-from vitpose_jax.training.recipes import original_recipe
+from vitpose_jax.tasks.recipes import original_recipe
 
 
 def get_config(data: str = "coco") -> ml_collections.ConfigDict:

@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from vitpose_jax.data.synthetic_scene import render_scene
+from vitpose_jax.data.synthetic.scene import render_scene
 from vitpose_jax.keypoints.skeletons import SKELETONS
+
+pytest_plugins = ("inference_fixtures",)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

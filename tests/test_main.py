@@ -76,6 +76,6 @@ def test_workdir_is_required():
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "file").write_text("")
-    config = f"--config={Path(__file__).parent / 'training' / 'tiny_config.py'}"
+    config = f"--config={Path(__file__).parent / 'tiny_config.py'}"
     done = run_main(config, "--workdir=~/file/run")
     assert f"{tmp_path / 'file' / 'run'} cannot be made a folder" in done.stderr

@@ -10,7 +10,7 @@ import matplotlib
 import pytest
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-TINY = Path(__file__).parent / "training" / "tiny_config.py"
+TINY = Path(__file__).parent / "tiny_config.py"
 
 
 def run_notebook(file: Path, settings: dict[str, object]) -> dict[str, object]:

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from vitpose_jax import __version__
-from vitpose_jax.compilation_cache import enable_compilation_cache
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.compilation_cache import enable_compilation_cache
 from vitpose_jax.sizes import parse_size
 
 
@@ -117,7 +117,7 @@ def _add_predict(commands: "argparse._SubParsersAction") -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from vitpose_jax.inference.predict import predict
+    from vitpose_jax.commands.predict import predict
 
     return predict(options)
 
@@ -153,7 +153,7 @@ def _add_forecast(commands: "argparse._SubParsersAction") -> None:
 
 
 def _forecast(options: argparse.Namespace) -> int:
-    from vitpose_jax.inference.forecast import forecast
+    from vitpose_jax.commands.forecast import forecast
 
     return forecast(options)
 
@@ -189,8 +189,8 @@ def _add_prepare(commands: "argparse._SubParsersAction") -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from vitpose_jax.data.prepare import prepare
-    from vitpose_jax.training.run import log_plainly
+    from vitpose_jax.data.records.writing import prepare
+    from vitpose_jax.tasks.run import log_plainly
 
     log_plainly()
     prepare(
@@ -222,7 +222,7 @@ def _add_prepare_3dpw(commands: "argparse._SubParsersAction") -> None:
 
 
 def _prepare_3dpw(options: argparse.Namespace) -> int:
-    from vitpose_jax.inference.prepare_3dpw import prepare_3dpw
+    from vitpose_jax.commands.prepare_3dpw import prepare_3dpw
 
     return prepare_3dpw(options)
 
@@ -247,8 +247,8 @@ def _add_quickstart(commands: "argparse._SubParsersAction") -> None:
 
 
 def _quickstart(options: argparse.Namespace) -> None:
-    from vitpose_jax.training.quickstart import quickstart
-    from vitpose_jax.training.run import log_plainly
+    from vitpose_jax.commands.quickstart import quickstart
+    from vitpose_jax.tasks.run import log_plainly
 
     log_plainly()
     quickstart(options.out)
@@ -273,8 +273,8 @@ def _add_export(commands: "argparse._SubParsersAction") -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from vitpose_jax.training.export import export_run
-    from vitpose_jax.training.run import log_plainly
+    from vitpose_jax.tasks.export import export_run
+    from vitpose_jax.tasks.run import log_plainly
 
     log_plainly()
     step = export_run(options.workdir, options.out, options.step)

@@ -16,8 +16,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from vitpose_jax.compilation_cache import enable_compilation_cache
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.compilation_cache import enable_compilation_cache
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configuration file, :data set")
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"what is {argv[1]!r}?")
     enable_compilation_cache()
-    from vitpose_jax.training import run
+    from vitpose_jax.tasks import run
 
     run.log_plainly()
     try:

@@ -37,12 +37,12 @@ from vitpose_jax.data.datasets import open_pose_dataset
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.person import Person
-from vitpose_jax.inference.program import matrices_in
 from vitpose_jax.keypoints.decoding import decode_heatmaps, flip_average
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models import vit
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.models.prediction import matrices_in
 
 COLUMNS = ["size", "decoder", "batch", "dtype", "flip", "runner", "images/s", "best", "spread"]
 COLUMNS += ["processor s/image", "share", "deviation", "moved"]

@@ -23,14 +23,14 @@ from flax import nnx
 from harness import backbone_flops, decoder_flops, keep, measured_peak, race, table
 from jax.sharding import Mesh
 
+from vitpose_jax.keypoints.encoding import encode_heatmaps
 from vitpose_jax.keypoints.normalization import normalize_crops
-from vitpose_jax.keypoints.targets import encode_heatmaps
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
 from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import VIT_SIZES, ViTConfig
-from vitpose_jax.training.losses import mean_squared_error
+from vitpose_jax.tasks.losses import mean_squared_error
 from vitpose_jax.training.optimizer import label_parameters
 from vitpose_jax.training.sharding import device_mesh, shard_batch
 from vitpose_jax.training.state import TrainState, create_state, split_model

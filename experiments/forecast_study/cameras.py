@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vitpose_jax.data import threedpw
+from vitpose_jax.data.motion import threedpw
 from vitpose_jax.evaluation import forecasting
-from vitpose_jax.training.forecast_task import as_forecast, open_forecaster
+from vitpose_jax.tasks.forecasting import as_forecast, open_forecaster
 
 OBSERVED, FUTURE = 10, 5
 RIDGE = 1e-5

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vitpose_jax.data import threedpw
-from vitpose_jax.data.motion import MotionTrack, MotionWindows
-from vitpose_jax.data.viewpoints import COCO_BODY_IN_SMPL
+from vitpose_jax.data.motion import threedpw
+from vitpose_jax.data.motion.viewpoints import COCO_BODY_IN_SMPL
+from vitpose_jax.data.motion.windows import MotionTrack, MotionWindows
 from vitpose_jax.evaluation import forecasting
+from vitpose_jax.tasks.forecasting import as_forecast, open_forecaster, open_windows
 from vitpose_jax.training import workdir
-from vitpose_jax.training.forecast_task import as_forecast, open_forecaster, open_windows
 
 BODY = slice(5, 17)
 """COCO's shoulders to ankles: the keypoints whose true places the files know."""

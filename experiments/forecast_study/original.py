@@ -14,9 +14,9 @@ import numpy as np
 from flax import nnx
 
 from configs.forecast_3dpw import get_config
-from vitpose_jax.data.motion import MotionTrack, MotionWindows
-from vitpose_jax.data.motion_batches import open_tracks, train_batches
-from vitpose_jax.data.threedpw import detection_tracks, read_split
+from vitpose_jax.data.motion.batches import open_tracks, train_batches
+from vitpose_jax.data.motion.threedpw import detection_tracks, read_split
+from vitpose_jax.data.motion.windows import MotionTrack, MotionWindows
 from vitpose_jax.models.pose_predictor import PIXEL_SCALE, PosePredictor, PredictorConfig
 from vitpose_jax.training import loop, workdir
 from vitpose_jax.training.task import Task

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments.forecast_study.by_motion import by_motion_table
-from vitpose_jax.data.motion import MotionWindows
-from vitpose_jax.data.motion_batches import open_tracks
+from vitpose_jax.data.motion.batches import open_tracks
+from vitpose_jax.data.motion.windows import MotionWindows
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.keypoints.skeletons import SKELETONS
-from vitpose_jax.training.forecast_task import as_forecast, open_forecaster
+from vitpose_jax.tasks.forecasting import as_forecast, open_forecaster
 
 BASELINES = ("zero_velocity", "constant_velocity", "damped_fit")
 COLOURS = {"observed": "0.75", "truth": "black", "ours": "tab:blue", "damped_fit": "tab:orange"}

@@ -19,7 +19,7 @@ from experiments.forecast_study import original, pictures  # noqa: E402
 from experiments.forecast_study.by_motion import errors_by_motion  # noqa: E402
 from experiments.forecast_study.cameras import with_known_cameras  # noqa: E402
 from experiments.forecast_study.floor import noise_floor, parts_of_error  # noqa: E402
-from vitpose_jax.training import run as training  # noqa: E402
+from vitpose_jax.tasks import run as training  # noqa: E402
 
 log = logging.getLogger("vitpose_jax.forecast_study")
 

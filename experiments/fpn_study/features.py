@@ -26,12 +26,12 @@ from vitpose_jax.data.batches import eval_batches
 from vitpose_jax.evaluation.coco import PosePredictions
 from vitpose_jax.keypoints.crops import PIXEL_STD
 from vitpose_jax.keypoints.decoding import decode_heatmaps, flip_average, heatmap_to_image
+from vitpose_jax.keypoints.encoding import encode_heatmaps
 from vitpose_jax.keypoints.normalization import normalize_crops
-from vitpose_jax.keypoints.targets import encode_heatmaps
 from vitpose_jax.models.pose import PoseModel
-from vitpose_jax.training.losses import LOSSES
-from vitpose_jax.training.pose_evaluation import score_predictions
-from vitpose_jax.training.pose_task import heatmap_accuracy
+from vitpose_jax.tasks.losses import LOSSES
+from vitpose_jax.tasks.pose import heatmap_accuracy
+from vitpose_jax.tasks.pose_evaluation import score_predictions
 from vitpose_jax.training.task import Task
 
 KEPT = ("crop_xy", "visible", "image_id")

@@ -30,7 +30,7 @@ from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
 from vitpose_jax.data.people import People
 from vitpose_jax.evaluation.pck import torso_sizes
 from vitpose_jax.models.pose import PoseConfig, PoseModel
-from vitpose_jax.training.pose_task import pose_config
+from vitpose_jax.tasks.pose import pose_config
 
 THRESHOLD = 0.2  # of the torso, as everywhere in the study
 SMALL = ("nose", "eye", "ear", "wrist", "ankle")

@@ -10,7 +10,7 @@ from typing import Any
 import ml_collections
 
 from vitpose_jax.models.pose import PoseConfig
-from vitpose_jax.training.recipes import small_recipe
+from vitpose_jax.tasks.recipes import small_recipe
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,10 @@ from experiments.fpn_study.features import on_features
 from experiments.fpn_study.rows import ROWS, configuration
 from vitpose_jax.data.datasets import open_pose_dataset
 from vitpose_jax.errors import UserError
-from vitpose_jax.training import loop, pose_task, run, workdir
-from vitpose_jax.training.pose_evaluation import predict_people
+from vitpose_jax.tasks import pose as pose_task
+from vitpose_jax.tasks import run
+from vitpose_jax.tasks.pose_evaluation import predict_people
+from vitpose_jax.training import loop, workdir
 from vitpose_jax.training.sharding import device_mesh
 from vitpose_jax.weights import load_pose_model
 
@@ -92,7 +94,7 @@ def run_row(name: str, seed: int, options: argparse.Namespace, model_config) -> 
 
 def _predictions(config, folder: Path, model):
     """Of the run's last checkpoint, where the loop evaluated on crops."""
-    from vitpose_jax.training.export import load_trained
+    from vitpose_jax.tasks.export import load_trained
 
     model = model or load_trained(folder, "latest")[1]
     evaluation = pose_task.PoseEvaluation(

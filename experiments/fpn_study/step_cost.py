@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.fpn_study.rows import ROWS, configuration
 from vitpose_jax.data.datasets import open_pose_dataset
 from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.tasks.pose import pose_config, pose_loss
 from vitpose_jax.training.optimizer import adamw, label_parameters
-from vitpose_jax.training.pose_task import pose_config, pose_loss
 from vitpose_jax.training.state import create_state, split_model
 from vitpose_jax.training.step import make_train_step
 from vitpose_jax.weights import load_pose_model

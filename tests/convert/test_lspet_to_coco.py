@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from vitpose_jax.data.annotations import read_annotations
+from vitpose_jax.data.coco.annotations import read_annotations
 from vitpose_jax.data.datasets import open_pose_dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

@@ -7,7 +7,7 @@ from vitpose_jax.data.datasets import open_pose_dataset
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
-from vitpose_jax.training.pose_task import pose_config
+from vitpose_jax.tasks.pose import pose_config
 from vitpose_jax.training.workdir import differences, plain
 
 SMALL = PoseConfig(

@@ -9,8 +9,8 @@ import pytest
 from vitpose_jax.inference.draw import SIDE_COLOURS, draw_people, draw_pose, overlay_heatmaps
 from vitpose_jax.inference.person import Person
 from vitpose_jax.keypoints.crops import box_to_center_scale, transform_points, udp_affine
+from vitpose_jax.keypoints.encoding import encode_heatmaps
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
-from vitpose_jax.keypoints.targets import encode_heatmaps
 
 COCO = SKELETONS["coco"]
 MakePerson = Callable[..., Person]

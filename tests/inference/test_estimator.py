@@ -14,9 +14,9 @@ from flax import nnx
 from PIL import Image
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.pictures import load_image
 from vitpose_jax.inference import estimator as estimator_module
 from vitpose_jax.inference.estimator import PoseEstimator
-from vitpose_jax.inference.images import load_image
 from vitpose_jax.keypoints.crops import box_to_center_scale
 from vitpose_jax.keypoints.decoding import decode_heatmaps, heatmap_to_image
 from vitpose_jax.keypoints.skeletons import SKELETONS

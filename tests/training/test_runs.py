@@ -15,7 +15,7 @@ import pytest
 from vitpose_jax.training.checkpoints import read_parameters
 from vitpose_jax.training.interrupt import Interrupt
 
-CONFIG = Path(__file__).with_name("tiny_config.py")
+CONFIG = Path(__file__).parents[1] / "tiny_config.py"
 
 
 def start(workdir, *options, devices=1, before="", **kwargs):

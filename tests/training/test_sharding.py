@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 SCRIPT = """
 import sys
@@ -11,7 +12,7 @@ sys.path.insert(0, {folder!r})
 from jax.sharding import Mesh
 from tiny_config import get_config
 from vitpose_jax.training import loop, sharding
-from vitpose_jax.training.pose_task import build_task
+from vitpose_jax.tasks.pose import build_task
 
 def losses(optimizer, devices, kind):
     mesh = Mesh(np.asarray(jax.devices()[:devices]), (sharding.AXIS,))
@@ -56,7 +57,7 @@ def test_eight_devices_train_as_one():
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
     }
-    script = SCRIPT.format(folder=os.path.dirname(__file__))
+    script = SCRIPT.format(folder=Path(__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True
     )

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from vitpose_jax.data.annotations import read_annotations, read_json
-from vitpose_jax.data.categories import keypoint_categories
-from vitpose_jax.data.detections import read_detections
+from vitpose_jax.data.coco.annotations import read_annotations, read_json
+from vitpose_jax.data.coco.categories import keypoint_categories
+from vitpose_jax.data.coco.detections import read_detections
 from vitpose_jax.data.images import BadImageCount, FolderImages
 from vitpose_jax.data.people import ImageSource, People
 from vitpose_jax.data.samples import PersonCrops
@@ -158,7 +158,7 @@ def open_pose_dataset(
     if not 0 <= max_bad_share <= 1:
         raise UserError(f"max_bad_share is {max_bad_share}; it is a share, from 0 to 1")
     if name_or_path in SYNTHETIC:
-        from vitpose_jax.data.synthetic import open_synthetic
+        from vitpose_jax.data.synthetic.dataset import open_synthetic
 
         dataset = open_synthetic(name_or_path, split, input_size)
     else:
@@ -214,7 +214,7 @@ def open_records(
     folder: epath.Path, split: str, input_size: tuple[int, int], max_bad_share: float
 ) -> PoseDataset:
     """Open a folder written by `vitpose prepare`; see `open_pose_dataset`."""
-    from vitpose_jax.data.records import Records  # tensorflow-datasets takes its time
+    from vitpose_jax.data.records.reading import Records  # tensorflow-datasets takes its time
 
     records = Records(folder, split)
     people, images, image_ids, image_wh = records.read()

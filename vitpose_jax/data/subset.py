@@ -8,8 +8,8 @@ import numpy as np
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.data.datasets import PoseDataset
 from vitpose_jax.data.samples import Batch, PersonCrops
-from vitpose_jax.data.synthetic import SceneCrops, SyntheticImages
-from vitpose_jax.data.synthetic_scene import Scene
+from vitpose_jax.data.synthetic.dataset import SceneCrops, SyntheticImages
+from vitpose_jax.data.synthetic.scene import Scene
 from vitpose_jax.errors import UserError
 
 MAX_REMEMBERED_SCENES = 1000  # about a megabyte each

@@ -14,9 +14,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from vitpose_jax.data.categories import keypoint_categories
+from vitpose_jax.data.coco.categories import keypoint_categories
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.scores import person_scores
+from vitpose_jax.keypoints.oks import person_scores
 
 NMS_THRESHOLD = 0.9
 CATEGORY = 1

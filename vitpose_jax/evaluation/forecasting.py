@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from vitpose_jax.data.motion import MotionWindows, last_seen, person_size
+from vitpose_jax.data.motion.windows import MotionWindows, last_seen, person_size
 from vitpose_jax.errors import UserError
 
 Forecast = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.json_file import number, read_json
 from vitpose_jax.inference.inputs import Source
-from vitpose_jax.inference.json_file import number, read_json
 
 PERSON_CATEGORY = 1
 """COCO's, which a box without a category is of; a file's own `categories` may say another."""

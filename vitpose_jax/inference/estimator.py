@@ -20,15 +20,15 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.pictures import ImageLike
 from vitpose_jax.inference.batching import Batches
-from vitpose_jax.inference.images import ImageLike
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.preparation import BoxSource, Item, prepare_ahead
-from vitpose_jax.inference.program import matrices_in, predict_batch
 from vitpose_jax.keypoints.decoding import DECODE_METHODS, DecodeMethod
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.models.prediction import matrices_in, predict_batch
 from vitpose_jax.training.task import refuse_run
 from vitpose_jax.weights import load_pose_model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.inference.images import IMAGE_SUFFIXES
+from vitpose_jax.files.pictures import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.inference.json_file import number, read_json
+from vitpose_jax.files.json_file import number, read_json
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.tracking import Tracker
 from vitpose_jax.keypoints.skeletons import Skeleton

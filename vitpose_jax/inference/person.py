@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.scores import person_scores
+from vitpose_jax.keypoints.oks import person_scores
 
 BoxesLike = np.ndarray | list | None
 

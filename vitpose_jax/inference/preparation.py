@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.inference.images import ImageLike, load_image
+from vitpose_jax.files.pictures import ImageLike, load_image
 from vitpose_jax.inference.person import BoxesLike, as_boxes, box_problem
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.warping import warp_crops

@@ -52,8 +52,8 @@ class Task:
 
 
 TASKS = {
-    "pose": "vitpose_jax.training.pose_task",
-    "forecast": "vitpose_jax.training.forecast_task",
+    "pose": "vitpose_jax.tasks.pose",
+    "forecast": "vitpose_jax.tasks.forecasting",
 }
 """Modules with `build_task(config) -> Task`, `build_model(config, model_config) -> nnx.Module`
 (random weights, no data needed) and `save_model(model, folder)` (writes a weights folder). To be

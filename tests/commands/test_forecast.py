@@ -1,0 +1,301 @@
+"""`vitpose forecast` and `vitpose prepare-3dpw`, from the command line to the files."""
+
+import json
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from vitpose_jax.cli import main
+from vitpose_jax.commands import prepare_3dpw
+from vitpose_jax.data.motion.threedpw_keypoints import keypoint_file, keypoint_tracks
+from vitpose_jax.files.videos import VideoReader, VideoWriter
+from vitpose_jax.inference import estimator, preparation
+from vitpose_jax.inference.person import Person
+from vitpose_jax.inference.results import coco_result, write_results
+from vitpose_jax.weights.forecaster import build_forecaster, save_forecaster
+
+TINY = {"kind": "forecaster", "width": 8, "num_heads": 2, "readout_width": 8, "readout_depth": 1}
+
+
+@pytest.fixture(scope="module")
+def forecaster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Zero velocity, as a folder of weights."""
+    folder = tmp_path_factory.mktemp("weights") / "still"
+    save_forecaster(build_forecaster(TINY), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """14 frames of a bright rectangle that moves."""
+    path = tmp_path_factory.mktemp("video") / "walk.mp4"
+    with VideoWriter(path, 30) as writer:
+        for index in range(14):
+            frame = np.zeros((160, 200, 3), np.uint8)
+            frame[30:140, 40 + 3 * index : 90 + 3 * index] = 250
+            writer.write(frame)
+    return path
+
+
+def keypoints_json(path: Path, make_person: Callable[..., Person], frames: int = 14) -> Path:
+    """Two people; the second is there from frame 8 on."""
+    results = []
+    for index in range(frames):
+        people = [make_person(20 + 3 * index, 5, track=1)]
+        people += [make_person(120, 5, track=2)] if index >= 8 else []
+        results += [coco_result(person, "walk.mp4", None, index) for person in people]
+    write_results(path, results)
+    return path
+
+
+def entry(**more: object) -> str:
+    """A keypoint file of one person, as text."""
+    return json.dumps([{"frame": 0, "keypoints": [1.0] * 51} | more])
+
+
+def test_out_that_is_a_file_is_refused_before_anything_is_computed(
+    tmp_path: Path, forecaster: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("kept")
+    command = ["forecast", str(video), "--weights", str(forecaster), "--out", str(taken)]
+    assert main(command) == 2
+    assert f"{taken}: cannot be made a folder" in capsys.readouterr().err
+    assert taken.read_text() == "kept"
+
+
+def test_from_a_keypoint_file(
+    tmp_path: Path, forecaster: Path, video: Path, make_person: Callable[..., Person]
+) -> None:
+    source = keypoints_json(tmp_path / "keypoints.json", make_person)
+    out = tmp_path / "out"
+    command = ["forecast", str(source), "--weights", str(forecaster), "--out", str(out)]
+    assert main([*command, "--video", str(video)]) == 0
+    found = json.loads((out / "forecast.json").read_text())
+    assert [(entry["frame"], entry["track_id"]) for entry in found] == [
+        (frame, 1) for frame in range(9, 14)
+    ]
+    person = make_person(20 + 3 * 11, 5)
+    future = np.array(found[2]["keypoints"])
+    np.testing.assert_allclose(future, np.tile(person.keypoints, (5, 1, 1)), atol=0.02)
+    assert found[2]["after_seconds"] == [round(k / 30, 4) for k in range(1, 6)]
+    with VideoReader(out / "walk.forecast.mp4") as drawn, VideoReader(video) as plain:
+        pairs = list(zip(drawn, plain, strict=True))
+    assert len(pairs) == 14
+    assert np.abs(pairs[11][0].astype(int) - pairs[11][1]).max() > 100
+
+
+def test_from_a_video(tmp_path: Path, forecaster: Path, video: Path, weights: Path) -> None:
+    out = tmp_path / "out"
+    models = ["--weights", str(forecaster), "--pose-weights", str(weights), "--num-heads", "3"]
+    rest = ["--detector", "none", "--min-score", "0", "--out", str(out)]
+    assert main(["forecast", str(video), *models, *rest]) == 0
+    found = json.loads((out / "forecast.json").read_text())
+    assert {entry["frame"] for entry in found} <= set(range(9, 14))
+    assert found
+    assert (out / "walk.forecast.mp4").exists()
+    assert len(json.loads((out / "keypoints.json").read_text())) == 14
+
+
+def test_other_frame_rates(
+    tmp_path: Path,
+    forecaster: Path,
+    make_person: Callable[..., Person],
+    capsys: pytest.CaptureFixture,
+) -> None:
+    source = keypoints_json(tmp_path / "keypoints.json", make_person)
+    command = ["forecast", str(source), "--weights", str(forecaster), "--fps", "15"]
+    assert main([*command, "--out", str(tmp_path / "a")]) == 0
+    assert "warning: the frames are 15 a second" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "b"), "--resample"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    found = json.loads((tmp_path / "b" / "forecast.json").read_text())
+    assert {entry["track_id"] for entry in found} == {1, 2}  # 6 frames at 15 are 11 at 30
+    plain = json.loads((tmp_path / "a" / "forecast.json").read_text())
+    steps = [round(k / 15, 4) for k in range(1, 6)]  # the frames were taken as they are
+    assert plain[0]["after_seconds"] == steps
+
+
+@pytest.mark.parametrize("fps", [15, 60, 50])
+def test_resampled_forecasts_are_of_the_videos_frames(
+    tmp_path: Path, forecaster: Path, make_person: Callable[..., Person], fps: int
+) -> None:
+    """Someone comes into sight in frame 100; the forecaster, at 30, expects them to stand still."""
+    people = {index: make_person(3 * index, 5, track=1) for index in range(100, 140)}
+    source, out = tmp_path / "keypoints.json", tmp_path / "out"
+    write_results(source, [coco_result(p, "walk.mp4", None, i) for i, p in people.items()])
+    command = ["forecast", str(source), "--weights", str(forecaster), "--fps", str(fps)]
+    assert main([*command, "--resample", "--out", str(out)]) == 0
+    found = json.loads((out / "forecast.json").read_text())
+    first = 100 + math.ceil(9 * fps / 30)  # ten frames at the forecaster's rate
+    frames = [entry["frame"] for entry in found]
+    assert frames[0] == first
+    assert set(frames) <= set(range(first, 140))
+    for entry in found:
+        last_seen = entry["frame"] + (entry["after_seconds"][0] - 1 / 30) * fps
+        assert entry["frame"] - 1 < last_seen < entry["frame"] + 0.01
+        left = np.array(entry["keypoints"])[0] - make_person(0, 5).keypoints
+        np.testing.assert_allclose(left[:, 0], 3 * last_seen, atol=0.05)
+
+
+@pytest.mark.parametrize("fps", ["0", "-5", "nan", "inf"])
+def test_rates_that_cannot_be(forecaster: Path, capsys: pytest.CaptureFixture, fps: str) -> None:
+    assert main(["forecast", "k.json", "--weights", str(forecaster), f"--fps={fps}"]) == 2
+    assert f"--fps {fps}: must be a number" in capsys.readouterr().err
+
+
+def test_a_forecaster_that_gives_no_numbers(
+    tmp_path: Path, make_person: Callable[..., Person]
+) -> None:
+    model = build_forecaster(TINY)
+    nnx.update(model, jax.tree.map(lambda x: x * np.nan, nnx.state(model, nnx.Param)))
+    save_forecaster(model, tmp_path / "nan")
+    source = keypoints_json(tmp_path / "keypoints.json", make_person)
+    command = ["forecast", str(source), "--weights", str(tmp_path / "nan")]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "forecast.json").read_text())
+    assert found[0]["keypoints"][0][0] == [None, None]
+
+
+def test_an_interrupted_video_keeps_the_people_found(
+    tmp_path: Path,
+    forecaster: Path,
+    video: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = VideoReader.__iter__
+
+    def interrupted(reader: VideoReader):
+        for index, frame in enumerate(plain(reader)):
+            if index == 13:
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(VideoReader, "__iter__", interrupted)
+    monkeypatch.setattr(preparation, "WORKERS", 1)
+    monkeypatch.setattr(estimator, "CPU_BATCH", 2)
+    models = ["--weights", str(forecaster), "--pose-weights", str(weights), "--num-heads", "3"]
+    command = ["forecast", str(video), *models, "--detector", "none"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 130
+    found = json.loads((tmp_path / "out" / "keypoints.json").read_text())
+    assert [entry["frame"] for entry in found] == list(range(len(found)))
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "nobody was found"),
+        ("{", "is not JSON"),
+        ('[{"keypoints": [1, 2, 3]}]', "no usable `frame`"),
+        ('[{"frame": 0, "keypoints": [1, 2, 3]}]', "has 1 keypoints, the forecaster knows 17"),
+        ('[{"frame": 0}]', "`keypoints` is not"),
+        ('[{"frame": 0, "file_name": "a"}, {"frame": 0, "file_name": "b"}]', "holds 2 videos"),
+        ('[{"frame": 0, "file_name": ["a"]}, {"frame": 0}]', "holds 2 videos"),
+        ("[" * 100000, "is not JSON"),
+        (entry(keypoints=[10**400] * 51), "`keypoints` is not"),
+        (entry(bbox=["a", 1, 2, 3]), "`bbox` must be four numbers"),
+        (entry(bbox=7), "`bbox` must be four numbers"),
+        (entry(bbox_score="x"), "`bbox_score` must be"),
+    ],
+)
+def test_keypoint_files_that_cannot_be(
+    tmp_path: Path, forecaster: Path, capsys: pytest.CaptureFixture, content: str, said: str
+) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    out = str(tmp_path / "out")
+    assert main(["forecast", str(path), "--weights", str(forecaster), "--out", out]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_missing_is_said(
+    tmp_path: Path,
+    forecaster: Path,
+    video: Path,
+    make_person: Callable[..., Person],
+    capsys: pytest.CaptureFixture,
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["forecast", str(video), "--weights", str(forecaster), *out]) == 2
+    assert "--pose-weights" in capsys.readouterr().err
+    short = keypoints_json(tmp_path / "short.json", make_person, frames=6)
+    assert main(["forecast", str(short), "--weights", str(forecaster), *out]) == 2
+    assert "10 frames in a row" in capsys.readouterr().err
+    assert main(["forecast", str(short), "--weights", str(tmp_path / "no"), *out]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_3dpw(tmp_path: Path) -> Path:
+    """A sequence of two actors with images; the second is out of sight at first."""
+    frames = 5
+    rng = np.random.default_rng(0)
+    poses = np.zeros((2, frames, 3, 18), np.float32)
+    for actor, left in enumerate((30, 150)):
+        poses[actor, :, 0] = rng.uniform(left, left + 60, (frames, 18))
+        poses[actor, :, 1] = rng.uniform(40, 180, (frames, 18))
+        poses[actor, :, 2] = 0.8
+    poses[1, :2] = 0
+    far = np.full((frames, 72), np.nan, np.float32)
+    content = {
+        "sequence": "walk_00",
+        "poses2d": list(poses),
+        "jointPositions": [far, far],
+        "campose_valid": [np.ones(frames, np.float32)] * 2,
+        "cam_poses": np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1)),
+        "cam_intrinsics": np.array([[300, 0, 120], [0, 300, 120], [0, 0, 1]], np.float32),
+        "img_frame_ids": np.arange(3, 3 + frames),
+    }
+    place = tmp_path / "3dpw" / "sequenceFiles" / "train"
+    place.mkdir(parents=True)
+    (place / "walk_00.pkl").write_bytes(pickle.dumps(content, 2))
+    images = tmp_path / "3dpw" / "imageFiles" / "walk_00"
+    images.mkdir(parents=True)
+    for number in range(3, 3 + frames):
+        picture = rng.integers(0, 255, (240, 240, 3), dtype=np.uint8)
+        cv2.imwrite(str(images / f"image_{number:05d}.jpg"), picture)
+    return tmp_path / "3dpw"
+
+
+def test_prepare_3dpw(small_3dpw: Path, weights: Path, capsys: pytest.CaptureFixture) -> None:
+    models = ["--weights", str(weights), "--num-heads", "3"]
+    command = ["prepare-3dpw", str(small_3dpw), *models, "--splits", "train"]
+    assert main(command) == 0
+    path = keypoint_file(small_3dpw, "train", "walk_00")
+    with np.load(path) as content:
+        keypoints, scores = content["keypoints"], content["scores"]
+    assert keypoints.shape == (2, 5, 17, 2)
+    assert (scores[1, :2] == 0).all()  # out of sight
+    assert (scores[0] != 0).any(-1).all()
+    tracks = keypoint_tracks(small_3dpw, "train")
+    assert [len(track.frame_ids) for track in tracks] == [5, 5]
+
+    before = path.stat().st_mtime_ns  # the second time nothing is done again
+    assert main(command) == 0
+    assert "1 were there already" in capsys.readouterr().out
+    assert path.stat().st_mtime_ns == before
+    path.write_bytes(b"half")
+    assert main(command) == 2
+    assert "damaged" in capsys.readouterr().err
+    assert main([*command, "--again"]) == 0
+    (small_3dpw / "imageFiles" / "walk_00" / "image_00004.jpg").unlink()
+    assert main([*command, "--again"]) == 2
+    assert "image_00004.jpg: not there (1 of 5" in capsys.readouterr().err
+
+
+def test_boxes_go_to_the_actors_they_overlap() -> None:
+    actors = np.array([[0, 0, 10, 20], [100, 0, 10, 20], [np.nan] * 4])
+    found = np.array([[101, 1, 10, 20, 0.9], [500, 0, 10, 20, 0.8], [1, 0, 10, 20, 0.3]])
+    assigned = prepare_3dpw.assign_boxes(found, actors)
+    np.testing.assert_array_equal(assigned[:2], found[[2, 0], :4])
+    assert np.isnan(assigned[2]).all()
+    assert np.isnan(prepare_3dpw.assign_boxes(np.zeros((0, 5)), actors)).all()

@@ -1,0 +1,65 @@
+"""The feature-pyramid configurations build, freeze what they say, and take a tenth."""
+
+import importlib
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from vitpose_jax.data.batches import train_batches
+from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.subset import ImageSubset, choose_images
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.tasks.pose import pose_config
+from vitpose_jax.training.optimizer import label_parameters
+from vitpose_jax.training.state import split_model
+
+CONFIGS = {
+    "head_baseline": ["decoder"],
+    "fpn_dense": ["decoder", "neck"],
+    "fpn_log_spaced": ["decoder", "neck"],
+    "fpn_wide_gap": ["decoder", "neck"],
+    "fpn_intermediate_3_7_11": ["decoder", "neck"],
+    "fpn_intermediate_9_10_11": ["decoder", "neck"],
+    "fpn_simple": ["decoder", "neck"],
+    "fpn_residual": ["neck"],
+}
+
+
+@pytest.mark.parametrize(("name", "trained"), CONFIGS.items())
+def test_only_the_head_is_trained(name: str, trained: list[str]) -> None:
+    config = importlib.import_module(f"configs.{name}").get_config("synthetic")
+    dataset = open_pose_dataset("synthetic", "train")
+    shape = pose_config(config, dataset)
+    assert shape.heatmap_size == (64, 48)
+    _, parameters, _ = split_model(nnx.eval_shape(lambda: PoseModel(shape, rngs=nnx.Rngs(0))))
+    labels = label_parameters(parameters, frozen=config.frozen)
+    parts = {name.split(".")[0] for name, label in labels.items() if label.trainable}
+    assert sorted(parts) == trained
+    assert config.train_share == 0.1
+    assert config.epochs == 30
+
+
+def test_the_tenth_is_that_of_the_original_study() -> None:
+    ids = np.arange(1000, 1500)
+    random.seed(42)
+    expected = random.sample(ids.tolist(), 50)
+    assert choose_images(ids, 0.1).tolist() == expected
+    with pytest.raises(UserError, match="train_share"):
+        choose_images(ids, 0.0)
+
+
+def test_subset_of_photographs_and_of_scenes(shared: Path) -> None:
+    whole = open_pose_dataset(str(shared / "data" / "coco-mini"), "train", input_size=(64, 48))
+    some = choose_images(whole.image_ids, 0.5)
+    subset = ImageSubset(whole, some)
+    assert 0 < len(subset) < len(whole)
+    assert set(whole.people.image_id[subset.rows]) <= set(some.tolist())
+    scenes = open_pose_dataset("synthetic", "train", input_size=(64, 48))
+    few = ImageSubset(scenes, choose_images(scenes.image_ids, 0.001))
+    assert len(few) == 50
+    ours = next(iter(train_batches(few, 4, seed=3)))
+    assert set(ours["image_id"]) <= set(few.image_ids[few.rows])

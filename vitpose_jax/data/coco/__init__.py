@@ -1,0 +1,1 @@
+"""COCO's layout: annotations, categories, detections."""

@@ -1,0 +1,1 @@
+"""Motion: tracks, windows, 3DPW, synthetic motion."""

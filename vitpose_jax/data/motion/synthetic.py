@@ -1,0 +1,307 @@
+"""Synthetic motion: people who walk, turn, wave, reach, sit down and squat, as keypoints in time.
+
+The same body as in the synthetic images, its joint angles driven by smooth functions of time. A
+person goes from one activity to the next every few seconds, and the camera stands still.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vitpose_jax.data.motion.windows import MotionTrack, make_track
+from vitpose_jax.data.synthetic.body import (
+    ANGLE,
+    ANGLE_HIGH,
+    ANGLE_LOW,
+    ANGLES,
+    BodyShape,
+    pose_body,
+    rotation_x,
+)
+from vitpose_jax.errors import UserError
+
+IMAGE_WH = (1920, 1080)
+FOCAL = 1400.0
+"""Pixels; a horizontal field of view of 69 degrees."""
+
+ANKLE_HEIGHT = 0.08
+"""Metres above the floor of the foot that stands."""
+
+_STREAM = {"train": 11, "validation": 12, "test": 13}
+_SEQUENCES = {"train": 200, "validation": 40, "test": 40}
+_BLEND = 0.6  # seconds in which one activity becomes the next
+_GRAVITY = 9.81
+
+Clock = np.ndarray
+"""Seconds since the activity began, (T,)."""
+
+
+def synthetic_motion_sequence(
+    index: int, num_frames: int, fps: float = 30.0, *, split: str = "train"
+) -> dict[str, np.ndarray]:
+    """A person in motion, as a function of its number and length alone.
+
+    The whole path lies in front of the camera, at least two metres away.
+
+    Args:
+        index: which sequence.
+        num_frames: T.
+        fps: frames per second.
+        split: "train", "validation" or "test"; their random streams share nothing.
+
+    Returns:
+        keypoints_2d: float32 (T, 17, 2), pixels of a 1920x1080 camera.
+        visible: float32 (T, 17), 2 inside the image, 0 outside.
+        keypoints_3d: float32 (T, 17, 3), metres in the world: x right, y up, z towards the camera;
+            the floor is y = 0.
+    """
+    rng = np.random.default_rng([_STREAM[split], index])
+    shape = BodyShape.draw(rng)
+    pace = float(rng.uniform(0.8, 1.2))
+    camera_height, tilt = float(rng.uniform(0.8, 2.5)), float(rng.normal(4, 4))
+    heading = rng.uniform(-180, 180)
+
+    times = np.arange(num_frames) / fps
+    angles = _sway(times, rng) + _rest_angles(rng)
+    turn_rate = np.zeros(num_frames)
+    begin = 0.0
+    while begin <= times[-1] + _BLEND:
+        activity = _ACTIVITIES[rng.choice(len(_ACTIVITIES), p=_WEIGHTS)]
+        seconds = float(rng.uniform(1.5, 4.0))
+        drawn = rng.random(5)
+        weight = _window(times, begin, begin + seconds)
+        used = weight > 0
+        part, rate = activity((times[used] - begin) * pace, drawn, shape)
+        angles[used] += weight[used, None] * part
+        turn_rate[used] += weight[used] * rate
+        begin += seconds
+
+    body = pose_body(
+        shape, np.clip(angles, ANGLE_LOW, ANGLE_HIGH), heading + np.cumsum(turn_rate) / fps
+    )
+    world = (
+        body.joints
+        + _stand_on_floor(body.joints[:, 15:17])[:, None]
+        + (float(rng.normal(0, 0.8)), 0, 0)
+    )
+    world[..., 2] -= world[..., 2].max() + rng.uniform(2.0, 6.0)
+
+    view = (world - (0, camera_height, 0)) @ rotation_x(tilt).T
+    depth = np.maximum(-view[..., 2], 0.1)
+    flat = np.stack([view[..., 0], -view[..., 1]], axis=-1) / depth[..., None]
+    pixels = flat * FOCAL + np.array(IMAGE_WH) / 2
+    inside = ((pixels >= 0) & (pixels < IMAGE_WH)).all(axis=-1) & (view[..., 2] < -0.1)
+    return {
+        "keypoints_2d": pixels.astype(np.float32),
+        "visible": np.where(inside, 2, 0).astype(np.float32),
+        "keypoints_3d": world.astype(np.float32),
+    }
+
+
+def synthetic_tracks(split: str, num_frames: int = 300) -> list[MotionTrack]:
+    """2D tracks of a split, ten seconds each unless told otherwise.
+
+    Raises:
+        UserError: no such split.
+    """
+    if split not in _SEQUENCES:
+        raise UserError(f"the split is one of {', '.join(_SEQUENCES)}, not {split!r}")
+    return [
+        make_track(
+            sequence["keypoints_2d"],
+            sequence["visible"] > 0,
+            fps=30.0,
+            name=f"synthetic {split} {index}",
+        )
+        for index in range(_SEQUENCES[split])
+        for sequence in [synthetic_motion_sequence(index, num_frames, split=split)]
+    ]
+
+
+def _window(times: np.ndarray, begin: float, end: float) -> np.ndarray:
+    """Weight of an activity: rises around `begin` as its predecessor's falls, and they sum to 1."""
+
+    def step(at: float) -> np.ndarray:
+        u = np.clip((times - at) / _BLEND + 0.5, 0, 1)
+        return u * u * u * (u * (6 * u - 15) + 10)
+
+    return (step(begin) if begin > 0 else 1.0) - step(end)
+
+
+def _stand_on_floor(ankles: np.ndarray) -> np.ndarray:
+    """Where the pelvis moves (T, 3) so that the foot that carries the body, the lower, stays put.
+
+    Args:
+        ankles: (T, 2, 3), relative to the pelvis.
+    """
+    height = ankles[..., 1]
+    carries = np.exp(-(height - height.min(axis=1, keepdims=True)) / 0.01)
+    carries /= carries.sum(axis=1, keepdims=True)
+    slide = -(np.diff(ankles, axis=0) * (carries[1:] + carries[:-1])[..., None] / 2).sum(axis=1)
+    path = np.concatenate([np.zeros((1, 3)), np.cumsum(slide, axis=0)])
+    path[:, 1] = ANKLE_HEIGHT - height.min(axis=1)
+    return path
+
+
+def _sway(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Small slow movements of every joint: three sines each."""
+    frequency = rng.uniform(0.1, 0.7, (3, 1, len(ANGLES)))
+    phase = rng.uniform(0, 2 * np.pi, (3, 1, len(ANGLES)))
+    size = rng.normal(0, 1.2, (3, 1, len(ANGLES)))
+    return (size * np.sin(2 * np.pi * frequency * times[:, None] + phase)).sum(axis=0)
+
+
+def _rest_angles(rng: np.random.Generator) -> np.ndarray:
+    """How this person holds itself."""
+    rest = rng.normal(0, 3, len(ANGLES))
+    for side in ("left", "right"):
+        rest[ANGLE[f"{side}_arm_out"]] += 8
+        rest[ANGLE[f"{side}_elbow"]] += 14
+        rest[ANGLE[f"{side}_knee"]] += 4
+    return rest
+
+
+def _pose(clock: Clock, **angles: float | np.ndarray) -> np.ndarray:
+    pose = np.zeros((len(clock), len(ANGLES)))
+    for name, value in angles.items():
+        pose[:, ANGLE[name]] = value
+    return pose
+
+
+Activity = Callable[[Clock, np.ndarray, BodyShape], tuple[np.ndarray, np.ndarray]]
+"""(clock, five numbers in [0, 1), body) -> angles (T, A), turning in degrees per second."""
+
+
+def _stride(clock: Clock, drawn: np.ndarray, shape: BodyShape, *, run: bool, turn: float):
+    """Walking or running, at the pace of a pendulum as long as the legs."""
+    leg = 0.49 * shape.height * shape.leg
+    swing = (38 if run else 24) + 8 * drawn[0]
+    cadence = (0.85 if run else 0.55) * np.sqrt(_GRAVITY / leg) / np.pi * (0.9 + 0.2 * drawn[1])
+    phase = 2 * np.pi * (cadence * clock + drawn[2])
+    knee, elbow = (75 if run else 48), (75 if run else 12)
+    swing_knee = [np.maximum(0, np.sin(phase + s + 1.8)) ** 1.5 for s in (0, np.pi)]
+    arm = (0.9 if run else 0.7) * swing
+    pose = _pose(
+        clock,
+        left_leg_forward=swing * np.sin(phase) + 4,
+        right_leg_forward=-swing * np.sin(phase) + 4,
+        left_knee=knee * swing_knee[0],
+        right_knee=knee * swing_knee[1],
+        left_arm_forward=-arm * np.sin(phase),
+        right_arm_forward=arm * np.sin(phase),
+        left_elbow=elbow + 8 * np.cos(phase),
+        right_elbow=elbow - 8 * np.cos(phase),
+        spine_twist=-7 * np.sin(phase),
+        spine_bend=12.0 if run else 3.0,
+        root_roll=2.5 * np.cos(phase),
+    )
+    return pose, np.full(len(clock), turn)
+
+
+def _walk(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    return _stride(clock, drawn, shape, run=False, turn=(drawn[3] - 0.5) * 20)
+
+
+def _curve(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    return _stride(
+        clock, drawn, shape, run=False, turn=np.sign(drawn[3] - 0.5) * (30 + 50 * drawn[4])
+    )
+
+
+def _run(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    return _stride(clock, drawn, shape, run=True, turn=(drawn[3] - 0.5) * 40)
+
+
+def _there_and_back(clock: Clock, seconds: float) -> np.ndarray:
+    """0 to 1 and back, smoothly, again and again."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * clock / seconds)
+
+
+def _still(clock: Clock) -> np.ndarray:
+    return np.zeros(len(clock))
+
+
+def _stand(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    del shape
+    look = (drawn[0] - 0.5) * 90 * _there_and_back(clock, 2 + 2 * drawn[1])
+    return _pose(clock, neck_turn=look, spine_twist=look * 0.2), _still(clock)
+
+
+def _turn(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    """Turning on the spot, with small steps."""
+    pose, _ = _stride(clock, drawn, shape, run=False, turn=0)
+    rate = np.sign(drawn[3] - 0.5) * (40 + 70 * drawn[4])
+    return pose * 0.45, np.full(len(clock), rate)
+
+
+def _reach(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    del shape
+    side = "left" if drawn[0] < 0.5 else "right"
+    there = _there_and_back(clock, 1.6 + 1.6 * drawn[1])
+    up = 50 + 105 * drawn[2]
+    pose = _pose(
+        clock,
+        spine_bend=(30 - 0.2 * up) * there,
+        spine_twist=(-20 if side == "left" else 20) * there,
+        **{
+            f"{side}_arm_forward": up * there,
+            f"{side}_arm_out": 30 * drawn[3] * there,
+            f"{side}_elbow": 40 * there * (1 - there) * 4,
+        },
+    )
+    return pose, _still(clock)
+
+
+def _wave(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    del shape
+    side = "left" if drawn[0] < 0.5 else "right"
+    swing = np.sin(2 * np.pi * (1.0 + drawn[1]) * clock)
+    pose = _pose(
+        clock,
+        **{
+            f"{side}_arm_out": 80 + 25 * drawn[2],
+            f"{side}_arm_turn": -70.0,
+            f"{side}_elbow": 70 + 30 * swing,
+        },
+    )
+    return pose, _still(clock)
+
+
+def _squat(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    del shape
+    down = _there_and_back(clock, 1.8 + 1.4 * drawn[0]) * (0.6 + 0.4 * drawn[1])
+    both = {"leg_forward": 95 * down, "knee": 112 * down, "arm_forward": 70 * down}
+    sides = {f"{side}_{name}": v for side in ("left", "right") for name, v in both.items()}
+    pose = _pose(clock, spine_bend=22 * down, root_pitch=16 * down, **sides)
+    return pose, _still(clock)
+
+
+def _sit(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    """Sitting still, gesturing with one arm."""
+    del shape
+    side = "left" if drawn[0] < 0.5 else "right"
+    gesture = _there_and_back(clock, 1.2 + drawn[1])
+    both = {
+        f"{s}_{j}": v for s in ("left", "right") for j, v in (("leg_forward", 84), ("knee", 82))
+    }
+    arms = {"left_arm_forward": 25.0, "right_arm_forward": 25.0}
+    arms[f"{side}_arm_forward"] = 25 + 35 * gesture
+    arms[f"{side}_elbow"] = 60 + 40 * gesture
+    return _pose(clock, spine_bend=8, **both, **arms), _still(clock)
+
+
+def _bend(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+    """Picking something up from the floor."""
+    del shape
+    down = _there_and_back(clock, 2.0 + 1.2 * drawn[0])
+    both = {"arm_forward": 75 * down, "leg_forward": 38 * down, "knee": 22 * down}
+    sides = {f"{side}_{name}": v for side in ("left", "right") for name, v in both.items()}
+    return _pose(clock, spine_bend=62 * down, root_pitch=32 * down, **sides), _still(clock)
+
+
+_ACTIVITIES: tuple[Activity, ...] = (
+    *(_walk, _curve, _run, _stand, _turn),
+    *(_reach, _wave, _squat, _sit, _bend),
+)
+_WEIGHTS = np.array([5, 3, 1.5, 1.5, 1.5, 2, 1.5, 1, 1, 1])
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()

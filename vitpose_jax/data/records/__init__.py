@@ -1,0 +1,1 @@
+"""People cut out once and kept as ArrayRecord crops."""

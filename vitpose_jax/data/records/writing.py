@@ -1,0 +1,249 @@
+"""`vitpose prepare`: a data set's people as ArrayRecord crops, each person's JPEG cut out once.
+
+Cutting and reducing once saves decoding whole photographs in every epoch. The records are written
+by a tensorflow-datasets builder, without TensorFlow.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from vitpose_jax.data.datasets import (
+    RECORDS_FINISHED,
+    RECORDS_FOLDER,
+    PoseDataset,
+    open_pose_dataset,
+)
+from vitpose_jax.data.people import BadImage
+from vitpose_jax.data.records.reading import (
+    FORMAT,
+    TRAIN_QUALITY,
+    VAL_QUALITY,
+    read_marker,
+    stored_region,
+)
+from vitpose_jax.data.tolerance import MAX_BAD_SHARE
+from vitpose_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+_FULL_COLOUR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+
+
+class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
+    """People of a data set in COCO's keypoint layout, one record per person."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    name = RECORDS_FOLDER
+    # Nothing is downloaded, so there are no checksums beside this file to look for (the search
+    # needs importlib_resources, which tensorflow-datasets does not install).
+    code_path = None
+
+    def __init__(self, *, datasets: dict[str, PoseDataset], **options):
+        """Takes the opened splits; `rows` and `from_image` are filled while writing."""
+        self._datasets = datasets
+        self.rows: dict[str, list[int]] = {split: [] for split in datasets}
+        self.from_image: dict[str, list[np.ndarray]] = {split: [] for split in datasets}
+        super().__init__(**options)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        count = next(iter(self._datasets.values())).skeleton.num_keypoints
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+            "from_image": tfds.features.Tensor(shape=(2, 3), dtype=np.float32),
+            "keypoints": tfds.features.Tensor(shape=(count, 2), dtype=np.float32),
+            "visible": tfds.features.Tensor(shape=(count,), dtype=np.float32),
+            "bbox_xywh": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+            "image_wh": tfds.features.Tensor(shape=(2,), dtype=np.int32),
+            "image_id": tfds.features.Scalar(dtype=np.int64),
+            "annotation_id": tfds.features.Scalar(dtype=np.int64),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="One person per record. Keypoints and boxes are in pixels of the original "
+            "image; `from_image` maps them to the stored part.",
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {split: self._generate_examples(split) for split in self._datasets}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
+        dataset = self._datasets[split]
+        people = dataset.people
+        for row, jpeg, from_image in _encoded(dataset, split):
+            key = len(self.rows[split])
+            self.rows[split].append(row)
+            self.from_image[split].append(from_image)
+            yield (
+                key,
+                {
+                    "image": io.BytesIO(jpeg),
+                    "from_image": from_image.astype(np.float32),
+                    "keypoints": people.keypoints[row],
+                    "visible": people.visible[row],
+                    "bbox_xywh": people.box[row],
+                    "image_wh": people.image_wh[row],
+                    "image_id": people.image_id[row],
+                    "annotation_id": people.annotation_id[row],
+                },
+            )
+
+
+def _encoded(dataset: PoseDataset, split: str) -> Iterator[tuple[int, bytes, np.ndarray]]:
+    """Row, JPEG and affine map of everybody whose image can be read, in order."""
+
+    def encode(row: int) -> tuple[int, bytes, np.ndarray] | None:
+        try:
+            return row, *_encode_person(dataset, row, split)
+        except BadImage as error:
+            dataset.bad_images.add(str(error))
+            return None
+
+    rows = iter(range(len(dataset.people)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while chunk := list(islice(rows, 256)):
+            yield from filter(None, pool.map(encode, chunk))
+
+
+def _encode_person(dataset: PoseDataset, row: int, split: str) -> tuple[bytes, np.ndarray]:
+    """A person's part of the image as JPEG, and the map (2, 3) from image pixels to it."""
+    people = dataset.people
+    pixels = dataset.images.load(people, row, 1.0).pixels
+    (x0, y0, x1, y1), factor = stored_region(
+        people.box[row], people.image_wh[row], dataset.input_size, split
+    )
+    part = pixels[y0:y1, x0:x1]
+    size = np.maximum(1, np.round(np.array([x1 - x0, y1 - y0]) / factor)).astype(int)
+    if factor > 1:
+        part = cv2.resize(part, size.tolist(), interpolation=cv2.INTER_AREA)
+    sx, sy = size / (x1 - x0, y1 - y0)
+    from_image = np.array(
+        [[sx, 0, (0.5 - x0) * sx - 0.5], [0, sy, (0.5 - y0) * sy - 0.5]], np.float64
+    )
+    options = [cv2.IMWRITE_JPEG_QUALITY, TRAIN_QUALITY]
+    if split == "val":
+        options = [cv2.IMWRITE_JPEG_QUALITY, VAL_QUALITY, *_FULL_COLOUR]
+    _, jpeg = cv2.imencode(".jpg", part, options)
+    return jpeg.tobytes(), from_image
+
+
+def prepare(
+    source: str,
+    out: epath.PathLike,
+    *,
+    input_size: tuple[int, int] = (256, 192),
+    splits: tuple[str, ...] = ("train", "val"),
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> None:
+    """Write a data set's people as records; does nothing where that is already done.
+
+    An interrupted run leaves a folder that is not taken for a finished one; running again
+    starts over.
+
+    Args:
+        source: what `open_pose_dataset` opens (not a folder of records).
+        out: a new folder, may be on `gs://`.
+        input_size: (height, width) of the crops that training will cut from the records.
+        splits: which splits to write.
+        max_bad_share: the largest share of bad annotations or images that is skipped.
+
+    Raises:
+        UserError: `source` cannot be used, or `out` holds something else.
+    """
+    out = epath.Path(out).expanduser()
+    wanted = {"source": str(source), "input_size": list(input_size)}
+    if (out / RECORDS_FINISHED).exists():
+        _refuse_other(out, wanted, splits)
+        log.info("%s is already prepared", out)
+        return
+    _make_empty(out)
+    options = {"input_size": input_size, "max_bad_share": max_bad_share}
+    datasets = {split: open_pose_dataset(source, split, **options) for split in splits}
+    for dataset in datasets.values():
+        if not dataset.boxes_are_free:
+            raise UserError(f"{source} is already a folder of records")
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    builder = CocoKeypoints(datasets=datasets, data_dir=str(out), file_format="array_record")
+    log.info("writing %d people into %s", sum(map(len, datasets.values())), out)
+    with tempfile.TemporaryDirectory() as nothing, contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_dir=nothing)  # it would talk of a download
+    category = None
+    for split, dataset in datasets.items():
+        category = _write_table(out, split, dataset, builder)
+    counts = {split: len(builder.rows[split]) for split in splits}
+    marker = {"format": FORMAT, **wanted, "splits": counts, "category": category}
+    (out / RECORDS_FINISHED).write_text(json.dumps(marker, indent=1))
+    for split, count in counts.items():
+        log.info("%s: %d people of %s written", split, count, source)
+
+
+def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: CocoKeypoints) -> dict:
+    """The split's table and annotations; returns the category that names the keypoints."""
+    columns = dataset.people.take(np.array(builder.rows[split], np.int64)).columns()
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        from_image=np.array(builder.from_image[split]),
+        image_ids=dataset.image_ids,
+        image_sizes=dataset.load_image_wh(),
+        **columns,
+    )
+    (out / f"people_{split}.npz").write_bytes(buffer.getvalue())
+    coco = dict(dataset.coco_gt)
+    coco["annotations"] = [
+        {key: value for key, value in annotation.items() if key != "segmentation"}
+        for annotation in coco["annotations"]
+    ]
+    (out / f"annotations_{split}.json").write_text(json.dumps(coco))
+    return next(c for c in coco["categories"] if c.get("keypoints"))
+
+
+def _refuse_other(out: epath.Path, wanted: dict, splits: tuple[str, ...]) -> None:
+    found = read_marker(out)
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise UserError(
+                f"{out} was prepared with {key} {found[key]}, not {value}; give another --out"
+            )
+    missing = set(splits) - set(found["splits"])
+    if missing:
+        raise UserError(f"{out} was prepared without {', '.join(missing)}; give another --out")
+
+
+def _make_empty(out: epath.Path) -> None:
+    """Make the folder, or clear it of what an interrupted run left; all else is not ours to remove.
+
+    Raises:
+        UserError: it cannot be made, or holds other files.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be made a folder ({error.strerror or error}); give another --out"
+        ) from None
+    for path in out.iterdir():
+        ours = path.name == RECORDS_FOLDER or path.name.startswith(("people_", "annotations_"))
+        if not ours:
+            raise UserError(f"{out} holds other files ({path.name}); give a new folder as --out")
+    for path in out.iterdir():
+        if path.is_dir():
+            path.rmtree()
+        else:
+            path.unlink()

@@ -1,0 +1,1 @@
+"""Rendered people, with nothing on disk."""

@@ -1,0 +1,177 @@
+"""Synthetic people as a pose data set: nothing on disk, every image a function of its number."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from vitpose_jax.data.augmentation import Augmentation, person_number
+from vitpose_jax.data.datasets import SYNTHETIC, PoseDataset
+from vitpose_jax.data.images import BadImageCount
+from vitpose_jax.data.people import People, Picture, concatenate
+from vitpose_jax.data.samples import Batch, PersonCrops
+from vitpose_jax.data.synthetic.scene import Scene, render_scene
+from vitpose_jax.keypoints.skeletons import SKELETONS
+
+NUM_SCENES = {"train": 50_000, "val": 300}
+
+_STREAMS = {"train": 1, "val": 2}
+_COCO = SKELETONS["coco"]
+
+
+@lru_cache(maxsize=32)
+def synthetic_scene(split: str, index: int, company: str = "some") -> Scene:
+    """Scene `index` of a split; the splits' random streams share nothing."""
+    rng = np.random.default_rng([_STREAMS[split], list(SYNTHETIC.values()).index(company), index])
+    return render_scene(rng, company)
+
+
+def open_synthetic(name: str, split: str, input_size: tuple[int, int]) -> "SyntheticPeople":
+    """Synthetic people as a data set, by its name in `SYNTHETIC`."""
+    images = SyntheticImages(split, SYNTHETIC[name])
+    return SyntheticPeople(
+        name=name,
+        split=split,
+        skeleton=_COCO,
+        input_size=input_size,
+        load_people=lambda: _everybody(images),
+        images=images,
+        image_ids=np.arange(NUM_SCENES[split], dtype=np.int64),
+        load_image_wh=lambda: _image_sizes(images),
+        load_coco=lambda: _coco_annotations(images),
+    )
+
+
+@dataclass(frozen=True)
+class SyntheticImages:
+    """The scenes of a split, by number."""
+
+    split: str
+    company: str
+
+    def scene(self, index: int) -> Scene:
+        """Scene `index`, rendered or remembered."""
+        return synthetic_scene(self.split, int(index), self.company)
+
+    def load(self, people: People, row: int, shrink: float) -> Picture:
+        """See `ImageSource.load`."""
+        return Picture(self.scene(people.image_row[row]).pixels)
+
+
+class SyntheticPeople(PoseDataset):
+    """In training, a row is a scene, of which one annotated person is drawn; no table is needed.
+
+    In the validation split a row is a person, as in every data set.
+    """
+
+    def __len__(self) -> int:
+        return NUM_SCENES["train"] if self.split == "train" else len(self.people)
+
+    @property
+    def image_id_of_rows(self) -> np.ndarray:
+        """int64 (len,): which image each row, the unit of training, is on."""
+        return self.image_ids if self.split == "train" else self.people.image_id
+
+    def training_crops(self) -> "SceneCrops | PersonCrops":
+        """What makes training samples of the rows."""
+        if self.split == "train":
+            return SceneCrops(self.images, self.input_size, self.dataset_index)
+        return super().training_crops()
+
+
+@dataclass(frozen=True)
+class SceneCrops:
+    """Training samples from scenes: the same cropping, on the scene's own small table."""
+
+    images: SyntheticImages
+    input_size: tuple[int, int]
+    dataset_index: int
+
+    def training_batch(
+        self, rows: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
+    ) -> Batch:
+        """Augmented crops, one of the people of each of the scenes `rows`."""
+        scenes = [self.images.scene(row) for row in rows.tolist()]
+        tables = []
+        for scene, row, drawn in zip(scenes, rows.tolist(), numbers, strict=True):
+            people = people_of_scene(scene, row)
+            tables.append(people.take([int(person_number(drawn) * len(people))]))
+        crops = PersonCrops(
+            concatenate(tables),
+            _RenderedImages(scenes),
+            _COCO,
+            self.input_size,
+            BadImageCount(1, 1),
+            self.dataset_index,
+        )
+        return crops.training_batch(np.arange(len(rows)), numbers, augmentation)
+
+
+@dataclass(frozen=True)
+class _RenderedImages:
+    scenes: list[Scene]
+
+    def load(self, people: People, row: int, shrink: float) -> Picture:
+        return Picture(self.scenes[row].pixels)
+
+
+def people_of_scene(scene: Scene, index: int) -> People:
+    """The annotated people of scene `index` as a table; ids are 100 x scene + person."""
+    persons = np.flatnonzero(scene.annotated)
+    people = People.empty(len(persons), _COCO.num_keypoints)
+    people.image_row[:] = people.image_id[:] = index
+    people.image_wh[:] = scene.pixels.shape[1::-1]
+    people.annotation_id[:] = 100 * index + persons + 1
+    people.box[:] = scene.boxes[persons]
+    people.keypoints[:] = scene.keypoints[persons]
+    people.visible[:] = scene.visible[persons]
+    return people
+
+
+def _everybody(images: SyntheticImages) -> People:
+    tables = [
+        people_of_scene(images.scene(index), index) for index in range(NUM_SCENES[images.split])
+    ]
+    return concatenate(tables)
+
+
+def _image_sizes(images: SyntheticImages) -> np.ndarray:
+    sizes = [images.scene(i).pixels.shape[1::-1] for i in range(NUM_SCENES[images.split])]
+    return np.array(sizes, np.int32)
+
+
+def _coco_annotations(images: SyntheticImages) -> dict[str, Any]:
+    """The split as a COCO dict; people of whom too little is seen have no keypoints, as in COCO."""
+    entries, annotations = [], []
+    for index in range(NUM_SCENES[images.split]):
+        scene = images.scene(index)
+        height, width = scene.pixels.shape[:2]
+        name = f"{index:012d}.jpg"
+        entries.append({"id": index, "file_name": name, "width": width, "height": height})
+        for person, labelled in enumerate(scene.annotated):
+            if scene.areas[person] == 0:
+                continue
+            visible = scene.visible[person] * labelled
+            points = np.column_stack([scene.keypoints[person] * (visible[:, None] > 0), visible])
+            annotations.append(
+                {
+                    "id": 100 * index + person + 1,
+                    "image_id": index,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "bbox": scene.boxes[person].tolist(),
+                    "area": float(scene.areas[person]),
+                    "num_keypoints": int(np.count_nonzero(visible)),
+                    "keypoints": points.ravel().tolist(),
+                }
+            )
+    category = {
+        "id": 1,
+        "name": "person",
+        "supercategory": "person",
+        "keypoints": list(_COCO.keypoint_names),
+        "skeleton": [[a + 1, b + 1] for a, b in _COCO.limbs],
+    }
+    info = {"description": "synthetic people"}
+    return {"info": info, "images": entries, "annotations": annotations, "categories": [category]}

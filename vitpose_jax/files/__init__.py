@@ -1,0 +1,1 @@
+"""Files: JSON, pictures, videos, and the place of the cache."""

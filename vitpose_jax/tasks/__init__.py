@@ -1,0 +1,1 @@
+"""Pose estimation and forecasting as training problems."""

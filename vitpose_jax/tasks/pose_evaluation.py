@@ -1,0 +1,224 @@
+"""Evaluating a pose model on a data set: predict everybody once, over all devices, and score."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from vitpose_jax.data.batches import EvalBatches, eval_batches
+from vitpose_jax.data.datasets import PoseDataset
+from vitpose_jax.data.people import People
+from vitpose_jax.errors import UserError
+from vitpose_jax.evaluation.coco import PosePredictions, evaluate_coco, keypoint_table
+from vitpose_jax.evaluation.pck import box_sizes, judged_joints, pck, torso_sizes
+from vitpose_jax.keypoints.crops import PIXEL_STD
+from vitpose_jax.keypoints.decoding import (
+    DECODE_METHODS,
+    decode_heatmaps,
+    flip_average,
+    heatmap_to_image,
+)
+from vitpose_jax.keypoints.normalization import normalize_crops
+from vitpose_jax.models.backends import compiler_options
+from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.tasks import pictures
+from vitpose_jax.training.sharding import (
+    device_mesh,
+    gather_rows,
+    local_rows,
+    process_shard,
+    shard_batch,
+)
+
+METRICS = {"coco": "AP", "pck_torso": "PCK", "pck_box": "PCK_box"}
+"""What `config.eval.metrics` may list -> the name of its main figure."""
+
+PCK_THRESHOLD = 0.2
+DRAWN_PEOPLE = 16
+
+
+class PoseEvaluation:
+    """The validation people, and what `config` (the run's `eval` section) asks to be measured.
+
+    config: `metrics` (names in METRICS, the first decides which checkpoint is best), `boxes` ("gt"
+    or a detections file), `flip_test`, `decode`, `batch_size`, `per_keypoint`, `min_box_score`.
+    """
+
+    def __init__(self, dataset: PoseDataset, config: ml_collections.ConfigDict) -> None:
+        self.dataset, self.config = dataset, config
+        self.mesh = device_mesh()
+        unknown = [name for name in config.metrics if name not in METRICS]
+        if unknown or not config.metrics:
+            raise UserError(f"config.eval.metrics: choose from {', '.join(METRICS)}")
+        if config.get("boxes", "gt") != "gt" and set(config.metrics) != {"coco"}:
+            raise UserError("config.eval: PCK is measured on ground-truth boxes only")
+        self.metric = METRICS[config.metrics[0]]
+        self.method = config.get("decode", "udp")
+        if self.method not in DECODE_METHODS:
+            raise UserError(
+                f"config.eval.decode is {self.method!r}; choose one of {', '.join(DECODE_METHODS)}"
+            )
+        batch_size = config.get("batch_size", 64)
+        if batch_size < 1:
+            raise UserError(f"config.eval.batch_size is {batch_size}; it must be at least 1")
+        per_device = -(-batch_size // self.mesh.size)
+        self.batches = eval_batches(
+            dataset,
+            per_device * self.mesh.size // jax.process_count(),
+            boxes=config.get("boxes", "gt"),
+            min_box_score=config.get("min_box_score", 0.0),
+            shard=process_shard(),
+        )
+        for metric in set(config.metrics) - {"coco"}:  # what cannot be measured is better known now
+            judged_joints(dataset.people.visible, _pck_sizes(metric, dataset.people, dataset))
+        self._drawn: dict[str, np.ndarray] | None = None
+
+    def evaluate(self, model: PoseModel) -> dict[str, float]:
+        """Predict every validation person once and score them."""
+        flip = self.dataset.skeleton.flip_index if self.config.get("flip_test", True) else None
+        predictions = predict_people(model, self.batches, self.mesh, flip, self.method)
+        return score_predictions(predictions, self.dataset, self.config)
+
+    def draw(self, model: PoseModel) -> np.ndarray | None:
+        """The same few people every time, as the model sees them."""
+        if jax.process_count() > 1:
+            return None
+        if self._drawn is None:
+            self._drawn = pictures.first_people(self.batches, DRAWN_PEOPLE)
+        found, scores = _predictor(model, None, "udp")(self._drawn)
+        crop = jax.device_get(to_crop(found, self._drawn, model.config.input_size))
+        return pictures.draw_crops(self._drawn, crop, np.asarray(scores), self.dataset.skeleton)
+
+
+def _predictor(
+    model: PoseModel, flip: tuple[int, ...] | None, method: str
+) -> Callable[[Mapping[str, jax.Array]], tuple[jax.Array, jax.Array]]:
+    """Batches of uint8 crops -> (keypoints (B, K, 2) in original-image pixels, scores (B, K))."""
+    definition, state = nnx.split(model)
+
+    def predict(batch: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        options = compiler_options(model.dtype, len(batch["crop"]))
+        program = _compiled(tuple((options or {}).items()))
+        return program(definition, state, batch, flip, method)
+
+    return predict
+
+
+@cache
+def _compiled(options: tuple[tuple[str, str | bool], ...]) -> Callable:
+    return jax.jit(_predict, static_argnums=(0, 3, 4), compiler_options=dict(options) or None)
+
+
+def _predict(
+    definition: nnx.GraphDef,
+    state: nnx.State,
+    batch: Mapping[str, jax.Array],
+    flip: tuple[int, ...] | None,
+    method: str,
+) -> tuple[jax.Array, jax.Array]:
+    model = nnx.merge(definition, state)
+    experts = batch["dataset_index"] if model.config.backbone.num_experts else None
+    crops = normalize_crops(batch["crop"], model.dtype)
+    heatmaps = model(crops, experts)
+    if flip is not None:
+        heatmaps = flip_average(heatmaps, model(crops[:, :, ::-1], experts), np.asarray(flip))
+    points, scores = decode_heatmaps(heatmaps, method)
+    size = model.config.heatmap_size
+    return heatmap_to_image(points, batch["center"], batch["scale"], size), scores
+
+
+def to_crop(
+    keypoints: jax.Array, batch: Mapping[str, Any], input_size: tuple[int, int]
+) -> jax.Array:
+    """Original-image pixels (B, K, 2) -> pixels of the upright crops at `center`, `scale`."""
+    size = batch["scale"][:, None] * PIXEL_STD
+    spans = jnp.array(input_size[::-1], jnp.float32) - 1
+    return (keypoints - batch["center"][:, None] + size * 0.5) * spans / size
+
+
+def predict_people(
+    model: PoseModel,
+    batches: EvalBatches,
+    mesh: Mesh,
+    flip_index: np.ndarray | None,
+    method: str = "udp",
+) -> PosePredictions:
+    """Everybody's pose, on every process; padding is left out.
+
+    flip_index: average with the mirrored crop's heatmaps, or None.
+    """
+    flip = None if flip_index is None else tuple(int(i) for i in flip_index)
+    predict = _predictor(model, flip, method)
+    waiting: list[tuple[Mapping[str, np.ndarray], Any]] = []
+    parts = []
+    for batch in batches:
+        inputs = {name: batch[name] for name in ("crop", "center", "scale", "dataset_index")}
+        waiting.append((batch, predict(shard_batch(inputs, mesh))))
+        if len(waiting) > 1:  # the device is busy with this batch while the last one is fetched
+            parts.append(_predictions_of(*waiting.pop(0)))
+    parts += [_predictions_of(*pair) for pair in waiting]
+    columns = {
+        name: np.concatenate([part[name] for part in parts]) for part in parts for name in part
+    }
+    columns = {name: gather_rows(rows) for name, rows in columns.items()}
+    valid = columns.pop("valid")
+    return PosePredictions(**{name: rows[valid] for name, rows in columns.items()})
+
+
+def _predictions_of(batch: Mapping[str, np.ndarray], outputs) -> dict[str, np.ndarray]:
+    keypoints, scores = (local_rows(array) for array in outputs)
+    return {
+        "keypoints": keypoints,
+        "scores": scores,
+        "box_scores": batch["box_score"],
+        "areas": np.prod(batch["scale"] * PIXEL_STD, axis=-1),
+        "image_ids": batch["image_id"],
+        "person_ids": batch["annotation_id"],
+        "valid": batch["valid"],
+    }
+
+
+def score_predictions(
+    predictions: PosePredictions, dataset: PoseDataset, config: ml_collections.ConfigDict
+) -> dict[str, float]:
+    """The figures that `config.metrics` lists; a table by keypoint with `config.per_keypoint`."""
+    scores: dict[str, float] = {}
+    skeleton = dataset.skeleton
+    names = skeleton.keypoint_names
+    if "coco" in config.metrics:
+        sigmas = np.asarray(skeleton.sigmas)
+        scores |= evaluate_coco(predictions, dataset.coco_gt, sigmas)
+        if config.get("per_keypoint", False):
+            table = keypoint_table(predictions, dataset.coco_gt, sigmas, names)
+            scores |= {f"AP/{name}": value for name, value in table.items()}
+    for metric in config.metrics:
+        if metric != "coco":
+            scores |= _pck(predictions, dataset, metric, config.get("per_keypoint", False))
+    return scores
+
+
+def _pck(
+    predictions: PosePredictions, dataset: PoseDataset, metric: str, per_keypoint: bool
+) -> dict[str, float]:
+    people = dataset.people
+    row_of = {int(person): row for row, person in enumerate(people.annotation_id)}
+    rows = np.array([row_of[int(person)] for person in predictions.person_ids], int)
+    found = people.take(rows)
+    sizes = _pck_sizes(metric, found, dataset)
+    overall, each = pck(predictions.keypoints, found.keypoints, found.visible, sizes, PCK_THRESHOLD)
+    name, names = METRICS[metric], dataset.skeleton.keypoint_names
+    table = {f"{name}/{joint}": float(v) for joint, v in zip(names, each, strict=True) if v == v}
+    return {name: overall} | (table if per_keypoint else {})
+
+
+def _pck_sizes(metric: str, people: People, dataset: PoseDataset) -> np.ndarray:
+    """What the distances of `people` (N,) are measured by, in pixels."""
+    if metric == "pck_box":
+        return box_sizes(people.box)
+    return torso_sizes(people.keypoints, people.visible, dataset.skeleton.keypoint_names)
