@@ -10,7 +10,6 @@ from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 
-@pytest.mark.xfail(reason="inference still asks training whether a folder is a run", strict=True)
 def test_imports_point_down_the_list_of_rooms():
     assert lint_imports(config_filename=str(PYPROJECT), cache_dir=None) == EXIT_STATUS_SUCCESS
 

@@ -29,8 +29,8 @@ from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.models.prediction import matrices_in, predict_batch
-from vitpose_jax.training.task import refuse_run
 from vitpose_jax.weights import load_pose_model
+from vitpose_jax.weights.sources import refuse_run
 
 log = logging.getLogger(__name__)
 

@@ -29,13 +29,14 @@ from vitpose_jax.models.pose_predictor import PosePredictor
 from vitpose_jax.tasks.sections import read_section
 from vitpose_jax.training import workdir
 from vitpose_jax.training.sharding import local_batch_size, process_shard
-from vitpose_jax.training.task import Task, is_run, refuse_run
+from vitpose_jax.training.task import Task
 from vitpose_jax.weights.forecaster import (
     build_forecaster,
     describe_forecaster,
     load_forecaster,
     save_forecaster,
 )
+from vitpose_jax.weights.sources import is_run, refuse_run
 
 log = logging.getLogger(__name__)
 

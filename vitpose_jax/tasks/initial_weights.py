@@ -9,8 +9,8 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
-from vitpose_jax.training.task import refuse_run
 from vitpose_jax.weights.loading import load_parts, set_parts
+from vitpose_jax.weights.sources import refuse_run
 
 
 def load_initial_weights(model: PoseModel, config: ml_collections.ConfigDict) -> None:

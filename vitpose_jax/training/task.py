@@ -3,7 +3,6 @@
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +11,6 @@ from flax import nnx
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.training.step import LossFunction
-
-TASK_FILE = "task.json"
-"""In the folder of every run, and in no other."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +63,3 @@ def task_module(name: str) -> ModuleType:
     if name not in TASKS:
         raise UserError(f"config.task is {name!r}; choose one of {', '.join(TASKS)}")
     return importlib.import_module(TASKS[name])
-
-
-def is_run(source: str | Path) -> bool:
-    """Whether this is the folder of a training run."""
-    return (Path(source).expanduser() / TASK_FILE).exists()
-
-
-def refuse_run(source: str | Path) -> None:
-    """Raises UserError when a folder given as weights is a training run, which holds none yet."""
-    if is_run(source):
-        raise UserError(
-            f"{source} is a training run, not weights: `vitpose export {source} --out FOLDER` "
-            "writes its weights to FOLDER, to be given instead"
-        )

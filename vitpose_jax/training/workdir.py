@@ -19,7 +19,8 @@ from tensorboardX.summary import image, scalar
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.json_text import parse_json
-from vitpose_jax.training.task import TASK_FILE, Task
+from vitpose_jax.training.task import Task
+from vitpose_jax.weights.sources import TASK_FILE
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,8 @@ from vitpose_jax.json_text import parse_json
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+TASK_FILE = "task.json"
+"""Lies in the folder of every training run, and in no other."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,24 @@ class Checkpoint:
     where: str
     tensors: dict[str, np.ndarray]
     config: dict[str, Any] = field(default_factory=dict)
+
+
+def is_run(source: str | Path) -> bool:
+    """Whether this is the folder of a training run."""
+    return (Path(source).expanduser() / TASK_FILE).exists()
+
+
+def refuse_run(source: str | Path) -> None:
+    """Refuse a training run where weights are expected: it holds only checkpoints.
+
+    Raises:
+        UserError: `source` is the folder of a training run.
+    """
+    if is_run(source):
+        raise UserError(
+            f"{source} is a training run, not weights: run `vitpose export {source} --out FOLDER` "
+            "and give FOLDER instead"
+        )
 
 
 def resolve_source(source: str | Path) -> Path:
