@@ -4,11 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vitpose_jax.inference.person import Person
-from vitpose_jax.inference.tracking import Tracker, box_iou
+from vitpose_jax.inference.tracking import Tracker
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
 MakePerson = Callable[..., Person]
@@ -62,19 +60,3 @@ def test_boxes_that_show_nothing(tracker: Tracker) -> None:
     nothing = Person(np.zeros((17, 2), np.float32), np.zeros(17, np.float32), np.full(4, np.nan))
     assert numbers(tracker.update([nothing])) == [1]
     assert numbers(tracker.update([nothing])) == [2]
-
-
-box = st.tuples(*[st.floats(-50, 50)] * 2, *[st.floats(0, 60)] * 2).map(np.array)
-
-
-@given(box, box)
-def test_iou_is_a_symmetric_share(a: np.ndarray, b: np.ndarray) -> None:
-    assert 0 <= box_iou(a, b) <= 1 + 1e-9
-    assert box_iou(a, b) == pytest.approx(box_iou(b, a))
-
-
-def test_iou_values() -> None:
-    a = np.array([0, 0, 10, 10.0])
-    assert box_iou(a, a) == 1
-    assert box_iou(a, np.array([5, 0, 10, 10.0])) == pytest.approx(1 / 3)
-    assert box_iou(a, np.array([20, 0, 10, 10.0])) == 0

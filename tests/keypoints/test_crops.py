@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vitpose_jax.keypoints.crops import (
+    box_iou,
     box_to_center_scale,
     clean_box,
-    transform_points,
     udp_affine,
 )
 from vitpose_jax.keypoints.normalization import normalize_crops
@@ -21,6 +21,10 @@ from vitpose_jax.keypoints.warping import warp_crop
 GREY_LEVELS = 1 if int(cv2.__version__.split(".")[0]) >= 5 else 5
 coordinates = st.floats(-2000, 2000, width=32)
 sizes = st.floats(1, 3000, width=32)
+
+
+def transform_points(xy: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    return (np.asarray(xy) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +111,19 @@ def test_affine_is_invertible(x: float, y: float, w: float, rotation: float) -> 
     there = transform_points(points, matrix)
     back = transform_points(there, cv2.invertAffineTransform(matrix))
     np.testing.assert_allclose(back, points, atol=0.02)
+
+
+box = st.tuples(*[st.floats(-50, 50)] * 2, *[st.floats(0, 60)] * 2).map(np.array)
+
+
+@given(box, box)
+def test_iou_is_a_symmetric_share(a: np.ndarray, b: np.ndarray) -> None:
+    assert 0 <= box_iou(a, b) <= 1 + 1e-9
+    assert box_iou(a, b) == pytest.approx(box_iou(b, a))
+
+
+def test_iou_values() -> None:
+    a = np.array([0, 0, 10, 10.0])
+    assert box_iou(a, a) == 1
+    assert box_iou(a, np.array([5, 0, 10, 10.0])) == pytest.approx(1 / 3)
+    assert box_iou(a, np.array([20, 0, 10, 10.0])) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, flip_pairs_by_name, plain_name
 
 KEYPOINTS = {"coco": 17, "aic": 14, "mpii": 16, "ap10k": 17, "apt36k": 17, "wholebody": 133}
 
@@ -72,3 +72,15 @@ def test_wholebody_extends_coco() -> None:
     assert names[132] == "right_pinky_finger4"
     assert names[whole.flip_index[23 + 36]] == "face-45"  # outer corners of the eyes
     assert len(whole.limbs) == 65  # as in mmpose
+
+
+def test_spellings_of_one_name_agree() -> None:
+    assert {plain_name(n) for n in ("L_Eye", "left_eye", "Left-Eye", "left eye")} == {"left_eye"}
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [("left_hip", "right_hip"), ("Left Hip", "Right Hip"), ("L_Hip", "R_Hip"), ("hip_l", "hip_r")],
+)
+def test_left_and_right_are_found_by_name(left: str, right: str) -> None:
+    assert flip_pairs_by_name(["nose", right, left]) == ((1, 2),)

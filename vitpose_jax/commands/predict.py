@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from vitpose_jax.commands.drawings import Drawings, Film
 from vitpose_jax.errors import UserError
-from vitpose_jax.evaluation.coco import oks_nms
 from vitpose_jax.files.videos import VideoReader
 from vitpose_jax.inference.background import Background
 from vitpose_jax.inference.boxes import BoxFile, read_boxes
@@ -30,7 +29,8 @@ from vitpose_jax.inference.preparation import WORKERS
 from vitpose_jax.inference.results import coco_result, write_results
 from vitpose_jax.inference.smoothing import PoseSmoother
 from vitpose_jax.inference.tracking import Tracker
-from vitpose_jax.keypoints.crops import box_to_center_scale
+from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
+from vitpose_jax.keypoints.oks import oks_nms
 
 RESULTS_FILE = "keypoints.json"
 ANIMALS = ("ap10k", "apt36k")
@@ -193,7 +193,7 @@ class _Run:
         scores = np.array([person.score for person in people])
         boxes = np.nan_to_num(np.stack([person.box for person in people]))
         _, scales = box_to_center_scale(boxes, self.estimator.input_size)
-        areas = np.prod(scales * 200, axis=1)
+        areas = np.prod(scales * PIXEL_STD, axis=1)
         kept = oks_nms(keypoints, scores, areas, np.array(self.estimator.skeleton.sigmas))
         return [people[i] for i in sorted(kept)]
 

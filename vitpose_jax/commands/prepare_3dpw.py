@@ -20,7 +20,7 @@ from vitpose_jax.data.motion.threedpw_keypoints import (
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.detector import PersonDetector
 from vitpose_jax.inference.estimator import PoseEstimator
-from vitpose_jax.inference.tracking import box_iou
+from vitpose_jax.keypoints.crops import box_iou
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
 MARGIN = 0.1

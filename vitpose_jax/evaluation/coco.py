@@ -16,9 +16,8 @@ from pycocotools.cocoeval import COCOeval
 
 from vitpose_jax.data.coco.categories import keypoint_categories
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.oks import person_scores
+from vitpose_jax.keypoints.oks import oks_nms, person_scores
 
-NMS_THRESHOLD = 0.9
 CATEGORY = 1
 """The one category that is evaluated; `keypoint_truth` makes every keypoint category it."""
 STAT_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
@@ -46,40 +45,6 @@ class PosePredictions:
     def take(self, rows: np.ndarray) -> "PosePredictions":
         """The people of the given rows, in that order."""
         return PosePredictions(**{name: value[rows] for name, value in vars(self).items()})
-
-
-def object_keypoint_similarity(
-    person: np.ndarray, others: np.ndarray, area: float, areas: np.ndarray, sigmas: np.ndarray
-) -> np.ndarray:
-    """OKS between one prediction (K, 2) and others (N, K, 2), in the mean of both areas -> (N,)."""
-    variances = (2 * np.asarray(sigmas, np.float64)) ** 2
-    squared = ((others.astype(np.float64) - person) ** 2).sum(axis=-1)
-    mean_area = (area + areas) / 2 + np.spacing(1)
-    return np.exp(-squared / variances / mean_area[:, None] / 2).mean(axis=-1)
-
-
-def oks_nms(
-    keypoints: np.ndarray,
-    scores: np.ndarray,
-    areas: np.ndarray,
-    sigmas: np.ndarray,
-    threshold: float = NMS_THRESHOLD,
-) -> np.ndarray:
-    """Rows kept by greedy suppression within one image, best first.
-
-    keypoints (N, K, 2) and areas (N,) in pixels, scores (N,). A person is dropped when its OKS to
-    a better kept one is above `threshold`.
-    """
-    order = np.argsort(scores)[::-1]
-    kept = []
-    while order.size:
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        similarity = object_keypoint_similarity(
-            keypoints[best], keypoints[rest], areas[best], areas[rest], sigmas
-        )
-        order = rest[similarity <= threshold]
-    return np.asarray(kept, dtype=np.int64)
 
 
 def coco_results(

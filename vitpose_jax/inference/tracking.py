@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from vitpose_jax.evaluation.coco import object_keypoint_similarity
 from vitpose_jax.inference.person import Person
+from vitpose_jax.keypoints.crops import box_iou
+from vitpose_jax.keypoints.oks import object_keypoint_similarity
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 
@@ -73,11 +74,3 @@ class Tracker:
             a.keypoints, b.keypoints[None], area_a, np.array([area_b]), self._sigmas
         )
         return 0.5 * (overlap + float(poses[0]))
-
-
-def box_iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes (x, y, w, h); 0 for boxes without area."""
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
-    common = float(np.prod(np.maximum(high - low, 0)))
-    union = float(np.prod(a[2:]) + np.prod(b[2:])) - common
-    return min(common / union, 1.0) if union > 0 else 0.0

@@ -1,4 +1,4 @@
-"""From a person's box to the network's crop, on the host: boxes and affine maps.
+"""People's boxes, and the affine map from a box to the network's crop.
 
 Unbiased data processing (UDP: Huang et al., "The Devil is in the Details", CVPR 2020): sizes count
 the intervals between pixels, so a crop of 192x256 pixels spans 191x255 units. Points are (x, y).
@@ -26,6 +26,14 @@ def clean_box(box_xywh: np.ndarray, image_wh: tuple[int, int]) -> np.ndarray:
     low = np.maximum(box[..., :2], 0)
     high = np.minimum(np.asarray(image_wh) - 1, low + np.maximum(box[..., 2:] - 1, 0))
     return np.concatenate([low, np.maximum(high - low, 0)], axis=-1)
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes (x, y, w, h); 0 for boxes without area."""
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
+    common = float(np.prod(np.maximum(high - low, 0)))
+    union = float(np.prod(a[2:]) + np.prod(b[2:])) - common
+    return min(common / union, 1.0) if union > 0 else 0.0
 
 
 def box_to_center_scale(
@@ -79,9 +87,3 @@ def udp_affine(
     matrix[..., 0, 2] = sx * (-cx * cos + cy * sin + 0.5 * width)
     matrix[..., 1, 2] = sy * (-cx * sin - cy * cos + 0.5 * height)
     return matrix
-
-
-def transform_points(xy: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Apply an affine map (2, 3) to points (..., 2); float32 (..., 2)."""
-    matrix = np.asarray(matrix)
-    return (np.asarray(xy) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)

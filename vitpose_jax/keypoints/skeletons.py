@@ -5,7 +5,7 @@ sigmas of COCO are the COCO API's, those of the others are the data sets' own or
 The order of `SKELETONS` is the order of ViTPose+'s experts (its data-set index).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -56,28 +56,46 @@ class Skeleton:
 
     def side(self, keypoint: int) -> Literal["left", "right", "centre"]:
         """The person's own side that a keypoint is on, judged by its name."""
-        name = self.keypoint_names[keypoint].lower()
-        if name.startswith(("left_", "l_")):
+        name = plain_name(self.keypoint_names[keypoint])
+        if name.startswith("left_"):
             return "left"
-        return "right" if name.startswith(("right_", "r_")) else "centre"
+        return "right" if name.startswith("right_") else "centre"
 
 
 def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
+def plain_name(name: str) -> str:
+    """A keypoint's name in one spelling: Left-Eye, left eye and L_Eye are left_eye."""
+    name = name.lower().replace(" ", "_").replace("-", "_")
+    return {"l_": "left_", "r_": "right_"}.get(name[:2], name[:2]) + name[2:]
+
+
+def flip_pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Index pairs of names that become each other when left and right are exchanged."""
+    index = {name: i for i, name in enumerate(names)}
+    mirrored = [index.get(_mirror_name(name)) for name in names]
+    return tuple((i, j) for i, j in enumerate(mirrored) if j is not None and i < j)
+
+
 def _mirror_name(name: str) -> str:
-    for left, right in (("left_", "right_"), ("L_", "R_")):
+    for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
+        if left in name:
+            return name.replace(left, right)
+        if right in name:
+            return name.replace(right, left)
+    for left, right in (("l_", "r_"), ("L_", "R_")):
         if name.startswith(left):
             return right + name.removeprefix(left)
         if name.startswith(right):
             return left + name.removeprefix(right)
+    for left, right in (("_l", "_r"), ("_L", "_R")):
+        if name.endswith(left):
+            return name.removesuffix(left) + right
+        if name.endswith(right):
+            return name.removesuffix(right) + left
     return name
-
-
-def _pairs_by_name(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    mirrored = [names.index(_mirror_name(name)) for name in names]
-    return tuple((i, j) for i, j in enumerate(mirrored) if i < j)
 
 
 def _chain(*indices: int) -> tuple[tuple[int, int], ...]:
@@ -98,7 +116,7 @@ def _coco() -> Skeleton:
     return Skeleton(
         name="coco",
         keypoint_names=names,
-        flip_pairs=_pairs_by_name(names),
+        flip_pairs=flip_pairs_by_name(names),
         limbs=legs + torso + arms + head,
         sigmas=(
             *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
@@ -119,7 +137,7 @@ def _aic() -> Skeleton:
     return Skeleton(
         name="aic",
         keypoint_names=names,
-        flip_pairs=_pairs_by_name(names),
+        flip_pairs=flip_pairs_by_name(names),
         limbs=(
             *_chain(2, 1, 0, 13, 3, 4, 5),
             *_chain(8, 7, 6, 9, 10, 11),
@@ -143,7 +161,7 @@ def _mpii() -> Skeleton:
     return Skeleton(
         name="mpii",
         keypoint_names=names,
-        flip_pairs=_pairs_by_name(names),
+        flip_pairs=flip_pairs_by_name(names),
         limbs=(
             *_chain(0, 1, 2, 6, 3, 4, 5),
             *_chain(6, 7, 8, 9),
@@ -168,7 +186,7 @@ def _animal(name: str) -> Skeleton:
     return Skeleton(
         name=name,
         keypoint_names=names,
-        flip_pairs=_pairs_by_name(names),
+        flip_pairs=flip_pairs_by_name(names),
         limbs=(
             *((0, 1), (0, 2), (1, 2)),
             *_chain(2, 3, 4),
@@ -228,7 +246,7 @@ def _wholebody() -> Skeleton:
         *(0.029, 0.022, 0.035, 0.037, 0.047, 0.026, 0.025, 0.024, 0.035, 0.018, 0.024),
         *(0.022, 0.026, 0.017, 0.021, 0.021, 0.032, 0.020, 0.019, 0.022, 0.031),
     )
-    pairs = {*_pairs_by_name(names), *_face_pairs(23)}
+    pairs = {*flip_pairs_by_name(names), *_face_pairs(23)}
     return Skeleton(
         name="wholebody",
         keypoint_names=names,

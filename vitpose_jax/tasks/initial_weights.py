@@ -6,7 +6,7 @@ import jax
 import ml_collections
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.skeletons import SKELETONS
+from vitpose_jax.keypoints.skeletons import SKELETONS, plain_name
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.weights.loading import load_parts, set_parts
@@ -51,14 +51,14 @@ def check_keypoints(there: PoseConfig | ViTConfig, here: PoseConfig, source: str
     if isinstance(there, ViTConfig):
         return
     theirs, ours = _keypoint_names(there), _keypoint_names(here)
-    if not theirs or not ours or list(map(_plain, theirs)) == list(map(_plain, ours)):
+    if not theirs or not ours or list(map(plain_name, theirs)) == list(map(plain_name, ours)):
         return
     if len(theirs) != len(ours):
         difference = f"{len(theirs)} ({', '.join(theirs)}), not {len(ours)} ({', '.join(ours)})"
     else:
         pairs = enumerate(zip(theirs, ours, strict=True))
         index, (one, other) = next(
-            (index, pair) for index, pair in pairs if _plain(pair[0]) != _plain(pair[1])
+            (index, pair) for index, pair in pairs if plain_name(pair[0]) != plain_name(pair[1])
         )
         difference = f"number {index} is {one!r}, not {other!r}"
     raise UserError(
@@ -72,9 +72,3 @@ def _keypoint_names(config: PoseConfig) -> tuple[str, ...]:
     """What the decoder finds, in the order of its heatmaps; empty where that is not known."""
     skeleton = config.skeleton or SKELETONS.get(config.dataset)
     return skeleton.keypoint_names if skeleton else ()
-
-
-def _plain(name: str) -> str:
-    """Without what spellings of one name differ in: Left-Eye, left eye and L_Eye are left_eye."""
-    name = name.lower().replace(" ", "_").replace("-", "_")
-    return {"l_": "left_", "r_": "right_"}.get(name[:2], name[:2]) + name[2:]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.skeletons import SKELETONS
+from vitpose_jax.keypoints.skeletons import SKELETONS, plain_name
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import EXPERT_DATASETS
@@ -142,13 +142,9 @@ def _labelled_dataset(labels: Mapping[str, str], count: int) -> str | None:
     Published folders write L_Eye where COCO has left_eye; a folder without names has LABEL_0, ..
     """
 
-    def plain(name: str) -> str:
-        name = name.lower()
-        return {"l_": "left_", "r_": "right_"}.get(name[:2], name[:2]) + name[2:]
-
-    names = [plain(str(labels.get(str(index), ""))) for index in range(count)]
+    names = [plain_name(str(labels.get(str(index), ""))) for index in range(count)]
     for dataset in EXPERT_DATASETS:
-        if [plain(name) for name in SKELETONS[dataset].keypoint_names] == names:
+        if [plain_name(name) for name in SKELETONS[dataset].keypoint_names] == names:
             return dataset
     return None
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, flip_pairs_by_name
 
 log = logging.getLogger(__name__)
 
@@ -87,32 +87,6 @@ def skeleton_from_category(category: Mapping[str, Any], where: str) -> Skeleton:
         sigmas=_sigmas(category.get("sigmas"), names, where),
         upper_body=upper,
     )
-
-
-def flip_pairs_by_name(names: list[str]) -> tuple[tuple[int, int], ...]:
-    """Index pairs of names that become each other when left and right are exchanged."""
-    index = {name: i for i, name in enumerate(names)}
-    mirrored = [index.get(_mirrored_name(name)) for name in names]
-    return tuple((i, j) for i, j in enumerate(mirrored) if j is not None and i < j)
-
-
-def _mirrored_name(name: str) -> str:
-    for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
-        if left in name:
-            return name.replace(left, right)
-        if right in name:
-            return name.replace(right, left)
-    for left, right in (("l_", "r_"), ("L_", "R_")):
-        if name.startswith(left):
-            return right + name.removeprefix(left)
-        if name.startswith(right):
-            return left + name.removeprefix(right)
-    for left, right in (("_l", "_r"), ("_L", "_R")):
-        if name.endswith(left):
-            return name.removesuffix(left) + right
-        if name.endswith(right):
-            return name.removesuffix(right) + left
-    return name
 
 
 def _indices(value: Any, names: list[str], key: str, where: str, size: int | None) -> tuple:
