@@ -11,9 +11,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from vitpose_jax.commands.options import parse_size
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.pose import EXPERT_DATASETS
-from vitpose_jax.sizes import parse_size
 from vitpose_jax.weights.conversion import convert
 from vitpose_jax.weights.loading import resized
 from vitpose_jax.weights.sources import resolve_source

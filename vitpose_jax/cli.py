@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from vitpose_jax import __version__
+from vitpose_jax.commands.options import parse_size
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.compilation_cache import enable_compilation_cache
-from vitpose_jax.sizes import parse_size
 
 
 def build_parser() -> argparse.ArgumentParser:

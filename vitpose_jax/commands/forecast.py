@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import jax
 import numpy as np
 from flax import nnx
@@ -20,7 +19,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.files.videos import VideoReader, VideoWriter
 from vitpose_jax.inference.boxes import read_boxes
 from vitpose_jax.inference.detector import DEFAULT_DETECTOR, PersonDetector
-from vitpose_jax.inference.draw import TRACK_COLOURS, draw_people, draw_pose
+from vitpose_jax.inference.draw import draw_ghosts, draw_people
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.keypoint_file import read_keypoints
 from vitpose_jax.inference.person import Person
@@ -151,18 +150,6 @@ def forecast_tracks(
     return dict(zip(keys, found, strict=True))
 
 
-def draw_ghosts(
-    canvas: np.ndarray, future: np.ndarray, skeleton: Skeleton, colour: tuple[int, int, int]
-) -> np.ndarray:
-    """Future poses (m, K, 2) over an RGB image, the further off the fainter; a new image."""
-    for step in reversed(range(len(future))):
-        layer = canvas.copy()
-        draw_pose(layer, future[step], np.ones(len(future[step]), bool), skeleton, colour)
-        alpha = 0.65 * (1 - step / len(future)) + 0.1
-        canvas = cv2.addWeighted(layer, alpha, canvas, 1 - alpha, 0)
-    return canvas
-
-
 def _skeleton(model: Forecaster | PosePredictor, weights: str) -> Skeleton:
     for skeleton in SKELETONS.values():
         if skeleton.num_keypoints == model.config.num_joints:
@@ -264,9 +251,8 @@ def _draw(
                 people = frames[index] if index < len(frames) else []
                 for person in people:
                     if (index, person.track) in futures:
-                        colour = TRACK_COLOURS[(person.track - 1) % len(TRACK_COLOURS)]
                         poses = futures[index, person.track].poses
-                        image = draw_ghosts(image, poses, skeleton, colour)
+                        image = draw_ghosts(image, poses, skeleton, person.track)
                 writer.write(draw_people(image, people, skeleton, min_score))
     except UserError as error:
         return f"no video ({error})"

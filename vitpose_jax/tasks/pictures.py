@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-import cv2
 import numpy as np
 
+from vitpose_jax.keypoints.drawing import draw_skeleton
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 COLUMNS = 8
-COLOURS = {"left": (60, 170, 255), "right": (255, 140, 0), "centre": (245, 245, 245)}
 MIN_SCORE = 0.2
 
 
@@ -47,17 +46,10 @@ def draw_crops(
     return np.vstack(rows)
 
 
-def _draw(crop: np.ndarray, points: np.ndarray, shown: np.ndarray, skeleton: Skeleton):
+def _draw(
+    crop: np.ndarray, points: np.ndarray, shown: np.ndarray, skeleton: Skeleton
+) -> np.ndarray:
     zoom = max(1, 256 // crop.shape[0])
     canvas = np.ascontiguousarray(np.repeat(np.repeat(crop, zoom, 0), zoom, 1))
-    limit = 4.0 * max(canvas.shape)
-    pixels = np.clip((points + 0.5) * zoom - 0.5, -limit, limit).round().astype(int)
-    for a, b in skeleton.limbs:
-        if shown[a] and shown[b]:
-            colour = COLOURS[skeleton.side(b)]
-            cv2.line(canvas, pixels[a].tolist(), pixels[b].tolist(), colour, 2, cv2.LINE_AA)
-    for index in np.flatnonzero(shown):
-        colour = COLOURS[skeleton.side(int(index))]
-        cv2.circle(canvas, pixels[index].tolist(), 3, (25, 25, 25), -1, cv2.LINE_AA)
-        cv2.circle(canvas, pixels[index].tolist(), 2, colour, -1, cv2.LINE_AA)
+    draw_skeleton(canvas, (points + 0.5) * zoom - 0.5, shown, skeleton)
     return canvas
