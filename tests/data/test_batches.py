@@ -227,7 +227,7 @@ def test_a_detector_s_boxes(coco_folder, tmp_path, caplog):
     ("content", "words"),
     [
         ("{}", "not a detections file"),
-        ("oops", "not valid JSON"),
+        ("oops", "is not JSON that can be read"),
         ("[]", "none of the 0 boxes"),
         ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3], "score": 1}]', "four finite"),
         ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": "x"}]', "'score'"),

@@ -133,7 +133,7 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         read_boxes(tmp_path / "b.json")
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(UserError, match="cannot be read as text"):
+    with pytest.raises(UserError, match="is not JSON that can be read"):
         read_boxes(tmp_path / "b.json")
 
 

@@ -214,7 +214,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     with pytest.raises(UserError, match=r"30 cannot be read .* remove that folder"):
         read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "30")
     (tmp_path / workdir.CONFIG_FILE).write_text("{")
-    with pytest.raises(UserError, match=r"config\.json cannot be read"):
+    with pytest.raises(UserError, match=r"config\.json: is not JSON that can be read"):
         loop.train(make_task(), make_config(), tmp_path)
 
 

@@ -1,6 +1,5 @@
 """`vitpose quickstart`: a small model that learns synthetic people, on a laptop, in minutes."""
 
-import json
 import logging
 import time
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from vitpose_jax.data.augmentation import NO_AUGMENTATION
 from vitpose_jax.tasks import run
 from vitpose_jax.tasks.export import export_run
 from vitpose_jax.tasks.recipes import small_recipe
+from vitpose_jax.training.workdir import read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,7 @@ def quickstart(out: str | Path, data: str = "synthetic-solo") -> dict[str, float
     print(f"Training a small ViTPose on {data}. Stop with Ctrl-C; the same command goes on.")
     run.train(get_config(data), folder)
     export_run(folder, folder / "weights")
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    scores = [(row["step"], row["eval/AP"]) for row in rows if "eval/AP" in row]
+    scores = [(r["step"], r["eval/AP"]) for r in read_metrics(folder) if "eval/AP" in r]
     print(f"\nDone in {(time.monotonic() - start) / 60:.1f} minutes. AP on people not trained on:")
     for step, score in scores:
         print(f"  after {step:5d} steps: {score:.3f}")

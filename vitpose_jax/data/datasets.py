@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from vitpose_jax.data.coco.annotations import read_annotations, read_json
+from vitpose_jax.data.coco.annotations import read_annotations
 from vitpose_jax.data.coco.categories import keypoint_categories
 from vitpose_jax.data.coco.detections import read_detections
 from vitpose_jax.data.images import BadImageCount, FolderImages
@@ -18,6 +18,7 @@ from vitpose_jax.data.people import ImageSource, People
 from vitpose_jax.data.samples import PersonCrops
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.json_file import read_json
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 log = logging.getLogger(__name__)

@@ -1,35 +1,55 @@
-"""Reading JSON that others wrote: whatever is wrong with the file is one line."""
+"""JSON files, most of them written by others: whatever is wrong with one is told in one line."""
 
 import codecs
-from pathlib import Path
+import json
 from typing import Any
 
+from etils import epath
+
 from vitpose_jax.errors import UserError
-from vitpose_jax.json_text import parse_json
 
 
-def read_json(path: Path) -> Any:
-    """The content of a file in UTF-8, with or without a byte-order mark.
+def read_json(path: epath.PathLike) -> Any:
+    """Read a JSON file in UTF-8, with or without a byte-order mark.
+
+    NaN and Infinity, which are not JSON but common, are read as such.
+
+    Args:
+        path: a local file, or one on `gs://`.
 
     Raises:
-        UserError: it cannot be read, is empty or is not JSON.
+        UserError: it is missing, unreadable, empty or not JSON.
     """
     try:
-        data = path.read_bytes()
+        data = epath.Path(path).read_bytes()
         if not data.removeprefix(codecs.BOM_UTF8).strip():
             raise UserError(f"{path}: is empty; JSON is expected")
-        return parse_json(data)
+        return json.loads(data.decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error})") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
         reason = str(error).split(";")[0]
-        raise UserError(f"{path}: is not JSON that can be read ({reason})") from None
+        raise UserError(
+            f"{path}: is not JSON that can be read ({reason}); download or write it again"
+        ) from None
+
+
+def read_object(path: epath.PathLike) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        UserError: as for `read_json`, or it holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must hold a JSON object, not {type(value).__name__}")
+    return value
 
 
 def number(value: Any) -> float | None:
-    """A JSON number as a float, infinite where it is too large for one; None for what is none."""
+    """Return a JSON number as a float, infinite where it is too large; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

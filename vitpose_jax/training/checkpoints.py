@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.json_file import read_object
 from vitpose_jax.training import workdir
 from vitpose_jax.training.sharding import gather_rows
 from vitpose_jax.training.state import Parameters, TrainState
@@ -219,4 +220,4 @@ def _metrics_file(folder: Path, step: int) -> Path:
 
 def _read_metrics(folder: Path, step: int) -> dict[str, float]:
     file = _metrics_file(folder, step)
-    return json.loads(file.read_text()) if file.exists() else {}
+    return read_object(file) if file.exists() else {}

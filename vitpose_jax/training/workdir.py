@@ -18,7 +18,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import image, scalar
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.json_text import parse_json
+from vitpose_jax.files.json_file import read_object
 from vitpose_jax.training.task import Task
 from vitpose_jax.weights.sources import TASK_FILE
 
@@ -65,20 +65,11 @@ def read_config(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any
 
     Raises UserError when the folder is none.
     """
-    values, about = (_read_json(workdir / name) for name in (CONFIG_FILE, TASK_FILE))
+    for file in (workdir / CONFIG_FILE, workdir / TASK_FILE):
+        if not file.exists():
+            raise UserError(f"{workdir} is no training run: {file} is missing")
+    values, about = (read_object(workdir / name) for name in (CONFIG_FILE, TASK_FILE))
     return ml_collections.ConfigDict(values), about
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        values = parse_json(file.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{file.parent} is no training run: {file} is missing") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}); choose another --workdir") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{file} holds no configuration; choose another --workdir")
-    return values
 
 
 def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:

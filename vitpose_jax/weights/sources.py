@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.json_text import parse_json
+from vitpose_jax.files.json_file import read_object
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -108,16 +108,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a folder."""
-    file = folder / "config.json"
-    try:
-        config = parse_json(file.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no config.json there, so not a folder of weights") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: not readable as JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{file}: expected a JSON object, found {type(config).__name__}")
-    return config
+    if not (folder / "config.json").exists():
+        raise UserError(f"{folder}: no config.json there, so not a folder of weights")
+    return read_object(folder / "config.json")
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -126,11 +119,10 @@ def weight_files(path: Path) -> list[Path]:
         return [path]
     index = path / "model.safetensors.index.json"
     if index.exists():
-        try:
-            names = set(parse_json(index.read_bytes())["weight_map"].values())
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise UserError(f"{index}: not a list of safetensors files") from None
-        files = [path / Path(name).name for name in sorted(names)]
+        weight_map = read_object(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise UserError(f"{index}: not a list of safetensors files")
+        files = [path / Path(name).name for name in sorted(set(map(str, weight_map.values())))]
     elif (path / "model.safetensors").exists():
         files = [path / "model.safetensors"]
     else:

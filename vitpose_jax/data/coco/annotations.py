@@ -18,7 +18,7 @@ from vitpose_jax.data.coco.categories import keypoint_categories, skeleton_from_
 from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
-from vitpose_jax.json_text import parse_json
+from vitpose_jax.files.json_file import read_json
 from vitpose_jax.keypoints.crops import clean_box
 from vitpose_jax.keypoints.skeletons import Skeleton
 
@@ -96,23 +96,6 @@ class Annotations:
     file_names: tuple[str, ...]
     coco: dict[str, Any]
     report: AnnotationReport
-
-
-def read_json(path: epath.PathLike) -> Any:
-    """Parse a JSON file.
-
-    Raises:
-        UserError: missing, unreadable or not JSON.
-    """
-    path = epath.Path(path)
-    try:
-        return parse_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); download or write it again") from None
 
 
 def read_annotations(path: epath.PathLike, *, max_bad_share: float = MAX_BAD_SHARE) -> Annotations:

@@ -6,10 +6,10 @@ from collections.abc import Collection
 import numpy as np
 from etils import epath
 
-from vitpose_jax.data.coco.annotations import read_json
 from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.json_file import read_json
 
 log = logging.getLogger(__name__)
 

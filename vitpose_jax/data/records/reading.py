@@ -16,12 +16,12 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
-from vitpose_jax.data.coco.annotations import read_json
 from vitpose_jax.data.coco.categories import skeleton_from_category
 from vitpose_jax.data.datasets import RECORDS_FINISHED, RECORDS_FOLDER
 from vitpose_jax.data.images import decode_image, reduced_affine, reduction
 from vitpose_jax.data.people import BadImage, People, Picture
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.json_file import read_object
 from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
 from vitpose_jax.keypoints.skeletons import Skeleton
 
@@ -102,10 +102,10 @@ def read_marker(folder: epath.Path) -> dict[str, Any]:
         UserError: damaged, or of another version.
     """
     try:
-        marker = read_json(folder / RECORDS_FINISHED)
+        marker = read_object(folder / RECORDS_FINISHED)
     except UserError as error:
         raise _damaged(folder, error) from None
-    if not isinstance(marker, dict) or marker.get("format") != FORMAT:
+    if marker.get("format") != FORMAT:
         raise UserError(f"{folder} was prepared by another version: remove it and prepare it again")
     for key in ("source", "input_size", "splits", "category"):
         if key not in marker:
