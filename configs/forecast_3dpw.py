@@ -1,31 +1,31 @@
 """Forecasting 5 frames of motion from 10: our transformer on 3DPW's 2D detections.
 
-python -m vitpose_jax.main --config=configs/forecast_3dpw.py:data/3dpw --workdir=runs/forecast
-python -m vitpose_jax.main --config=configs/forecast_3dpw.py:synthetic --workdir=runs/synthetic
-python -m vitpose_jax.main --config=configs/forecast_3dpw.py:data/3dpw,projected --workdir=runs/3d
+    python -m vitpose_jax.main --config=configs/forecast_3dpw.py:data/3dpw --workdir=runs/forecast
+    python -m vitpose_jax.main --config=configs/forecast_3dpw.py:synthetic --workdir=runs/synthetic
+    python -m vitpose_jax.main --config=configs/forecast_3dpw.py:data/3dpw,projected \\
+        --workdir=runs/projected
 
-The argument is the folder with `sequenceFiles` (or `synthetic`), and after a comma what to
-forecast: detections, projected, joints3d or keypoints (see `vitpose prepare-3dpw`); synthetic
-motion is of 2D keypoints alone, and nothing is said after it. `--config.init_from` is a weights
-folder to start from, of a forecaster with the same `config.model`. Training ends with a table of
-the run and the baselines on the test split; `--mode=eval` prints it again, with `--config.compare`
-any number of other runs, weights folders and PyTorch files of the original.
+The argument is the folder with `sequenceFiles`, and after a comma what to forecast: detections (the
+default), projected, joints3d or keypoints (see `vitpose prepare-3dpw`). Or it is `synthetic`: drawn
+2D motion. `--config.init_from` is a weights folder to start from, of a forecaster with the same
+`config.model`. Training ends with a table of the run and the baselines on the test split;
+`--mode=eval` prints it again, and `--config.compare` adds other runs, weights folders and PyTorch
+files of the original to it.
 """
 
 import ml_collections
 
+from vitpose_jax.tasks.recipes import training_recipe
+
 
 def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
     data, _, kind = argument.partition(",")
-    config = ml_collections.ConfigDict()
-    config.task = "forecast"
-    config.seed = 0
-    config.data = data
+    config = training_recipe("forecast", data)
     config.input = kind or ("synthetic" if data == "synthetic" else "detections")
     config.observed, config.future, config.stride = 10, 5, 1
     config.fps = 30.0
     projected = config.input == "projected"
-    exact = projected or config.input == "joints3d"  # no detector's noise in it
+    exact = projected or config.input == "joints3d"  # joints without a detector's noise
 
     config.model = {
         "kind": "forecaster",
@@ -38,8 +38,6 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
         "dropout": 0.0 if exact else 0.05,
         "members": 3 if projected else 1,
     }
-    config.init_from = ""
-    config.frozen = ()
     config.augmentation = {
         "flip": 0.5,
         "view": 1.0 if exact else 0.6,
@@ -50,9 +48,9 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
     }
 
     config.batch_size = 128
-    config.steps = 5000 if projected else 4000
-    config.optimizer = {"lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0, "b2": 0.99}
-    config.schedule = {"kind": "cosine", "warmup_steps": 200, "final_ratio": 0.001}
+    config.epochs, config.steps = None, 5000 if projected else 4000
+    config.optimizer.update(lr=1e-3, weight_decay=0.05, b2=0.99)
+    config.schedule.update(kind="cosine", milestones=(), warmup_steps=200, final_ratio=0.001)
     config.ema = 0.998
 
     config.eval_every = config.checkpoint_every = 500

@@ -74,8 +74,8 @@ def run(name: str, data: str, folder: Path, epochs: float) -> list[dict[str, flo
     config = get_config(data)
     config.model = {"kind": "predictor", "num_frames": 10 if mended.positions else 0}
     config.batch_size, config.steps, config.epochs, config.ema = 32, None, epochs, 0.0
-    config.optimizer = {"lr": 1e-3, "weight_decay": 0.0, "clip_norm": None, "b2": 0.999}
-    config.schedule = {"kind": "step", "milestones": (), "warmup_steps": 0}
+    config.optimizer.update(weight_decay=0.0, clip_norm=None, b2=0.999)
+    config.schedule.update(kind="step", warmup_steps=0)
     config.eval_every = config.checkpoint_every = 1
     rows = workdir.read_metrics(folder)
     task = _task(mended, data)

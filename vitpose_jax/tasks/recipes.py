@@ -1,50 +1,35 @@
-"""The starting points that the configurations build on; each returns a complete ConfigDict."""
+"""The recipes that configurations start from: functions that return a complete ConfigDict.
 
+Every value that training reads is set here, so defaults stand nowhere else.
+"""
+
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import ml_collections
 from ml_collections import config_dict
 
 from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.vit import VIT_SIZES
 
 LAYER_DECAY = {"small": 0.8, "base": 0.75, "large": 0.8, "huge": 0.85}
-"""By the original's configurations, as the stochastic depth of `VIT_SIZES` is."""
+"""From the original's configurations, like the stochastic depth in `VIT_SIZES`."""
 
 
-def original_recipe(
-    size: str, data: str, decoder: str = "classic", **backbone: object
-) -> ml_collections.ConfigDict:
-    """ViTPose's own training on COCO: AdamW 5e-4, batch 512, 210 epochs, lr / 10 at 170 and 200.
+def training_recipe(task: str, data: str) -> ml_collections.ConfigDict:
+    """What every task sets, with the original's values: AdamW 5e-4, 210 epochs in batches of 512.
 
-    size: small, base, large or huge. data: as `open_pose_dataset` takes it. The backbone starts at
-    random unless `init_from` names MAE pretraining weights, as the original's does.
+    Milestones, `eval_every` and `checkpoint_every` count in epochs where `epochs` is set, and in
+    steps where `steps` is; the other one is None or 0. `log_every` always counts in steps.
     """
-    if size not in VIT_SIZES:
-        raise UserError(f"no size {size!r}; choose one of {', '.join(VIT_SIZES)}")
     config = ml_collections.ConfigDict()
-    config.task = "pose"
+    config.task = task
     config.seed = 0
     config.data = data
-    config.val_data = ""  # another data set to evaluate on; empty is the same
-    config.dataset_index = 0  # the expert to train, for ViTPose+
-
-    config.model = {
-        "backbone": asdict(VIT_SIZES[size]) | backbone,
-        "decoder": {"kind": decoder, "filters": (256, 256)},
-        "neck": None,
-    }
-    config.dtype = "bfloat16"
     config.init_from = ""
-    config.init_parts = ("backbone",)
     config.frozen = ()
-
-    config.loss = "mse"
-    config.sigma = 2.0
-    config.augmentation = asdict(Augmentation())
-    config.num_workers = 0
-    config.max_bad_share = 0.05  # of annotations or images that may be unusable
 
     config.batch_size = 512
     config.accumulate = 1
@@ -53,12 +38,12 @@ def original_recipe(
         "kind": "adamw",
         "lr": 5e-4,
         "weight_decay": 0.1,
-        "layer_decay": LAYER_DECAY[size],
+        "layer_decay": 1.0,
         "clip_norm": 1.0,
         "b2": 0.999,
     }
-    config.epochs = config_dict.placeholder(float)  # either this or `steps` is set, the other None
-    config.steps = config_dict.placeholder(int)  # or 0; milestones and intervals are in that unit
+    config.epochs = config_dict.placeholder(float)
+    config.steps = config_dict.placeholder(int)
     config.epochs = 210.0
     config.schedule = {
         "kind": "step",
@@ -73,6 +58,43 @@ def original_recipe(
     config.checkpoint_every = 1.0
     config.eval_first = False
     config.log_every = 50
+    return config
+
+
+def original_recipe(size: str, data: str, decoder: str = "classic") -> ml_collections.ConfigDict:
+    """ViTPose's own training on COCO: lr / 10 at epochs 170 and 200 of 210.
+
+    The backbone starts at random unless `init_from` names MAE's pretrained weights, as the
+    original's does.
+
+    Args:
+        size: small, base, large or huge.
+        data: as for `open_pose_dataset`.
+        decoder: classic or simple.
+    """
+    if size not in VIT_SIZES:
+        raise UserError(f"no size {size!r}; choose one of {', '.join(VIT_SIZES)}")
+    config = training_recipe("pose", data)
+    config.val_data = ""  # another data set to evaluate on
+    config.train_share = 1.0  # of the training images
+    config.dataset_index = 0  # the expert to train, for ViTPose+
+    config.num_workers = 0
+    config.max_bad_share = MAX_BAD_SHARE  # of annotations or images that may be unusable
+
+    config.model = {
+        "backbone": asdict(VIT_SIZES[size]),
+        "decoder": {"kind": decoder, "filters": (256, 256)},
+        "neck": None,
+    }
+    config.dtype = "bfloat16"
+    config.init_parts = ("backbone",)
+    config.random_positions = False  # in place of the position embedding in `init_from`
+    config.drop_in_frozen = False  # stochastic depth in a frozen backbone
+
+    config.loss = "mse"
+    config.sigma = 2.0
+    config.augmentation = asdict(Augmentation())
+    config.optimizer.layer_decay = LAYER_DECAY[size]
     config.eval = {
         "metrics": ("coco",),
         "boxes": "gt",
@@ -90,9 +112,9 @@ def small_recipe(
 ) -> ml_collections.ConfigDict:
     """A ViT small enough for a laptop CPU, on 128x96 crops, from scratch.
 
-    Spatial-softmax loss, Muon 3e-3 without layer decay, cosine schedule, float32; crops stray less
-    than the original's. On synthetic people 300 steps of Muon came as far as 450 of AdamW
-    (experiments/lspet_from_scratch).
+    Spatial-softmax loss, Muon 3e-3 without layer decay, cosine schedule, float32, and milder
+    augmentation than the original's. On synthetic people 300 steps of Muon came as far as 450 of
+    AdamW (experiments/lspet_from_scratch).
     """
     config = original_recipe("small", data)
     config.model.backbone.update(
@@ -114,13 +136,15 @@ def small_recipe(
 
 
 def frozen_backbone_recipe(
-    data: str, neck: dict[str, object] | None = None, decoder: dict[str, object] | None = None
+    data: str,
+    neck: Mapping[str, object] | None = None,
+    decoder: Mapping[str, object] | None = None,
 ) -> ml_collections.ConfigDict:
     """A new head on a frozen ViTPose-B, as in the ViTPose-FPN study.
 
     A tenth of the training images (`random.seed(42)`), 30 epochs in batches of 64, the original's
-    learning rate, and its steps at 170 and 200 of 210 epochs brought to 30. `init_from` holds the
-    pretrained weights; a neck's `width` is filled in from the backbone's.
+    learning rate, and its milestones scaled from 210 epochs to 30. `init_from` is the pretrained
+    ViTPose-B. The neck's `width` is the backbone's.
     """
     config = original_recipe("base", data)
     config.init_from = "weights/vitpose-b"
