@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import shape_checks  # noqa: F401  (before the package is imported)
 
 from vitpose_jax.data.synthetic.scene import render_scene
 from vitpose_jax.keypoints.skeletons import SKELETONS

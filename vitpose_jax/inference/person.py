@@ -38,7 +38,7 @@ class Person:
     @property
     def score(self) -> float:
         """Box score x mean of the keypoint scores above 0.2, as in the COCO protocol."""
-        return float(person_scores(self.keypoint_scores, np.float64(self.box_score)))
+        return float(person_scores(self.keypoint_scores[None], np.array([self.box_score]))[0])
 
 
 def box_problem(box: np.ndarray, image_wh: tuple[int, int]) -> str | None:

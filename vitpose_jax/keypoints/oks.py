@@ -1,6 +1,7 @@
 """How alike two poses are (object keypoint similarity, OKS), and the score of a whole person."""
 
 import numpy as np
+from jaxtyping import Float, Float64, Int64
 
 KEYPOINT_SCORE_THRESHOLD = 0.2
 """`vis_thr` of the original's `TopDownCocoDataset`."""
@@ -10,9 +11,13 @@ NMS_THRESHOLD = 0.9
 
 
 def object_keypoint_similarity(
-    person: np.ndarray, others: np.ndarray, area: float, areas: np.ndarray, sigmas: np.ndarray
-) -> np.ndarray:
-    """OKS between one prediction (K, 2) and others (N, K, 2), in the mean of both areas -> (N,)."""
+    person: Float[np.ndarray, "keypoints 2"],
+    others: Float[np.ndarray, "people keypoints 2"],
+    area: float,
+    areas: Float[np.ndarray, " people"],
+    sigmas: Float[np.ndarray, " keypoints"],
+) -> Float[np.ndarray, " people"]:
+    """OKS between one prediction and others; each pair's area is the mean of their two."""
     variances = (2 * np.asarray(sigmas, np.float64)) ** 2
     squared = ((others.astype(np.float64) - person) ** 2).sum(axis=-1)
     mean_area = (area + areas) / 2 + np.spacing(1)
@@ -20,16 +25,15 @@ def object_keypoint_similarity(
 
 
 def oks_nms(
-    keypoints: np.ndarray,
-    scores: np.ndarray,
-    areas: np.ndarray,
-    sigmas: np.ndarray,
+    keypoints: Float[np.ndarray, "people keypoints 2"],
+    scores: Float[np.ndarray, " people"],
+    areas: Float[np.ndarray, " people"],
+    sigmas: Float[np.ndarray, " keypoints"],
     threshold: float = NMS_THRESHOLD,
-) -> np.ndarray:
+) -> Int64[np.ndarray, " kept"]:
     """Greedy non-maximum suppression within one image: the rows kept, best first.
 
-    keypoints (N, K, 2) and areas (N,) in pixels, scores (N,). A person is dropped whose OKS to a
-    better one that was kept exceeds `threshold`.
+    A person is dropped whose OKS to a better one that was kept exceeds `threshold`.
     """
     order = np.argsort(scores)[::-1]
     kept = []
@@ -37,21 +41,18 @@ def oks_nms(
         best, rest = order[0], order[1:]
         kept.append(best)
         similarity = object_keypoint_similarity(
-            keypoints[best], keypoints[rest], areas[best], areas[rest], sigmas
+            keypoints[best], keypoints[rest], float(areas[best]), areas[rest], sigmas
         )
         order = rest[similarity <= threshold]
     return np.asarray(kept, dtype=np.int64)
 
 
 def person_scores(
-    keypoint_scores: np.ndarray,
-    box_scores: np.ndarray,
+    keypoint_scores: Float[np.ndarray, "people keypoints"],
+    box_scores: Float[np.ndarray, " people"],
     threshold: float = KEYPOINT_SCORE_THRESHOLD,
-) -> np.ndarray:
-    """Box score times the mean of the keypoint scores above `threshold` (0 when none is).
-
-    keypoint_scores (N, K), box_scores (N,) -> (N,) float64.
-    """
+) -> Float64[np.ndarray, " people"]:
+    """Box score times the mean of the keypoint scores above `threshold` (0 when none is)."""
     keypoint_scores = np.asarray(keypoint_scores, np.float64)
     counted = keypoint_scores > threshold
     total = np.where(counted, keypoint_scores, 0.0).sum(axis=-1)

@@ -1,12 +1,14 @@
 """Layers that Flax does not have in the form PyTorch checkpoints need them."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import DTypeLike
 
 from vitpose_jax.models.backends import dense_product, product_dtype
 
@@ -14,7 +16,7 @@ BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the weight of the new batch
 BATCH_NORM_EPS = 1e-5
 
 
-def full_precision(dtype: jnp.dtype) -> jax.default_matmul_precision:
+def full_precision(dtype: DTypeLike) -> AbstractContextManager[None]:
     """Context in which float32 products are float32 on every device.
 
     Left alone, JAX multiplies float32 matrices in TF32 on recent GPUs and in bfloat16 on TPUs,
