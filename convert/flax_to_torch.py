@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.weights.export import write_huggingface, write_original
+from vitpose_jax.weights.huggingface import write_huggingface, write_original
 from vitpose_jax.weights.loading import load_stored
 
 

@@ -16,8 +16,8 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.models.pose import EXPERT_DATASETS
 from vitpose_jax.weights.conversion import convert
 from vitpose_jax.weights.loading import resized
+from vitpose_jax.weights.native import check_overwrite, write_folder
 from vitpose_jax.weights.sources import resolve_source
-from vitpose_jax.weights.store import check_overwrite, write_folder
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

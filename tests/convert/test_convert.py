@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from vitpose_jax.errors import UserError
 from vitpose_jax.weights import load_pose_model
 from vitpose_jax.weights.conversion import convert
-from vitpose_jax.weights.export import write_huggingface
+from vitpose_jax.weights.huggingface import write_huggingface
 
 torch = pytest.importorskip("torch")
 REPOSITORY = Path(__file__).resolve().parents[2]

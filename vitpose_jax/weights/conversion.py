@@ -8,11 +8,11 @@ import numpy as np
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.pose import PoseConfig
-from vitpose_jax.weights.architecture import recognise
 from vitpose_jax.weights.fpn import neck_rows
 from vitpose_jax.weights.mapping import backbone_rows, decoder_rows, from_torch
+from vitpose_jax.weights.native import Stored, is_native, parameter_shapes
+from vitpose_jax.weights.original import recognise
 from vitpose_jax.weights.sources import read_checkpoint
-from vitpose_jax.weights.store import Stored, is_native, parameter_shapes
 
 
 @dataclass(frozen=True)

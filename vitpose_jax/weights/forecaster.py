@@ -12,9 +12,9 @@ from flax import nnx
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
 from vitpose_jax.models.pose_predictor import PosePredictor, PredictorConfig
+from vitpose_jax.weights.native import fill, parameter_arrays, write_weights
 from vitpose_jax.weights.sources import TORCH_SUFFIXES, read_config, read_safetensors
 from vitpose_jax.weights.sources import read_torch_file as read_torch
-from vitpose_jax.weights.store import fill, parameter_arrays, write_weights
 
 MODEL_TYPE = "vitpose_jax_forecaster"
 KINDS = {

@@ -17,9 +17,7 @@ from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import EXPERT_DATASETS, PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
 from vitpose_jax.weights.conversion import convert
-from vitpose_jax.weights.positions import resize_positions
-from vitpose_jax.weights.sources import read_config, resolve_source, weight_files
-from vitpose_jax.weights.store import (
+from vitpose_jax.weights.native import (
     Stored,
     build,
     fill,
@@ -28,6 +26,8 @@ from vitpose_jax.weights.store import (
     read_folder,
     write_folder,
 )
+from vitpose_jax.weights.positions import resize_positions
+from vitpose_jax.weights.sources import read_config, resolve_source, weight_files
 
 log = logging.getLogger("vitpose_jax")
 

@@ -10,7 +10,7 @@ from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.weights.mapping import backbone_rows, decoder_rows, to_torch
-from vitpose_jax.weights.store import Stored, write_weights
+from vitpose_jax.weights.native import Stored, write_weights
 
 ORIGINAL_EPS = 1e-6  # written into the authors' code, not into their files
 HF_FILTERS = (256, 256)  # written into transformers' code
