@@ -4,17 +4,17 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
-import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 
-def test_imports_point_down_the_list_of_rooms():
+def test_imports_point_down_the_list_of_rooms(monkeypatch):
+    # It would silence the loggers of the tests that follow.
+    monkeypatch.setattr("importlinter.cli.logging_config.dictConfig", lambda config: None)
     assert lint_imports(config_filename=str(PYPROJECT), cache_dir=None) == EXIT_STATUS_SUCCESS
 
 
-@pytest.mark.xfail(reason="data sets and records still import each other", strict=True)
 def test_no_modules_import_each_other():
     graph = grimp.build_graph("vitpose_jax", cache_dir=None)
     imports = {m: graph.find_modules_directly_imported_by(m) for m in graph.modules}

@@ -33,7 +33,7 @@ import peers
 from flax import nnx
 from harness import backbone_flops, decoder_flops, keep, measured_peak, race, random_model, table
 
-from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.person import Person
@@ -239,7 +239,7 @@ def trained_effect(options: argparse.Namespace, _: dict[str, float]) -> list[dic
     "tanh GELU" is what a GPU works out, but for its rounding of the product before.
     """
     dataset = open_pose_dataset(options.images, "val")
-    if not dataset.boxes_are_free:
+    if not dataset.has_whole_images:
         raise UserError(f"{options.images} holds crops: whole images are needed")
     rows = range(min(len(dataset.people), options.limit))
 

@@ -23,8 +23,9 @@ from harness import keep
 
 from vitpose_jax.data.augmentation import unaugmented
 from vitpose_jax.data.batches import train_batches
-from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
+from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.images import decode_image, reduction
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.records.writing import prepare
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.warping import warp_crop

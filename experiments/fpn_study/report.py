@@ -26,7 +26,8 @@ from flax import nnx
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.fpn_study.rows import ROWS, configuration
-from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
+from vitpose_jax.data.dataset import PoseDataset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.people import People
 from vitpose_jax.evaluation.pck import torso_sizes
 from vitpose_jax.models.pose import PoseConfig, PoseModel

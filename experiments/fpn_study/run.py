@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for `configs`
 
 from experiments.fpn_study.features import on_features
 from experiments.fpn_study.rows import ROWS, configuration
-from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
 from vitpose_jax.tasks import pose as pose_task
 from vitpose_jax.tasks import run

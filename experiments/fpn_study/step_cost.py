@@ -22,7 +22,7 @@ from flax import nnx
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.fpn_study.rows import ROWS, configuration
-from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.tasks.pose import pose_config, pose_loss
 from vitpose_jax.training.optimizer import adamw, label_parameters

@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 
 from vitpose_jax.data.coco.annotations import read_annotations
-from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.opening import open_pose_dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from convert import lspet_to_coco

@@ -8,8 +8,7 @@ import pytest
 
 from vitpose_jax.data.augmentation import NO_AUGMENTATION
 from vitpose_jax.data.batches import eval_batches, train_batches
-from vitpose_jax.data.datasets import open_pose_dataset
-from vitpose_jax.data.subset import ImageSubset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
 
 SIZE = (64, 48)
@@ -154,7 +153,7 @@ def test_bad_images_are_replaced_in_training_and_counted(coco_folder, caplog):
 
 def test_stand_ins_are_of_the_share_that_is_trained_on(coco_folder):
     (coco_folder / "train2017" / f"{4:012d}.jpg").write_bytes(b"")
-    share = ImageSubset(_open(coco_folder), np.array([2, 4]))
+    share = _open(coco_folder).on_images(np.array([2, 4]))
     for batch in islice(train_batches(share, 4, seed=1), 2):
         assert set(batch["image_id"].tolist()) == {2}
 

@@ -5,11 +5,12 @@ import cv2
 import numpy as np
 import pytest
 
-from vitpose_jax.data.images import BadImageCount, FolderImages, decode_image, reduction
+from vitpose_jax.data.coco.folder import FolderImages
+from vitpose_jax.data.images import decode_image, reduction
 from vitpose_jax.data.images import reduced_affine as to_reduced
 from vitpose_jax.data.people import BadImage
 from vitpose_jax.data.samples import _after
-from vitpose_jax.data.tolerance import too_many
+from vitpose_jax.data.tolerance import BadImageCount, too_many
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.warping import warp_crop
 

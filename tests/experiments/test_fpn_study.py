@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.fpn_study.rows import ROWS, configuration, scale_taps
-from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig

@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from vitpose_jax.data.batches import train_batches
-from vitpose_jax.data.datasets import open_pose_dataset
-from vitpose_jax.data.subset import ImageSubset, choose_images
+from vitpose_jax.data.dataset import choose_images
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.tasks.pose import pose_config
@@ -55,11 +55,11 @@ def test_the_tenth_is_that_of_the_original_study() -> None:
 def test_subset_of_photographs_and_of_scenes(shared: Path) -> None:
     whole = open_pose_dataset(str(shared / "data" / "coco-mini"), "train", input_size=(64, 48))
     some = choose_images(whole.image_ids, 0.5)
-    subset = ImageSubset(whole, some)
+    subset = whole.on_images(some)
     assert 0 < len(subset) < len(whole)
-    assert set(whole.people.image_id[subset.rows]) <= set(some.tolist())
+    assert set(whole.people.image_id[subset.chosen]) <= set(some.tolist())
     scenes = open_pose_dataset("synthetic", "train", input_size=(64, 48))
-    few = ImageSubset(scenes, choose_images(scenes.image_ids, 0.001))
+    few = scenes.on_images(choose_images(scenes.image_ids, 0.001))
     assert len(few) == 50
     ours = next(iter(train_batches(few, 4, seed=3)))
-    assert set(ours["image_id"]) <= set(few.image_ids[few.rows])
+    assert set(ours["image_id"]) <= set(few.image_ids[few.chosen])

@@ -11,7 +11,7 @@ from flax import nnx
 from tiny_config import get_config
 
 from vitpose_jax.cli import main
-from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.records.writing import prepare
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.estimator import PoseEstimator

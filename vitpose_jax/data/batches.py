@@ -11,7 +11,8 @@ import numpy as np
 from absl import flags
 
 from vitpose_jax.data.augmentation import Augmentation, draw_numbers
-from vitpose_jax.data.datasets import PoseDataset
+from vitpose_jax.data.coco.detections import detected_people
+from vitpose_jax.data.dataset import PoseDataset, TrainingCrops
 from vitpose_jax.data.samples import Batch, PersonCrops
 from vitpose_jax.errors import UserError
 
@@ -50,7 +51,7 @@ def _epoch(num_rows: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray
 
 
 class _TrainingBatch(grain.transforms.Map):
-    def __init__(self, crops: PersonCrops, augmentation: Augmentation):
+    def __init__(self, crops: TrainingCrops, augmentation: Augmentation):
         self._crops, self._augmentation = crops, augmentation
 
     def map(self, drawn: Mapping[str, np.ndarray]) -> Batch:
@@ -155,7 +156,7 @@ def eval_batches(
     """
     crops = dataset.crops()
     if boxes != "gt":
-        crops = replace(crops, people=dataset.people_from_detections(boxes, min_box_score))
+        crops = replace(crops, people=detected_people(dataset, boxes, min_box_score))
     if len(crops.people) == 0:
         raise UserError(f"{dataset.name}: there is nobody to evaluate on")
     return EvalBatches(crops, batch_size, shard, num_threads)

@@ -18,8 +18,8 @@ from vitpose_jax.data.augmentation import (
     place_keypoints,
     unaugmented,
 )
-from vitpose_jax.data.images import BadImageCount
 from vitpose_jax.data.people import BadImage, ImageSource, People
+from vitpose_jax.data.tolerance import BadImageCount
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import Skeleton
 from vitpose_jax.keypoints.warping import warp_crop

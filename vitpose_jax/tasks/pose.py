@@ -11,8 +11,8 @@ from flax import nnx
 
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.data.batches import train_batches
-from vitpose_jax.data.datasets import PoseDataset, open_pose_dataset
-from vitpose_jax.data.subset import ImageSubset, choose_images
+from vitpose_jax.data.dataset import PoseDataset, choose_images
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.decoding import find_peaks
@@ -167,7 +167,7 @@ def build_task(config: ml_collections.ConfigDict) -> Task:
     """Opens the data, builds the model. Raises UserError on what the configuration has wrong."""
     train_set, val_set = open_data(config, "train"), open_data(config, "val")
     if config.get("train_share", 1.0) != 1.0:
-        train_set = ImageSubset(train_set, choose_images(train_set.image_ids, config.train_share))
+        train_set = train_set.on_images(choose_images(train_set.image_ids, config.train_share))
     if config.loss not in LOSSES:
         raise UserError(f"config.loss is {config.loss!r}; choose one of {', '.join(LOSSES)}")
     if val_set.skeleton.keypoint_names != train_set.skeleton.keypoint_names:

@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from vitpose_jax.data.batches import EvalBatches, eval_batches
-from vitpose_jax.data.datasets import PoseDataset
+from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.people import People
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation.coco import PosePredictions, evaluate_coco, keypoint_table

@@ -10,7 +10,7 @@ import pytest
 
 from vitpose_jax.cli import main
 from vitpose_jax.data.batches import eval_batches, train_batches
-from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.records.writing import prepare
 from vitpose_jax.errors import UserError
 
@@ -67,7 +67,7 @@ def test_tensorflow_datasets_reads_them_without_tensorflow(mini):
     program = f"""
 import sys
 import numpy as np, tensorflow_datasets as tfds
-from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.opening import open_pose_dataset
 builder = tfds.builder_from_directory({str(out / "coco_keypoints" / "1.0.0")!r})
 source = builder.as_data_source("train")
 people = open_pose_dataset({str(out)!r}, "train").people
@@ -128,7 +128,7 @@ def test_other_folders_and_settings_are_refused(coco_folder, tmp_path):
         prepare(str(coco_folder), tmp_path / "mine")
     out = tmp_path / "out"
     prepare(str(coco_folder), out)
-    with pytest.raises(UserError, match=r"prepared with input_size \[256, 192\], not \[64, 48\]"):
+    with pytest.raises(UserError, match=r"prepared with input_size \(256, 192\), not \(64, 48\)"):
         prepare(str(coco_folder), out, input_size=(64, 48))
     with pytest.raises(UserError, match="already a folder of records"):
         prepare(str(out), tmp_path / "out2")

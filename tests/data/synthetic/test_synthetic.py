@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vitpose_jax.data.batches import eval_batches, train_batches
-from vitpose_jax.data.datasets import open_pose_dataset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.synthetic.body import (
     ANGLE,
     ANGLES,

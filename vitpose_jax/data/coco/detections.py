@@ -6,12 +6,36 @@ from collections.abc import Collection
 import numpy as np
 from etils import epath
 
+from vitpose_jax.data.coco.categories import keypoint_categories
+from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
 
 log = logging.getLogger(__name__)
+
+
+def detected_people(dataset: PoseDataset, path: epath.PathLike, min_score: float = 0.0) -> People:
+    """A detector's boxes in place of a data set's annotated ones; see `read_detections`.
+
+    Raises:
+        UserError: as `read_detections`, and where the data set holds crops of annotated boxes only.
+    """
+    if not dataset.has_whole_images:
+        raise UserError(
+            f"{dataset.name} holds crops around annotated boxes only; "
+            "evaluate on detections with the COCO folder it was made from"
+        )
+    categories = keypoint_categories(dataset.coco_gt["categories"], dataset.name)
+    return read_detections(
+        path,
+        dataset.image_ids,
+        dataset.load_image_wh(),
+        dataset.skeleton.num_keypoints,
+        min_score,
+        [category["id"] for category in categories],
+    )
 
 
 def read_detections(

@@ -1,12 +1,6 @@
-"""ArrayRecord person crops written by `vitpose prepare`: the layout, and reading them.
+"""Reading a folder of ArrayRecord person crops as a pose data set."""
 
-A folder of records holds a tensorflow-datasets data set (`coco_keypoints/<version>/`, readable with
-`tfds.builder_from_directory(...).as_data_source(split)`), and beside it what is needed before the
-first pixel: per split `people_<split>.npz` (the table; row i is record i) and
-`annotations_<split>.json` (the COCO dict without segmentations). `prepared.json` is written last:
-a folder without it is unfinished. Everything is read without TensorFlow.
-"""
-
+import logging
 from functools import cached_property
 from typing import Any
 
@@ -17,64 +11,26 @@ from etils import epath
 from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
 from vitpose_jax.data.coco.categories import skeleton_from_category
-from vitpose_jax.data.datasets import RECORDS_FINISHED, RECORDS_FOLDER
+from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.images import decode_image, reduced_affine, reduction
 from vitpose_jax.data.people import BadImage, People, Picture
+from vitpose_jax.data.records.layout import RECORDS_FOLDER, Marker, damaged
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.json_file import read_object
-from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
-from vitpose_jax.keypoints.skeletons import Skeleton
+from vitpose_jax.files.json_file import read_json
 
-FORMAT = 1
-
-# How far from the box training may look: scale 1.5 turned by any angle, and a shift of 0.2 boxes.
-TRAIN_REACH, TRAIN_SHIFT = 1.5, 0.2
-PIXELS_PER_CROP_PIXEL = 1.25
-"""Crops for training are stored at most this much finer than the network sees them at scale 1."""
-TRAIN_QUALITY, VAL_QUALITY = 85, 95
-"""JPEG quality."""
-
-
-def stored_region(
-    box: np.ndarray, image_wh: np.ndarray, input_size: tuple[int, int], split: str
-) -> tuple[tuple[int, int, int, int], float]:
-    """Which part of an image a person's record holds, and how finely.
-
-    Args:
-        box: (4,), cleaned.
-        image_wh: (2,).
-        input_size: (height, width) of the crops to be cut from the record.
-        split: "train" leaves room for the augmentation; "val" holds the crop itself, unreduced.
-
-    Returns:
-        (x0, y0, x1, y1), whole image pixels, x1 and y1 excluded; and the factor (>= 1) by which it
-        is to be reduced.
-    """
-    center, scale = box_to_center_scale(box, input_size)
-    size = scale.astype(np.float64) * PIXEL_STD
-    if split == "train":
-        half = TRAIN_REACH * np.hypot(*size) / 2 + TRAIN_SHIFT * np.asarray(box[2:], np.float64)
-        factor = max(1.0, size[0] / (input_size[1] * PIXELS_PER_CROP_PIXEL))
-    else:
-        half, factor = size / 2, 1.0
-    low = np.clip(np.floor(center - half) - 2, 0, image_wh - 1).astype(int)
-    high = np.clip(np.ceil(center + half) + 3, low + 1, image_wh).astype(int)
-    return (int(low[0]), int(low[1]), int(high[0]), int(high[1])), float(factor)
+log = logging.getLogger(__name__)
 
 
 class RecordImages:
     """The pictures of one split's records, by row of the table."""
 
-    def __init__(self, paths: list[str], from_image: np.ndarray):
+    def __init__(self, paths: list[str], from_image: np.ndarray) -> None:
         self._paths = paths
         self._from_image = from_image
 
     @cached_property
     def _source(self) -> grain.sources.ArrayRecordDataSource:
         return grain.sources.ArrayRecordDataSource(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_paths": self._paths, "_from_image": self._from_image}
@@ -95,76 +51,58 @@ class RecordImages:
         return Picture(pixels, stored)
 
 
-def read_marker(folder: epath.Path) -> dict[str, Any]:
-    """The `prepared.json` of a finished folder: format, source, input_size, splits, category.
+def open_records(
+    folder: epath.Path, split: str, input_size: tuple[int, int], max_bad_share: float
+) -> PoseDataset:
+    """Open a folder written by `vitpose prepare`; see `open_pose_dataset`.
 
     Raises:
-        UserError: damaged, or of another version.
+        UserError: unfinished, of another version, damaged, or without that split.
     """
+    marker = Marker.read(folder)
+    if split not in marker.splits:
+        raise UserError(f"{folder} has no split '{split}', only {', '.join(sorted(marker.splits))}")
+    people, images, image_ids, image_wh = _read_table(folder, split, marker.splits[split])
+    if input_size[0] > marker.input_size[0] or input_size[1] > marker.input_size[1]:
+        log.warning(
+            "%s was prepared for crops of %dx%d; crops of %dx%d will be less sharp than from the "
+            "images themselves",
+            *(folder, *marker.input_size, *input_size),
+        )
+    log.info("%s: %d people on %d images", folder, len(people), len(image_ids))
+    return PoseDataset(
+        name=str(folder),
+        split=split,
+        skeleton=skeleton_from_category(marker.category, str(folder)),
+        input_size=input_size,
+        load_people=lambda: people,
+        images=images,
+        image_ids=image_ids,
+        load_image_wh=lambda: image_wh,
+        load_coco=lambda: read_json(folder / f"annotations_{split}.json"),
+        max_bad_share=max_bad_share,
+        has_whole_images=False,
+    )
+
+
+def _read_table(
+    folder: epath.Path, split: str, count: int
+) -> tuple[People, RecordImages, np.ndarray, np.ndarray]:
+    """The `count` people of a split, their pictures, and all images' ids (M,) and sizes (M, 2)."""
+    place = folder / f"people_{split}.npz"
     try:
-        marker = read_object(folder / RECORDS_FINISHED)
-    except UserError as error:
-        raise _damaged(folder, error) from None
-    if marker.get("format") != FORMAT:
-        raise UserError(f"{folder} was prepared by another version: remove it and prepare it again")
-    for key in ("source", "input_size", "splits", "category"):
-        if key not in marker:
-            raise _damaged(folder, f"{RECORDS_FINISHED} has no '{key}'")
-    return marker
-
-
-def _damaged(folder: epath.Path, what: object) -> UserError:
-    return UserError(f"{folder} is damaged ({what}): remove it and prepare it again")
-
-
-class Records:
-    """One split of a prepared folder."""
-
-    def __init__(self, folder: epath.Path, split: str):
-        """Read what comes before the pixels.
-
-        Raises:
-            UserError: unfinished, of another version, damaged, or without that split.
-        """
-        self.folder, self.split = folder, split
-        if not (folder / RECORDS_FINISHED).exists():
-            raise UserError(f"{folder} is unfinished: run the same `vitpose prepare` again")
-        marker = read_marker(folder)
-        if split not in marker["splits"]:
-            raise UserError(
-                f"{folder} has no split '{split}', only {', '.join(sorted(marker['splits']))}"
-            )
-        self.input_size = tuple(marker["input_size"])
-        self._category = marker["category"]
-        self._count = marker["splits"][split]
-
-    @cached_property
-    def skeleton(self) -> Skeleton:
-        """What is annotated."""
-        return skeleton_from_category(self._category, str(self.folder))
-
-    def read(self) -> tuple[People, RecordImages, np.ndarray, np.ndarray]:
-        """The table, the pictures, and all images' ids (M,) and sizes (M, 2).
-
-        Raises:
-            UserError: files are missing or do not belong together.
-        """
-        place = self.folder / f"people_{self.split}.npz"
-        try:
-            with place.open("rb") as file, np.load(file, allow_pickle=False) as columns:
-                table = dict(columns)
-            image_ids, image_wh = table.pop("image_ids"), table.pop("image_sizes")
-            from_image = table.pop("from_image")
-            people = People(**table)
-            place = self.folder / RECORDS_FOLDER
-            (version,) = (path for path in place.iterdir() if not path.name.startswith("."))
-            info = tfds.builder_from_directory(version).info.splits[self.split]
-        except Exception as error:  # numpy, zipfile, zlib and protobuf raise many kinds
-            raise _damaged(self.folder, f"{place.name}: {error}") from None
-        if not len(people) == len(from_image) == info.num_examples == self._count:
-            raise _damaged(
-                self.folder,
-                f"{len(people)} people, {info.num_examples} records, {self._count} expected",
-            )
-        images = RecordImages([str(path) for path in info.filepaths], from_image)
-        return people, images, image_ids, image_wh
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as columns:
+            table = dict(columns)
+        image_ids, image_wh = table.pop("image_ids"), table.pop("image_sizes")
+        from_image = table.pop("from_image")
+        people = People(**table)
+        place = folder / RECORDS_FOLDER
+        (version,) = (path for path in place.iterdir() if not path.name.startswith("."))
+        info = tfds.builder_from_directory(version).info.splits[split]
+    except Exception as error:  # numpy, zipfile, zlib and protobuf raise many kinds
+        raise damaged(folder, f"{place.name}: {error}") from None
+    if not len(people) == len(from_image) == info.num_examples == count:
+        found = f"{len(people)} people, {info.num_examples} records, {count} expected"
+        raise damaged(folder, found)
+    images = RecordImages([str(path) for path in info.filepaths], from_image)
+    return people, images, image_ids, image_wh

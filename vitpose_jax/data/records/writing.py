@@ -20,26 +20,23 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from vitpose_jax.data.datasets import (
-    RECORDS_FINISHED,
-    RECORDS_FOLDER,
-    PoseDataset,
-    open_pose_dataset,
-)
+from vitpose_jax.data.coco.categories import keypoint_categories
+from vitpose_jax.data.dataset import PoseDataset
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.people import BadImage
-from vitpose_jax.data.records.reading import (
-    FORMAT,
-    TRAIN_QUALITY,
-    VAL_QUALITY,
-    read_marker,
-    stored_region,
-)
+from vitpose_jax.data.records.layout import MARKER_FILE, RECORDS_FOLDER, Marker, stored_region
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_FULL_COLOUR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+_JPEG_OPTIONS = {
+    "train": [cv2.IMWRITE_JPEG_QUALITY, 85],
+    "val": [
+        *(cv2.IMWRITE_JPEG_QUALITY, 95),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    ],
+}
 
 
 class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
@@ -135,10 +132,7 @@ def _encode_person(dataset: PoseDataset, row: int, split: str) -> tuple[bytes, n
     from_image = np.array(
         [[sx, 0, (0.5 - x0) * sx - 0.5], [0, sy, (0.5 - y0) * sy - 0.5]], np.float64
     )
-    options = [cv2.IMWRITE_JPEG_QUALITY, TRAIN_QUALITY]
-    if split == "val":
-        options = [cv2.IMWRITE_JPEG_QUALITY, VAL_QUALITY, *_FULL_COLOUR]
-    _, jpeg = cv2.imencode(".jpg", part, options)
+    _, jpeg = cv2.imencode(".jpg", part, _JPEG_OPTIONS[split])
     return jpeg.tobytes(), from_image
 
 
@@ -166,16 +160,17 @@ def prepare(
         UserError: `source` cannot be used, or `out` holds something else.
     """
     out = epath.Path(out).expanduser()
-    wanted = {"source": str(source), "input_size": list(input_size)}
-    if (out / RECORDS_FINISHED).exists():
-        _refuse_other(out, wanted, splits)
+    if (out / MARKER_FILE).exists():
+        _refuse_other(out, Marker.read(out), source, input_size, splits)
         log.info("%s is already prepared", out)
         return
     _make_empty(out)
-    options = {"input_size": input_size, "max_bad_share": max_bad_share}
-    datasets = {split: open_pose_dataset(source, split, **options) for split in splits}
+    datasets = {
+        split: open_pose_dataset(source, split, input_size=input_size, max_bad_share=max_bad_share)
+        for split in splits
+    }
     for dataset in datasets.values():
-        if not dataset.boxes_are_free:
+        if not dataset.has_whole_images:
             raise UserError(f"{source} is already a folder of records")
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
@@ -183,18 +178,17 @@ def prepare(
     log.info("writing %d people into %s", sum(map(len, datasets.values())), out)
     with tempfile.TemporaryDirectory() as nothing, contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(download_dir=nothing)  # it would talk of a download
-    category = None
     for split, dataset in datasets.items():
-        category = _write_table(out, split, dataset, builder)
+        _write_table(out, split, dataset, builder)
     counts = {split: len(builder.rows[split]) for split in splits}
-    marker = {"format": FORMAT, **wanted, "splits": counts, "category": category}
-    (out / RECORDS_FINISHED).write_text(json.dumps(marker, indent=1))
+    categories = keypoint_categories(dataset.coco_gt["categories"], source)
+    Marker(source, input_size, counts, dict(categories[0])).write(out)
     for split, count in counts.items():
         log.info("%s: %d people of %s written", split, count, source)
 
 
-def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: CocoKeypoints) -> dict:
-    """The split's table and annotations; returns the category that names the keypoints."""
+def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: CocoKeypoints) -> None:
+    """Write the split's table and annotations."""
     columns = dataset.people.take(np.array(builder.rows[split], np.int64)).columns()
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -211,17 +205,22 @@ def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: Coc
         for annotation in coco["annotations"]
     ]
     (out / f"annotations_{split}.json").write_text(json.dumps(coco))
-    return next(c for c in coco["categories"] if c.get("keypoints"))
 
 
-def _refuse_other(out: epath.Path, wanted: dict, splits: tuple[str, ...]) -> None:
-    found = read_marker(out)
-    for key, value in wanted.items():
-        if found[key] != value:
+def _refuse_other(
+    out: epath.Path,
+    found: Marker,
+    source: str,
+    input_size: tuple[int, int],
+    splits: tuple[str, ...],
+) -> None:
+    for key, value in (("source", source), ("input_size", input_size)):
+        if getattr(found, key) != value:
             raise UserError(
-                f"{out} was prepared with {key} {found[key]}, not {value}; give another --out"
+                f"{out} was prepared with {key} {getattr(found, key)}, not {value}; "
+                "give another --out"
             )
-    missing = set(splits) - set(found["splits"])
+    missing = set(splits) - set(found.splits)
     if missing:
         raise UserError(f"{out} was prepared without {', '.join(missing)}; give another --out")
 

@@ -1,20 +1,24 @@
 """Synthetic people as a pose data set: nothing on disk, every image a function of its number."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from vitpose_jax.data.augmentation import Augmentation, person_number
-from vitpose_jax.data.datasets import SYNTHETIC, PoseDataset
-from vitpose_jax.data.images import BadImageCount
+from vitpose_jax.data.dataset import PoseDataset, TrainingCrops
 from vitpose_jax.data.people import People, Picture, concatenate
 from vitpose_jax.data.samples import Batch, PersonCrops
 from vitpose_jax.data.synthetic.scene import Scene, render_scene
+from vitpose_jax.data.tolerance import BadImageCount
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
+SYNTHETIC = {"synthetic": "some", "synthetic-crowd": "crowd", "synthetic-solo": "solo"}
+"""Names of the data sets, and who is together there: see `render_scene`."""
+
 NUM_SCENES = {"train": 50_000, "val": 300}
+MAX_REMEMBERED_SCENES = 1000  # about a megabyte each
 
 _STREAMS = {"train": 1, "val": 2}
 _COCO = SKELETONS["coco"]
@@ -45,58 +49,76 @@ def open_synthetic(name: str, split: str, input_size: tuple[int, int]) -> "Synth
 
 @dataclass(frozen=True)
 class SyntheticImages:
-    """The scenes of a split, by number."""
+    """The scenes of a split, by number.
+
+    Attributes:
+        split: "train" or "val".
+        company: see `render_scene`.
+        kept: where rendered scenes are kept, if they are.
+    """
 
     split: str
     company: str
+    kept: dict[int, Scene] | None = field(default=None, repr=False)
 
     def scene(self, index: int) -> Scene:
         """Scene `index`, rendered or remembered."""
-        return synthetic_scene(self.split, int(index), self.company)
+        if self.kept is None:
+            return synthetic_scene(self.split, index, self.company)
+        if index not in self.kept:
+            self.kept[index] = synthetic_scene(self.split, index, self.company)
+        return self.kept[index]
 
     def load(self, people: People, row: int, shrink: float) -> Picture:
         """See `ImageSource.load`."""
-        return Picture(self.scene(people.image_row[row]).pixels)
+        return Picture(self.scene(int(people.image_row[row])).pixels)
 
 
+@dataclass
 class SyntheticPeople(PoseDataset):
     """In training, a row is a scene, of which one annotated person is drawn; no table is needed.
 
     In the validation split a row is a person, as in every data set.
     """
 
-    def __len__(self) -> int:
-        return NUM_SCENES["train"] if self.split == "train" else len(self.people)
+    images: SyntheticImages
 
     @property
     def image_id_of_rows(self) -> np.ndarray:
-        """int64 (len,): which image each row, the unit of training, is on."""
+        """See `PoseDataset.image_id_of_rows`."""
         return self.image_ids if self.split == "train" else self.people.image_id
 
-    def training_crops(self) -> "SceneCrops | PersonCrops":
-        """What makes training samples of the rows."""
-        if self.split == "train":
-            return SceneCrops(self.images, self.input_size, self.dataset_index)
-        return super().training_crops()
+    def training_crops(self) -> TrainingCrops:
+        """See `PoseDataset.training_crops`."""
+        if self.split != "train":
+            return super().training_crops()
+        images, scenes = self.images, self.image_ids
+        if self.chosen is not None:
+            scenes = self.chosen
+            if len(scenes) <= MAX_REMEMBERED_SCENES:
+                images = replace(images, kept={})
+        return SceneCrops(images, scenes, self.input_size, self.dataset_index)
 
 
 @dataclass(frozen=True)
 class SceneCrops:
-    """Training samples from scenes: the same cropping, on the scene's own small table."""
+    """Training samples from some scenes: one of the annotated people of each."""
 
     images: SyntheticImages
+    scenes: np.ndarray
     input_size: tuple[int, int]
     dataset_index: int
 
     def training_batch(
-        self, rows: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
+        self, places: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
     ) -> Batch:
-        """Augmented crops, one of the people of each of the scenes `rows`."""
-        scenes = [self.images.scene(row) for row in rows.tolist()]
+        """See `TrainingCrops.training_batch`."""
+        indices = self.scenes[places].tolist()
+        scenes = [self.images.scene(index) for index in indices]
         tables = []
-        for scene, row, drawn in zip(scenes, rows.tolist(), numbers, strict=True):
-            people = people_of_scene(scene, row)
-            tables.append(people.take([int(person_number(drawn) * len(people))]))
+        for scene, index, drawn in zip(scenes, indices, numbers, strict=True):
+            people = people_of_scene(scene, index)
+            tables.append(people.take(np.array([int(person_number(drawn) * len(people))])))
         crops = PersonCrops(
             concatenate(tables),
             _RenderedImages(scenes),
@@ -105,7 +127,7 @@ class SceneCrops:
             BadImageCount(1, 1),
             self.dataset_index,
         )
-        return crops.training_batch(np.arange(len(rows)), numbers, augmentation)
+        return crops.training_batch(np.arange(len(scenes)), numbers, augmentation)
 
 
 @dataclass(frozen=True)

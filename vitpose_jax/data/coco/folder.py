@@ -1,0 +1,109 @@
+"""A folder in COCO's layout as a pose data set: annotations, and images beside them."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from etils import epath
+
+from vitpose_jax.data.coco.annotations import read_annotations
+from vitpose_jax.data.dataset import PoseDataset
+from vitpose_jax.data.images import decode_image, reduced_affine, reduction
+from vitpose_jax.data.people import BadImage, People, Picture
+from vitpose_jax.data.tolerance import too_many
+from vitpose_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+COCO_HELP = (
+    "COCO 2017 is fetched with: wget http://images.cocodataset.org/zips/{train2017,val2017}.zip "
+    "http://images.cocodataset.org/annotations/annotations_trainval2017.zip, unpacked into one "
+    "folder; or set COCO_DIR to that folder; or use the data set 'synthetic', which needs no files"
+)
+
+
+class FolderImages:
+    """The images of a folder, by row."""
+
+    def __init__(self, folder: epath.PathLike, file_names: Sequence[str]):
+        self._folder = epath.Path(folder)
+        self._prefix = str(folder).rstrip("/")
+        self._local = "://" not in self._prefix
+        self._file_names = tuple(file_names)
+
+    def missing(self) -> np.ndarray:
+        """Bool (M,): which files are not there (one listing per folder, no file is opened)."""
+        present: dict[str, set[str]] = {}
+        absent = np.zeros(len(self._file_names), bool)
+        for row, name in enumerate(self._file_names):
+            parent, _, base = name.rpartition("/")
+            if parent not in present:
+                folder = self._folder / parent
+                present[parent] = {p.name for p in folder.iterdir()} if folder.exists() else set()
+            absent[row] = base not in present[parent]
+        return absent
+
+    def path(self, row: int) -> str:
+        """Where image `row` lies."""
+        return f"{self._prefix}/{self._file_names[row]}"
+
+    def read(self, row: int) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            BadImage: it cannot be read.
+        """
+        path = self.path(row)
+        try:
+            if self._local:
+                with open(path, "rb") as file:
+                    return file.read()
+            return epath.Path(path).read_bytes()
+        except OSError as error:
+            raise BadImage(f"{path}: {error.strerror or error}") from None
+
+    def load(self, people: People, row: int, shrink: float) -> Picture:
+        """See `ImageSource.load`."""
+        image = int(people.image_row[row])
+        factor = reduction(shrink)
+        data = self.read(image)
+        try:
+            pixels = decode_image(data, people.image_wh[row], factor)
+        except BadImage as error:
+            raise BadImage(f"{self.path(image)}: {error}") from None
+        if factor == 1 or pixels.shape[1] == people.image_wh[row][0]:
+            return Picture(pixels)
+        return Picture(pixels, reduced_affine(factor))
+
+
+def open_coco_folder(
+    folder: epath.Path, split: str, input_size: tuple[int, int], max_bad_share: float
+) -> PoseDataset:
+    """Open a folder in COCO's layout; see `open_pose_dataset`."""
+    annotation_file = folder / "annotations" / f"person_keypoints_{split}2017.json"
+    image_folder = folder / f"{split}2017"
+    for needed in (annotation_file, image_folder):
+        if not needed.exists():
+            raise UserError(f"{folder} is not in COCO's layout: {needed} is missing. {COCO_HELP}")
+    annotations = read_annotations(annotation_file, max_bad_share=max_bad_share)
+    images = FolderImages(image_folder, annotations.file_names)
+    missing = images.missing()
+    if missing.any():
+        first = images.path(int(np.argmax(missing)))
+        words = f"{missing.sum()} of {len(missing)} images are missing, the first is {first}"
+        if too_many(int(missing.sum()), len(missing), max_bad_share):
+            raise UserError(f"{words}; at most {max_bad_share:.0%} are skipped. {COCO_HELP}")
+        log.warning("%s; the people on them are skipped", words)
+    entries = annotations.coco["images"]
+    return PoseDataset(
+        name=str(folder),
+        split=split,
+        skeleton=annotations.skeleton,
+        input_size=input_size,
+        load_people=lambda: annotations.people.take(~missing[annotations.people.image_row]),
+        images=images,
+        image_ids=np.array([image["id"] for image in entries], np.int64),
+        load_image_wh=lambda: np.array([(i["width"], i["height"]) for i in entries], np.int32),
+        load_coco=lambda: annotations.coco,
+        max_bad_share=max_bad_share,
+    )
