@@ -6,10 +6,10 @@
     python -m vitpose_jax.main --config=configs/lspet_small.py:data/lspet-coco \\
         --workdir=runs/lspet --config.init_from=weights/synthetic
 
-The first line brings the official release of Leeds Sports Pose Extended (lspet_dataset.zip,
-unpacked: `images/` and `joints.mat`) into COCO's layout. Then come synthetic people (the data set
-`synthetic` sets its own length and measures AP), and after them the photographs, measured by
-PCK@0.2 of the torso.
+The first line converts the official release of Leeds Sports Pose Extended (lspet_dataset.zip,
+unpacked: `images/` and `joints.mat`) to COCO's layout. Training starts with synthetic people (the
+data set `synthetic` sets the number of steps and measures AP) and goes on with the photographs,
+which are measured by PCK@0.2 of the torso.
 """
 
 import ml_collections

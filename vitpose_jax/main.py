@@ -1,6 +1,6 @@
 """Train or evaluate by a configuration file.
 
-    python -m vitpose_jax.main --config=configs/vitpose_b.py:coco --workdir=runs/vitpose_b
+    python -m vitpose_jax.main --config=configs/vitpose.py:base,coco --workdir=runs/vitpose_b
 
 `--mode=eval` evaluates the run's best checkpoint, or `--config.init_from` where there is no run.
 Any value is overridden by `--config.name=value`; `--config.epochs=0 --config.steps=N` counts in

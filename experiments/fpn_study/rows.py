@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import ml_collections
 
+from configs import fpn
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.tasks.recipes import small_recipe
 
@@ -17,8 +17,11 @@ from vitpose_jax.tasks.recipes import small_recipe
 class Row:
     """One row of the table.
 
-    config: a file of configs/. changes: values by dotted name, set in it. about: for the table.
-    reference: the row that it is one switch away from.
+    Attributes:
+        config: its row in configs/fpn.py.
+        about: what the table says of it.
+        changes: the values set in its configuration, by dotted name.
+        reference: the row that it is one switch away from.
     """
 
     config: str
@@ -47,41 +50,41 @@ FAULTS = {
 ROWS: dict[str, Row] = {
     "baseline": Row("head_baseline", "the pretrained decoder as it is", TUNED),
     "head_baseline": Row("head_baseline", "the decoder trained anew"),
-    "residual": Row("fpn_residual", "residual pyramid, pretrained decoder frozen"),
+    "residual": Row("residual", "residual pyramid, pretrained decoder frozen"),
     "finetune": Row("head_baseline", "no neck, pretrained decoder fine-tuned", TUNED),
-    "dense": Row("fpn_dense", "strides 1,2,4,8 as coded"),
-    "intermediate_3_7_11": Row("fpn_intermediate_3_7_11", "blocks 3,7,11 as coded"),
-    "intermediate_9_10_11": Row("fpn_intermediate_9_10_11", "blocks 9,10,11 as coded"),
+    "dense": Row("dense", "strides 1,2,4,8 as coded"),
+    "intermediate_3_7_11": Row("intermediate_3_7_11", "blocks 3,7,11 as coded"),
+    "intermediate_9_10_11": Row("intermediate_9_10_11", "blocks 9,10,11 as coded"),
     "intermediate_3_7_11_mended": Row(
-        "fpn_intermediate_3_7_11", "blocks 3,7,11, everything mended", MENDED
+        "intermediate_3_7_11", "blocks 3,7,11, everything mended", MENDED
     ),
     **{
         f"3_7_11_mend_{name}": Row(
-            "fpn_intermediate_3_7_11", f"as coded, but {words}", {key: MENDED[key]},
+            "intermediate_3_7_11", f"as coded, but {words}", {key: MENDED[key]},
             "intermediate_3_7_11",
         )
         for name, (key, words) in FAULTS.items()
     },
     "3_7_11_mended_but_drop": Row(
-        "fpn_intermediate_3_7_11",
+        "intermediate_3_7_11",
         "mended, but stochastic depth 0.3 in the frozen backbone",
         MENDED | {"drop_in_frozen": True},
         "intermediate_3_7_11_mended",
     ),
     "residual_tuned": Row(
-        "fpn_residual", "residual pyramid, decoder fine-tuned", {"frozen": ("backbone",)}
+        "residual", "residual pyramid, decoder fine-tuned", {"frozen": ("backbone",)}
     ),
     "residual_averaged": Row(
-        "fpn_residual", "residual pyramid, decoder frozen, moving average of weights", {"ema": 0.99}
+        "residual", "residual pyramid, decoder frozen, moving average of weights", {"ema": 0.99}
     ),
     "intermediate_9_10_11_mended": Row(
-        "fpn_intermediate_9_10_11", "blocks 9,10,11, everything mended", MENDED
+        "intermediate_9_10_11", "blocks 9,10,11, everything mended", MENDED
     ),
-    "simple": Row("fpn_simple", "ViTDet's simple pyramid"),
-    "log_spaced": Row("fpn_log_spaced", "strides 1,3,9,27 as coded"),
-    "wide_gap": Row("fpn_wide_gap", "strides 1,2,8,32 as coded"),
+    "simple": Row("simple", "ViTDet's simple pyramid"),
+    "log_spaced": Row("log_spaced", "strides 1,3,9,27 as coded"),
+    "wide_gap": Row("wide_gap", "strides 1,2,8,32 as coded"),
     **{
-        f"dense_mend_{name}": Row("fpn_dense", f"as coded, but {words}", {key: value}, "dense")
+        f"dense_mend_{name}": Row("dense", f"as coded, but {words}", {key: value}, "dense")
         for name, key, value, words in (
             ("cumulative", "model.neck.cumulative", False, "each stride on the backbone's map"),
             ("downsample", "model.neck.downsample", "average", "window means, not single pixels"),
@@ -90,7 +93,7 @@ ROWS: dict[str, Row] = {
         )
     },
     "dense_mended": Row(
-        "fpn_dense",
+        "dense",
         "strides 1,2,4,8, all four mended",
         {
             "model.neck.cumulative": False,
@@ -113,7 +116,7 @@ def configuration(
     backbone was trained on, no stochastic depth in a frozen backbone (those are trained without
     any) but in the row that tests it.
     """
-    config = importlib.import_module(f"configs.{row.config}").get_config(data)
+    config = fpn.get_config(f"{row.config},{data}")
     for name, value in row.changes.items():
         *parents, last = name.split(".")
         target = config

@@ -1,6 +1,5 @@
 """The feature-pyramid configurations build, freeze what they say, and take a tenth."""
 
-import importlib
 import random
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from configs import fpn, fpn_dense
 from vitpose_jax.data.batches import train_batches
 from vitpose_jax.data.dataset import choose_images
 from vitpose_jax.data.opening import open_pose_dataset
@@ -17,21 +17,15 @@ from vitpose_jax.tasks.pose import pose_config
 from vitpose_jax.training.optimizer import label_parameters
 from vitpose_jax.training.state import split_model
 
-CONFIGS = {
+TRAINED = {name: ["decoder", "neck"] for name in fpn.NECKS} | {
     "head_baseline": ["decoder"],
-    "fpn_dense": ["decoder", "neck"],
-    "fpn_log_spaced": ["decoder", "neck"],
-    "fpn_wide_gap": ["decoder", "neck"],
-    "fpn_intermediate_3_7_11": ["decoder", "neck"],
-    "fpn_intermediate_9_10_11": ["decoder", "neck"],
-    "fpn_simple": ["decoder", "neck"],
-    "fpn_residual": ["neck"],
+    "residual": ["neck"],
 }
 
 
-@pytest.mark.parametrize(("name", "trained"), CONFIGS.items())
+@pytest.mark.parametrize(("name", "trained"), TRAINED.items())
 def test_only_the_head_is_trained(name: str, trained: list[str]) -> None:
-    config = importlib.import_module(f"configs.{name}").get_config("synthetic")
+    config = fpn.get_config(f"{name},synthetic")
     dataset = open_pose_dataset("synthetic", "train")
     shape = pose_config(config, dataset)
     assert shape.heatmap_size == (64, 48)
@@ -41,6 +35,10 @@ def test_only_the_head_is_trained(name: str, trained: list[str]) -> None:
     assert sorted(parts) == trained
     assert config.train_share == 0.1
     assert config.epochs == 30
+
+
+def test_the_dense_pyramid_has_a_file_of_its_own() -> None:
+    assert fpn_dense.get_config("coco").to_json() == fpn.get_config("dense,coco").to_json()
 
 
 def test_the_tenth_is_that_of_the_original_study() -> None:

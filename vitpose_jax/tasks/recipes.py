@@ -3,13 +3,15 @@
 Every value that training reads is set here, so defaults stand nowhere else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import ml_collections
 from ml_collections import config_dict
 
-from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.augmentation import NO_AUGMENTATION, Augmentation
+from vitpose_jax.data.synthetic.dataset import SYNTHETIC
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.vit import VIT_SIZES
@@ -72,8 +74,6 @@ def original_recipe(size: str, data: str, decoder: str = "classic") -> ml_collec
         data: as for `open_pose_dataset`.
         decoder: classic or simple.
     """
-    if size not in VIT_SIZES:
-        raise UserError(f"no size {size!r}; choose one of {', '.join(VIT_SIZES)}")
     config = training_recipe("pose", data)
     config.val_data = ""  # another data set to evaluate on
     config.train_share = 1.0  # of the training images
@@ -135,10 +135,23 @@ def small_recipe(
     return config
 
 
+def quickstart_recipe(data: str = "synthetic-solo") -> ml_collections.ConfigDict:
+    """A few minutes of training, evaluated before, during and after it.
+
+    A million parameters, and crops that are mirrored but not moved.
+    """
+    config = small_recipe(data, width=128, depth=4, steps=1500)
+    config.augmentation = asdict(NO_AUGMENTATION) | {"flip_probability": 0.5}
+    config.schedule.warmup_steps = 60
+    config.eval_first = True
+    config.eval_every = 500
+    config.checkpoint_every = 100
+    config.log_every = 25
+    return config
+
+
 def frozen_backbone_recipe(
-    data: str,
-    neck: Mapping[str, object] | None = None,
-    decoder: Mapping[str, object] | None = None,
+    data: str, neck: Mapping[str, object] | None
 ) -> ml_collections.ConfigDict:
     """A new head on a frozen ViTPose-B, as in the ViTPose-FPN study.
 
@@ -151,10 +164,51 @@ def frozen_backbone_recipe(
     config.frozen = ("backbone",)
     config.train_share = 0.1
     config.model.neck = neck
-    config.model.decoder.update(decoder or {})
     config.batch_size = 64
     config.optimizer.layer_decay = 1.0
     config.epochs = 30.0
     config.schedule.milestones = (170 / 7, 200 / 7)
     config.eval_every = 5.0
     return config
+
+
+def published_pyramid(*strides: int) -> dict[str, object]:
+    """The neck over the backbone's last map as the ViTPose-FPN study coded it."""
+    return {
+        "kind": "strided",
+        "strides": strides,
+        "cumulative": True,
+        "downsample": "subsample",
+        "top_down": "coarsest",
+        "init_std": 0.001,
+    }
+
+
+def read_words(argument: str, defaults: str, **choices: Iterable[str]) -> list[str]:
+    """The words of a configuration's argument, put in order: one of each choice, then the data set.
+
+    >>> read_words("data/mine,large", "base,coco", size=("base", "large"))
+    ['large', 'data/mine']
+
+    Args:
+        argument: words in any order, separated by commas.
+        defaults: the words for what `argument` leaves out, in order.
+        choices: the words there are, by what they choose.
+
+    Raises:
+        UserError: a word that is nothing, or two words for the same thing.
+    """
+    names = ("coco", *SYNTHETIC)
+    found = dict(zip((*choices, "data set"), defaults.split(","), strict=True))
+    given: dict[str, str] = {}
+    for word in filter(None, argument.split(",")):
+        kind = next((kind for kind, words in choices.items() if word in words), "data set")
+        if kind == "data set" and not (word in names or "/" in word or Path(word).exists()):
+            known = [f"no {kind} ({', '.join(words)})" for kind, words in choices.items()]
+            raise UserError(
+                f"{word!r} is {', '.join(known)} and no data set ({', '.join(names)}, or a folder)"
+            )
+        if kind in given:
+            raise UserError(f"{given[kind]!r} and {word!r}: give one {kind}")
+        given[kind] = word
+    return list((found | given).values())

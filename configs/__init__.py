@@ -1,0 +1,1 @@
+"""Configurations, one file each; installed as `vitpose_jax.configs`."""

@@ -1,0 +1,37 @@
+"""ViTPose on COCO by the original's recipe, in four sizes and with two decoders.
+
+    python -m vitpose_jax.main --config=configs/vitpose.py:base,simple,coco \\
+        --workdir=runs/vitpose_b_simple --config.init_from=mae_pretrain_vit_base.pth
+
+The argument gives a size, a decoder and a data set, in any order; what is left out is `base`,
+`classic` and `coco`. The data set is `coco` ($COCO_DIR or data/coco), `synthetic`, which needs no
+files, or a folder in COCO's layout or written by `vitpose prepare` (./NAME if it is in the current
+folder and called like one of the other words).
+
+Published on COCO val2017, with flip test and the boxes of the 56 AP detector
+(`--config.eval.boxes=FILE`); not repeated here for want of COCO:
+
+| size  | classic: AP, AR | simple: AP, AR |
+|-------|-----------------|----------------|
+| small | 73.8, 79.2      | 73.5, 78.9     |
+| base  | 75.8, 81.1      | 75.5, 80.9     |
+| large | 78.3, 83.5      | 78.2, 83.4     |
+| huge  | 79.1, 84.1      | 78.9, 84.0     |
+
+`init_from` takes MAE's pretrained weights (the 14x14 patches of ViT-H are padded to 16x16, as in
+the original). `--config.sharding=full` splits the parameters over the devices, and
+`--config.accumulate=4` takes each batch in four parts.
+"""
+
+import ml_collections
+
+from vitpose_jax.models.decoders import DECODERS
+from vitpose_jax.models.vit import VIT_SIZES
+from vitpose_jax.tasks.recipes import original_recipe, read_words
+
+
+def get_config(argument: str = "") -> ml_collections.ConfigDict:
+    size, decoder, data = read_words(
+        argument, "base,classic,coco", size=VIT_SIZES, decoder=DECODERS
+    )
+    return original_recipe(size, data, decoder)
