@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitpose_jax.data.motion.batches import open_tracks
+from vitpose_jax.data.motion.sources import open_tracks
 from vitpose_jax.data.motion.windows import MotionWindows
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.tasks.forecasting import as_forecast, open_forecaster

@@ -14,7 +14,8 @@ import numpy as np
 from flax import nnx
 
 from configs.forecast_3dpw import get_config
-from vitpose_jax.data.motion.batches import open_tracks, train_batches
+from vitpose_jax.data.motion.batches import train_batches
+from vitpose_jax.data.motion.sources import open_tracks
 from vitpose_jax.data.motion.threedpw import detection_tracks, read_split
 from vitpose_jax.data.motion.windows import MotionTrack, MotionWindows
 from vitpose_jax.models.pose_predictor import PIXEL_SCALE, PosePredictor, PredictorConfig

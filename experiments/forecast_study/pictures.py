@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments.forecast_study.by_motion import by_motion_table
-from vitpose_jax.data.motion.batches import open_tracks
+from vitpose_jax.data.motion.sources import open_tracks
 from vitpose_jax.data.motion.windows import MotionWindows
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.keypoints.skeletons import SKELETONS

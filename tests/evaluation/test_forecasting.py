@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitpose_jax.data.motion.batches import open_tracks
+from vitpose_jax.data.motion.sources import open_tracks
 from vitpose_jax.data.motion.windows import MotionWindows, make_track
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation import forecasting

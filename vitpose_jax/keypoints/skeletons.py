@@ -5,7 +5,7 @@ sigmas of COCO are the COCO API's, those of the others are the data sets' own or
 The order of `SKELETONS` is the order of ViTPose+'s experts (its data-set index).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -48,11 +48,7 @@ class Skeleton:
     @cached_property
     def flip_index(self) -> np.ndarray:
         """int32 (K,), read-only: a mirrored image's channel i shows keypoint flip_index[i]."""
-        index = np.arange(self.num_keypoints, dtype=np.int32)
-        for a, b in self.flip_pairs:
-            index[[a, b]] = b, a
-        index.setflags(write=False)
-        return index
+        return mirrored_order(self.num_keypoints, self.flip_pairs)
 
     def side(self, keypoint: int) -> Literal["left", "right", "centre"]:
         """The person's own side that a keypoint is on, judged by its name."""
@@ -70,6 +66,15 @@ def plain_name(name: str) -> str:
     """A keypoint's name in one spelling: Left-Eye, left eye and L_Eye are left_eye."""
     name = name.lower().replace(" ", "_").replace("-", "_")
     return {"l_": "left_", "r_": "right_"}.get(name[:2], name[:2]) + name[2:]
+
+
+def mirrored_order(count: int, flip_pairs: Iterable[tuple[int, int]]) -> np.ndarray:
+    """int32 (count,), read-only: 0, 1, ... with the two of each pair exchanged."""
+    index = np.arange(count, dtype=np.int32)
+    for a, b in flip_pairs:
+        index[[a, b]] = b, a
+    index.setflags(write=False)
+    return index
 
 
 def flip_pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...]:

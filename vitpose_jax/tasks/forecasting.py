@@ -13,13 +13,10 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
-from vitpose_jax.data.motion.batches import (
-    INPUTS,
-    MotionAugmentation,
-    open_tracks,
-    train_batches,
-)
+from vitpose_jax.data.motion.augmentation import MotionAugmentation
+from vitpose_jax.data.motion.batches import train_batches
 from vitpose_jax.data.motion.resampling import at_pace, resample
+from vitpose_jax.data.motion.sources import INPUTS, open_tracks
 from vitpose_jax.data.motion.threedpw import SPLITS
 from vitpose_jax.data.motion.windows import MotionWindows
 from vitpose_jax.errors import UserError

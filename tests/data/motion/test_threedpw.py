@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vitpose_jax.data.motion import threedpw
+from vitpose_jax.data.motion.array_pickle import load_pickle
 from vitpose_jax.data.motion.threedpw_keypoints import keypoint_file
 from vitpose_jax.errors import UserError
 
@@ -61,7 +62,7 @@ def test_same_as_plain_unpickling(shared: Path) -> None:
     for path in sorted((shared / "data" / "cmu-3dpw").glob("sequenceFiles/test/*.pkl"))[:4]:
         with path.open("rb") as file:
             expected = pickle.load(file, encoding="latin1")
-        ours = threedpw.load_pickle(path)
+        ours = load_pickle(path)
         assert ours.keys() == expected.keys()
         for key in ("cam_poses", "cam_intrinsics", "img_frame_ids"):
             np.testing.assert_array_equal(ours[key], expected[key])
@@ -88,7 +89,7 @@ def test_projection_meets_the_detections(shared: Path) -> None:
 def test_reads_every_protocol(tmp_path: Path, protocol: int) -> None:
     value = content() | {"fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3))}
     path = saved(tmp_path / "a.pkl", value, protocol)
-    np.testing.assert_array_equal(threedpw.load_pickle(path)["fortran"], value["fortran"])
+    np.testing.assert_array_equal(load_pickle(path)["fortran"], value["fortran"])
     assert threedpw.read_sequence(path).actors[0].visible.all()
 
 
@@ -123,7 +124,7 @@ def test_refuses_by_name(tmp_path: Path, value: object, named: str) -> None:
         value.call = function, tuple(a.replace("{marker}", str(marker)) for a in arguments)
     path = saved(tmp_path / "bad.pkl", {"poses2d": value})
     with pytest.raises(UserError, match="refused") as caught:
-        threedpw.load_pickle(path)
+        load_pickle(path)
     assert named in str(caught.value)
     assert "bad.pkl" in str(caught.value)
     assert not marker.exists()
@@ -138,7 +139,7 @@ def test_refuses_other_encodings_and_persistent_ids(tmp_path: Path) -> None:
         path = tmp_path / "bad.pkl"
         path.write_bytes(data)
         with pytest.raises(UserError, match="refused") as caught:
-            threedpw.load_pickle(path)
+            load_pickle(path)
         assert named in str(caught.value)
 
 
@@ -147,7 +148,7 @@ def test_damaged_files(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "cut.pkl"
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"cut\.pkl"):
-        threedpw.load_pickle(path)
+        load_pickle(path)
 
 
 def test_truncated_anywhere(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 CODE = """
 import sys
 import numpy as np
-from vitpose_jax.data.motion.batches import open_tracks
+from vitpose_jax.data.motion.sources import open_tracks
 from vitpose_jax.data.motion.threedpw_tfds import ThreedpwMotion, track_of
 source, out = sys.argv[1:]
 options = {"data_dir": out, "file_format": "array_record"}

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitpose_jax.data.motion import batches as motion_batches
 from vitpose_jax.data.motion import resampling
 from vitpose_jax.data.motion import windows as motion
+from vitpose_jax.data.motion.augmentation import AugmentMotion, MotionAugmentation
+from vitpose_jax.data.motion.batches import train_batches
+from vitpose_jax.data.motion.sources import INPUTS, open_tracks
 from vitpose_jax.data.motion.windows import MotionWindows, make_track
 from vitpose_jax.errors import UserError
 
@@ -26,7 +28,7 @@ def track(frames: int = 20, joints: int = 3, dims: int = 2, **options) -> motion
     ("split", "everything", "complete"), [("test", 1582, 727), ("validation", None, 425)]
 )
 def test_counts_of_the_data(shared: Path, split: str, everything, complete: int) -> None:
-    tracks = motion_batches.open_tracks(shared / "data" / "cmu-3dpw", split)
+    tracks = open_tracks(shared / "data" / "cmu-3dpw", split)
     if everything:
         assert len(MotionWindows(tracks, stride=2)) == everything
     assert len(MotionWindows(tracks, stride=2, complete=True)) == complete
@@ -138,7 +140,7 @@ def test_pace_is_a_change_of_time(pace: float, lost: int) -> None:
 
 
 def test_pace_keeps_people_and_cameras_together(shared: Path) -> None:
-    tracks = motion_batches.open_tracks(shared / "data" / "cmu-3dpw", "train", "projected")
+    tracks = open_tracks(shared / "data" / "cmu-3dpw", "train", "projected")
     for pace in (0.8, 1.3):
         made = resampling.at_pace(tracks[0], pace)
         seen = made.visible.all(1) & np.isfinite(made.world).all((1, 2))
@@ -180,11 +182,11 @@ def test_last_seen_and_size() -> None:
 
 
 def test_batches_replay_and_shard(shared: Path) -> None:
-    tracks = motion_batches.open_tracks(shared / "data" / "cmu-3dpw", "validation")
+    tracks = open_tracks(shared / "data" / "cmu-3dpw", "validation")
     windows = MotionWindows(tracks)
-    options = {"seed": 3, "augmentation": motion_batches.MotionAugmentation(missing=0.5)}
-    flip = motion_batches.INPUTS["detections"].flip_index
-    batches = motion_batches.train_batches(windows, 8, flip_index=flip, **options)
+    options = {"seed": 3, "augmentation": MotionAugmentation(missing=0.5)}
+    flip = INPUTS["detections"].flip_index
+    batches = train_batches(windows, 8, flip_index=flip, **options)
     first, again = iter(batches), iter(batches)
     kept = [next(first) for _ in range(3)]
     state = first.get_state()
@@ -194,11 +196,8 @@ def test_batches_replay_and_shard(shared: Path) -> None:
     again.set_state(state)
     np.testing.assert_array_equal(next(again)["future"], fourth["future"])
     plain = {"seed": 3, "augmentation": None}
-    whole = next(iter(motion_batches.train_batches(windows, 8, **plain)))
-    parts = [
-        next(iter(motion_batches.train_batches(windows, 4, shard=(i, 2), **plain)))
-        for i in range(2)
-    ]
+    whole = next(iter(train_batches(windows, 8, **plain)))
+    parts = [next(iter(train_batches(windows, 4, shard=(i, 2), **plain))) for i in range(2)]
     merged = np.stack([p["observed"] for p in parts], 1).reshape(whole["observed"].shape)
     np.testing.assert_array_equal(merged, whole["observed"])
 
@@ -207,13 +206,13 @@ def test_augmentation_moves_past_and_future_alike() -> None:
     rng = np.random.default_rng(0)
     windows = MotionWindows([track(40, joints=17)], 10, 5)
     batch = windows.arrays()
-    options = motion_batches.MotionAugmentation(flip=1, rotation=0, view=0)
-    flip = motion_batches.INPUTS["detections"].flip_index
-    out = motion_batches.AugmentMotion(options, flip).random_map(batch, rng)
+    options = MotionAugmentation(flip=1, rotation=0, view=0)
+    flip = INPUTS["detections"].flip_index
+    out = AugmentMotion(options, flip).random_map(batch, rng)
     np.testing.assert_array_equal(out["future"][..., 0], -batch["future"][:, :, flip, 0])
     np.testing.assert_array_equal(out["observed"][..., 1], batch["observed"][:, :, flip, 1])
-    turned = motion_batches.AugmentMotion(
-        motion_batches.MotionAugmentation(flip=0, reverse=1, rotation=0.5, scale=0.2, stretch=0),
+    turned = AugmentMotion(
+        MotionAugmentation(flip=0, reverse=1, rotation=0.5, scale=0.2, stretch=0),
         flip,
     ).random_map(batch, rng)
     whole = np.concatenate([turned["observed"], turned["future"]], 1)
@@ -224,8 +223,8 @@ def test_augmentation_moves_past_and_future_alike() -> None:
 
 def test_lost_joints_stay_in_the_truth() -> None:
     windows = MotionWindows([track(40, joints=17)], 10, 5)
-    options = motion_batches.MotionAugmentation(flip=0, rotation=0, missing=1.0)
-    out = motion_batches.AugmentMotion(options, np.arange(17)).random_map(
+    options = MotionAugmentation(flip=0, rotation=0, missing=1.0)
+    out = AugmentMotion(options, np.arange(17)).random_map(
         windows.arrays(), np.random.default_rng(0)
     )
     assert out["future_visible"].all()
@@ -234,4 +233,4 @@ def test_lost_joints_stay_in_the_truth() -> None:
 
 def test_unknown_input() -> None:
     with pytest.raises(UserError, match="no input 'x'"):
-        motion_batches.open_tracks("nowhere", "train", "x")
+        open_tracks("nowhere", "train", "x")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from vitpose_jax.data.motion.batches import INPUTS, open_tracks
+from vitpose_jax.data.motion.sources import INPUTS, open_tracks
 from vitpose_jax.data.motion.threedpw import FPS, SPLITS
 from vitpose_jax.data.motion.windows import MotionTrack
 from vitpose_jax.errors import UserError

@@ -1,0 +1,95 @@
+"""What motion can be taken from, by name, and the tracks of each source."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from vitpose_jax.data.motion import threedpw
+from vitpose_jax.data.motion.synthetic import synthetic_tracks
+from vitpose_jax.data.motion.threedpw_keypoints import keypoint_tracks
+from vitpose_jax.data.motion.viewpoints import fit_face, lift_coco
+from vitpose_jax.data.motion.windows import MotionTrack
+from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.skeletons import SKELETONS, flip_pairs_by_name, mirrored_order
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionInput:
+    """The joints of a source.
+
+    Attributes:
+        joint_names: J names.
+        dims: 2 (pixels) or 3 (metres).
+    """
+
+    joint_names: tuple[str, ...]
+    dims: int
+
+    @property
+    def flip_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Index pairs of left and right joints."""
+        return flip_pairs_by_name(self.joint_names)
+
+    @property
+    def flip_index(self) -> np.ndarray:
+        """int32 (J,), the joint that takes each one's place in a mirrored motion."""
+        return mirrored_order(len(self.joint_names), self.flip_pairs)
+
+
+_COCO_2D = MotionInput(SKELETONS["coco"].keypoint_names, 2)
+INPUTS = {
+    "detections": _COCO_2D,
+    "projected": MotionInput(threedpw.SMPL_JOINTS, 2),
+    "joints3d": MotionInput(threedpw.SMPL_JOINTS, 3),
+    "keypoints": _COCO_2D,
+    "synthetic": _COCO_2D,
+}
+"""What can be forecast: 3DPW's own 2D detections, its 3D joints seen through the camera, these
+joints themselves, keypoints of our pose model (`vitpose prepare-3dpw`), and synthetic motion."""
+
+_TRACKS_OF_SEQUENCE = {
+    "detections": threedpw.detection_tracks,
+    "projected": threedpw.projected_tracks,
+    "joints3d": threedpw.joint_tracks,
+}
+
+
+def open_tracks(folder: str | Path, split: str, kind: str = "detections") -> list[MotionTrack]:
+    """Open the tracks of a split.
+
+    Args:
+        folder: the one with `sequenceFiles`; ignored for synthetic motion.
+        split: train, validation or test.
+        kind: a name in `INPUTS`.
+
+    Raises:
+        UserError: unknown names, missing or damaged files.
+    """
+    if kind not in INPUTS:
+        raise UserError(f"no input {kind!r}; choose one of {', '.join(INPUTS)}")
+    if kind == "synthetic":
+        return synthetic_tracks(split)
+    if kind == "keypoints":
+        return keypoint_tracks(folder, split)
+    sequences = threedpw.read_split(folder, split)
+    tracks_of = _TRACKS_OF_SEQUENCE[kind]
+    if split != "train" or kind == "joints3d":
+        return [track for sequence in sequences for track in tracks_of(sequence)]
+    face = fit_face(sequences) if kind == "detections" else None
+    return [
+        _with_view(sequence, index, track, face)
+        for sequence in sequences
+        for index, track in enumerate(tracks_of(sequence))
+    ]
+
+
+def _with_view(
+    sequence: threedpw.Sequence, index: int, track: MotionTrack, face: np.ndarray | None
+) -> MotionTrack:
+    """A 2D track with what it takes to see actor `index` from other sides."""
+    actor = sequence.actors[index]
+    world = actor.joints3d if face is None else lift_coco(actor, face)
+    world = np.where(sequence.cam_valid[index][:, None, None], world, np.nan)
+    cameras = (sequence.intrinsics @ sequence.cam_poses[:, :3]).astype(np.float32)
+    return dataclasses.replace(track, world=world, cameras=cameras)
