@@ -57,7 +57,7 @@ def test_eight_devices_train_as_one():
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
     }
-    script = SCRIPT.format(folder=Path(__file__).parents[1])
+    script = SCRIPT.format(folder=str(Path(__file__).parents[1]))
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True
     )
