@@ -1,25 +1,30 @@
-"""Train or evaluate by a configuration file.
+"""Train or evaluate by a configuration.
 
-    python -m vitpose_jax.main --config=configs/vitpose.py:base,coco --workdir=runs/vitpose_b
+    python -m vitpose_jax.main --config=vitpose:base,coco --workdir=runs/vitpose_b
 
-`--mode=eval` evaluates the run's best checkpoint, or `--config.init_from` where there is no run.
-Any value is overridden by `--config.name=value`; `--config.epochs=0 --config.steps=N` counts in
-steps what a configuration counts in epochs, its milestones and intervals too. Run the same command
-again to go on with a run that was stopped. On several hosts start it on each, with --distributed.
+`--config` takes the name of a configuration in `vitpose_jax.configs` or a file
+(`configs/vitpose.py:base,coco`, `my/own.py`), and after a colon its argument.
+`--config.name=value` overrides any value; `--config.epochs=0 --config.steps=N` counts in steps what
+a configuration counts in epochs, milestones and intervals included. `--mode=eval` evaluates the
+run's best checkpoint, or `--config.init_from` where there is no run. The same command continues a
+run that was stopped. On several hosts, start it on each with `--distributed`.
 """
 
+import importlib
 import logging
+import pkgutil
+import runpy
 import sys
-import traceback
 from pathlib import Path
 
+import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.compilation_cache import enable_compilation_cache
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "configuration file, :data set")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "name or file of a configuration")
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "what to do")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "this is one of several processes")
@@ -28,33 +33,70 @@ _PROCESSES = flags.DEFINE_integer("num_processes", None, "their number; found on
 _PROCESS = flags.DEFINE_integer("process_id", None, "which one this is; found on clusters")
 
 
-def parse_options(argv: list[str]) -> list[str]:
-    """The options into absl's flags; a mistake in them is one line and exit status 2.
+def load_configuration(value: str) -> ml_collections.ConfigDict:
+    """Make the configuration of `NAME:ARGUMENT` or `FILE.py:ARGUMENT`.
 
-    What goes wrong inside the configuration file's own code keeps its traceback.
+    Raises:
+        UserError: there is none, or it refuses its argument.
+    """
+    name, *argument = value.split(":", 1)
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise UserError(f"No such file or directory: {name!r}")
+        names = runpy.run_path(name)
+    else:
+        package = importlib.import_module("vitpose_jax.configs")
+        known = [module.name for module in pkgutil.iter_modules(package.__path__)]
+        if name not in known:
+            raise UserError(
+                f"no configuration {name!r}; choose one of {', '.join(known)}, or a file NAME.py"
+            )
+        names = vars(importlib.import_module(f"vitpose_jax.configs.{name}"))
+    if "get_config" not in names:
+        raise UserError(f"{name} defines no function get_config")
+    return names["get_config"](*argument).lock()
+
+
+class ConfigurationError(Exception):
+    """What `load_configuration` raised, kept apart from mistakes in the options."""
+
+
+class _ConfigurationParser(flags.ArgumentParser):
+    def parse(self, argument: str) -> ml_collections.ConfigDict:
+        try:
+            return load_configuration(argument)
+        except Exception as error:
+            raise ConfigurationError from error
+
+
+flags.FLAGS["config"].parser = _ConfigurationParser()
+
+
+def parse_options(argv: list[str]) -> list[str]:
+    """Read the options into absl's flags; a mistake is one line and exit status 2.
+
+    Errors in a configuration's own code keep their traceback.
     """
     try:
-        rest = app.parse_flags_with_usage(argv)
-        _CONFIG.value.get("task")  # a file that could not be read says so only now
-    except UserError as error:
-        problem = str(error)
-    except OSError as error:
-        problem = f"--config: {str(error).splitlines()[-1].strip()}"
+        return app.parse_flags_with_usage(argv)
+    except ConfigurationError as error:
+        cause = error.__cause__
+        if cause is not None and not isinstance(cause, UserError):
+            raise cause from None
+        problem = f"--config: {cause}"
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
-            raise
         given = " ".join(option for option in argv if option.startswith("--config."))
         reason = error.args[0].args[0] if isinstance(error.args[0], KeyError) else error
         problem = f"{given}: the configuration has no such value: {' '.join(str(reason).split())}"
-    else:
-        return rest
     print(problem, file=sys.stderr)
     sys.exit(2)
 
 
 def main(argv: list[str]) -> None:
+    """Do what the options say, all of which have been read."""
     if len(argv) > 1:
-        raise app.UsageError(f"what is {argv[1]!r}?")
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    assert _WORKDIR.value is not None  # it is required
     enable_compilation_cache()
     from vitpose_jax.tasks import run
 

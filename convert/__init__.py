@@ -1,0 +1,1 @@
+"""Scripts that convert weights and data sets; installed as `vitpose_jax.convert`."""
