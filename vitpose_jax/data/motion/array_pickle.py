@@ -11,10 +11,12 @@ from vitpose_jax.errors import UserError
 
 
 def load_pickle(path: str | Path) -> Any:
-    """Unpickles numpy arrays, scalars and plain containers, and refuses everything else by name.
+    """Unpickle numpy arrays, scalars and plain containers; refuse everything else by name.
+
+    Python 2's pickles are read too, and numpy itself never sees the file's content.
 
     Raises:
-      UserError: unreadable, not a pickle, or naming anything but numpy's own array functions.
+        UserError: unreadable, not a pickle, or naming anything but numpy's own array functions.
     """
     try:
         data = Path(path).read_bytes()
@@ -25,11 +27,11 @@ def load_pickle(path: str | Path) -> Any:
         return _built(unpickler.load(), {})
     except _Refused as error:
         raise UserError(
-            f"{path}: refused, the file asks for {error}; a 3DPW file holds numpy arrays and plain "
-            "containers only, so this one is damaged or malicious"
+            f"{path}: refused, the file asks for {error}; a file of numpy arrays and plain "
+            "containers does not, so this one is damaged or malicious"
         ) from error
     except (RecursionError, MemoryError) as error:
-        raise UserError(f"{path}: refused, its contents are nested or sized absurdly") from error
+        raise UserError(f"{path}: refused, its contents are absurdly nested or large") from error
     except Exception as error:  # a damaged pickle can raise anything at all
         raise UserError(
             f"{path}: not a readable pickle ({type(error).__name__}: {error}); download it again"
@@ -37,29 +39,29 @@ def load_pickle(path: str | Path) -> Any:
 
 
 class _Refused(Exception):
-    """What a pickle asked for and does not get."""
+    """Something that a pickle asked for and does not get."""
 
 
 class _Dtype:
-    """Stands in for numpy.dtype while unpickling: a type code and a byte order."""
+    """Stands in for numpy.dtype: a type code and a byte order."""
 
     def __init__(self, code: str, *_: Any) -> None:
         if not isinstance(code, str) or code[:1] not in "biufcSU":
             raise _Refused(f"an array of type {code!r}")
         self.dtype = np.dtype(code)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Array:
-    """Stands in for a numpy array while unpickling; numpy itself never sees the file's state."""
+    """Stands in for a numpy array."""
 
     def __init__(self, *_: Any) -> None:
         self.array = np.zeros(0, np.float32)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, raw = state
         if not isinstance(dtype, _Dtype) or not isinstance(raw, str | bytes | bytearray):
             raise _Refused("an array of Python objects")
@@ -80,7 +82,7 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _from_buffer(raw: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+def _from_buffer(raw: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
     array = _Array()
     array.__setstate__((1, shape, dtype, order == "F", raw))
     return array
@@ -113,7 +115,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _built(value: Any, memo: dict[int, Any]) -> Any:
-    """`value` with the stand-ins replaced by what they stand for."""
+    """Replace the stand-ins in `value` by what they stand for."""
     if isinstance(value, _Array):
         return value.array
     if isinstance(value, _Dtype):

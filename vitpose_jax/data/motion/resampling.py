@@ -1,7 +1,7 @@
 """Motion at another frame rate, and at another pace."""
 
-import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -9,62 +9,73 @@ from scipy.interpolate import CubicSpline
 from vitpose_jax.data.motion.windows import MotionTrack, stretches
 from vitpose_jax.errors import UserError
 
-ROUNDING = 1e-6  # of a frame; times this near a frame are taken at it
+ROUNDING = 1e-6  # of a frame; times this close to a frame are taken at it
 
 
 def resample(track: MotionTrack, fps: float) -> MotionTrack:
     """The track at another frame rate, by a cubic spline through every stretch of seen frames.
 
-    A joint exists at a new time only if it was seen in the frames around it, and never across a
-    gap. Frame n of a track is at n / fps seconds before and after, so that tracks which were in
-    step stay so. Raises UserError for rates that are not positive and finite.
+    A joint exists at a new time only if it was seen in the frames around it, never across a gap.
+    Frame n lies at n / fps seconds before and after, so tracks that were in step stay in step.
+
+    Raises:
+        UserError: a rate that is not positive and finite.
     """
     if not (0 < fps < math.inf and 0 < track.fps < math.inf):
         raise UserError(f"track {track.name}: cannot resample {track.fps} to {fps} frames a second")
     if fps == track.fps or not len(track.frame_ids):
-        return dataclasses.replace(track, fps=fps)
+        return replace(track, fps=fps)
     ids, pace = track.frame_ids, fps / track.fps
     first = math.ceil(ids[0] * pace - ROUNDING)
     new_ids = np.arange(first, math.floor(ids[-1] * pace + ROUNDING) + 1)
     wanted = new_ids / pace  # in frames of the track
-    there = _covered(ids, np.ones(len(ids), bool), wanted)
-    wanted, new_ids = wanted[there], new_ids[there]
+    covered = np.zeros(len(wanted), bool)
+    for _, times in _seen_stretches(ids, np.ones(len(ids), bool), wanted):
+        covered[times] = True
+    wanted, new_ids = wanted[covered], new_ids[covered]
 
     positions, visible = _interpolate(ids, track.positions, track.visible, wanted)
-    views = {}
-    if track.world is not None:
-        # Views are made of whole windows, so that a frame is known as a whole or not at all.
+    world = cameras = None
+    if track.world is not None and track.cameras is not None:
+        # Views are made of whole windows, so a frame is known as a whole or not at all.
         known = np.isfinite(track.world).all((1, 2)) & np.isfinite(track.cameras).all((1, 2))
-        world, found = _interpolate(ids, track.world, _columns(known, track.world), wanted)
-        cameras, _ = _interpolate(ids, track.cameras, _columns(known, track.cameras), wanted)
-        views = {"world": np.where(found[..., None], world, np.nan), "cameras": cameras}
-    return MotionTrack(track.name, positions, visible, new_ids, float(fps), **views)
+        world, found = _interpolate(ids, track.world, _per_row(known, track.world), wanted)
+        world = np.where(found[..., None], world, np.nan)
+        cameras, _ = _interpolate(ids, track.cameras, _per_row(known, track.cameras), wanted)
+    return MotionTrack(track.name, positions, visible, new_ids, float(fps), world, cameras)
 
 
 def at_pace(track: MotionTrack, pace: float) -> MotionTrack:
     """The same motion, camera and all, `pace` times as fast, at the track's own frame rate.
 
-    Raises UserError for a pace that is not positive.
+    Raises:
+        UserError: a pace that is not positive.
     """
     if not pace > 0:
         raise UserError(f"track {track.name}: motion cannot be shown {pace} times as fast")
-    return dataclasses.replace(resample(track, track.fps / pace), fps=track.fps)
+    return replace(resample(track, track.fps / pace), fps=track.fps)
 
 
 def _interpolate(
     ids: np.ndarray, values: np.ndarray, known: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values at other times, and which of them there are.
+    """Values at other times, and which of them are known.
 
-    ids (T,) whole frames, values (T, J, D), known (T, J), wanted (W,) frames -> float32
-    (W, J, D), 0 where unknown, and bool (W, J).
+    Args:
+        ids: (T,) whole frames.
+        values: (T, J, D).
+        known: bool (T, J).
+        wanted: (W,), in frames.
+
+    Returns:
+        float32 (W, J, D), 0 where unknown, and bool (W, J).
     """
     made = np.zeros((len(wanted), *values.shape[1:]), np.float32)
     found = np.zeros((len(wanted), values.shape[1]), bool)
     patterns, group = np.unique(known, axis=1, return_inverse=True)
     for index in range(patterns.shape[1]):
         joints, seen = np.flatnonzero(group.reshape(-1) == index), patterns[:, index]
-        for rows, times in _stretches_of(ids, seen, wanted):
+        for rows, times in _seen_stretches(ids, seen, wanted):
             knots = values[rows][:, joints]
             if len(rows) > 1:
                 at = np.clip(wanted[times], ids[rows[0]], ids[rows[-1]])
@@ -74,10 +85,10 @@ def _interpolate(
     return made, found
 
 
-def _stretches_of(
+def _seen_stretches(
     ids: np.ndarray, seen: np.ndarray, wanted: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For every stretch of consecutive seen frames its rows, and the wanted times within it."""
+    """For every stretch of consecutive seen frames, its rows and the wanted times within it."""
     rows, found = np.flatnonzero(seen), []
     for first, end in stretches(ids[rows]):
         inside = rows[first:end]
@@ -88,14 +99,6 @@ def _stretches_of(
     return found
 
 
-def _columns(known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(T,) for every second axis of (T, J, D): (T, J)."""
+def _per_row(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Whether each frame is known (T,), spread over the rows of values (T, J, D): (T, J)."""
     return np.broadcast_to(known[:, None], values.shape[:2])
-
-
-def _covered(ids: np.ndarray, seen: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Which of the wanted times lie within a stretch of seen frames: (W,) bool."""
-    covered = np.zeros(len(wanted), bool)
-    for _, times in _stretches_of(ids, seen, wanted):
-        covered[times] = True
-    return covered

@@ -1,10 +1,10 @@
 """Synthetic motion: people who walk, turn, wave, reach, sit down and squat, as keypoints in time.
 
-The same body as in the synthetic images, its joint angles driven by smooth functions of time. A
-person goes from one activity to the next every few seconds, and the camera stands still.
+The body is that of the synthetic images; smooth functions of time drive its joint angles. A person
+goes from one activity to the next every few seconds, and the camera stands still.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -39,21 +39,20 @@ Clock = np.ndarray
 def synthetic_motion_sequence(
     index: int, num_frames: int, fps: float = 30.0, *, split: str = "train"
 ) -> dict[str, np.ndarray]:
-    """A person in motion, as a function of its number and length alone.
+    """A person in motion; a function of its arguments alone.
 
-    The whole path lies in front of the camera, at least two metres away.
+    The whole path lies at least two metres in front of the camera.
 
     Args:
-        index: which sequence.
+        index: the sequence's number.
         num_frames: T.
         fps: frames per second.
         split: "train", "validation" or "test"; their random streams share nothing.
 
     Returns:
-        keypoints_2d: float32 (T, 17, 2), pixels of a 1920x1080 camera.
-        visible: float32 (T, 17), 2 inside the image, 0 outside.
-        keypoints_3d: float32 (T, 17, 3), metres in the world: x right, y up, z towards the camera;
-            the floor is y = 0.
+        `keypoints_2d` float32 (T, 17, 2), pixels of a 1920x1080 camera; `visible` float32 (T, 17),
+        2 inside the image, 0 outside; `keypoints_3d` float32 (T, 17, 3), metres in the world: x
+        right, y up from the floor, z towards the camera.
     """
     rng = np.random.default_rng([_STREAM[split], index])
     shape = BodyShape.draw(rng)
@@ -99,27 +98,23 @@ def synthetic_motion_sequence(
 
 
 def synthetic_tracks(split: str, num_frames: int = 300) -> list[MotionTrack]:
-    """2D tracks of a split, ten seconds each unless told otherwise.
+    """The 2D tracks of a split, ten seconds each by default.
 
     Raises:
         UserError: no such split.
     """
     if split not in _SEQUENCES:
         raise UserError(f"the split is one of {', '.join(_SEQUENCES)}, not {split!r}")
-    return [
-        make_track(
-            sequence["keypoints_2d"],
-            sequence["visible"] > 0,
-            fps=30.0,
-            name=f"synthetic {split} {index}",
-        )
-        for index in range(_SEQUENCES[split])
-        for sequence in [synthetic_motion_sequence(index, num_frames, split=split)]
-    ]
+    tracks = []
+    for index in range(_SEQUENCES[split]):
+        sequence = synthetic_motion_sequence(index, num_frames, split=split)
+        name, seen = f"synthetic {split} {index}", sequence["visible"] > 0
+        tracks.append(make_track(sequence["keypoints_2d"], seen, fps=30.0, name=name))
+    return tracks
 
 
 def _window(times: np.ndarray, begin: float, end: float) -> np.ndarray:
-    """Weight of an activity: rises around `begin` as its predecessor's falls, and they sum to 1."""
+    """An activity's weight (T,): it rises around `begin` as its predecessor's falls; sums are 1."""
 
     def step(at: float) -> np.ndarray:
         u = np.clip((times - at) / _BLEND + 0.5, 0, 1)
@@ -129,7 +124,7 @@ def _window(times: np.ndarray, begin: float, end: float) -> np.ndarray:
 
 
 def _stand_on_floor(ankles: np.ndarray) -> np.ndarray:
-    """Where the pelvis moves (T, 3) so that the foot that carries the body, the lower, stays put.
+    """The pelvis's path (T, 3) that keeps the lower foot, which carries the body, in place.
 
     Args:
         ankles: (T, 2, 3), relative to the pelvis.
@@ -144,7 +139,7 @@ def _stand_on_floor(ankles: np.ndarray) -> np.ndarray:
 
 
 def _sway(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Small slow movements of every joint: three sines each."""
+    """Small slow movements of every joint (T, A): three sines each."""
     frequency = rng.uniform(0.1, 0.7, (3, 1, len(ANGLES)))
     phase = rng.uniform(0, 2 * np.pi, (3, 1, len(ANGLES)))
     size = rng.normal(0, 1.2, (3, 1, len(ANGLES)))
@@ -152,7 +147,7 @@ def _sway(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _rest_angles(rng: np.random.Generator) -> np.ndarray:
-    """How this person holds itself."""
+    """The angles (A,) at which this person holds still."""
     rest = rng.normal(0, 3, len(ANGLES))
     for side in ("left", "right"):
         rest[ANGLE[f"{side}_arm_out"]] += 8
@@ -161,55 +156,71 @@ def _rest_angles(rng: np.random.Generator) -> np.ndarray:
     return rest
 
 
-def _pose(clock: Clock, **angles: float | np.ndarray) -> np.ndarray:
+Angles = np.ndarray
+"""Degrees (T, A), added to those at rest."""
+
+Activity = Callable[[Clock, np.ndarray, BodyShape], tuple[Angles, np.ndarray]]
+"""(clock, five numbers in [0, 1), body) -> angles, and turning (T,) in degrees per second."""
+
+
+def _pose(clock: Clock, angles: Mapping[str, float | np.ndarray]) -> Angles:
+    """Angles by name; a joint's name without a side stands for both sides."""
     pose = np.zeros((len(clock), len(ANGLES)))
     for name, value in angles.items():
-        pose[:, ANGLE[name]] = value
+        for target in (name,) if name in ANGLE else (f"left_{name}", f"right_{name}"):
+            pose[:, ANGLE[target]] = value
     return pose
 
 
-Activity = Callable[[Clock, np.ndarray, BodyShape], tuple[np.ndarray, np.ndarray]]
-"""(clock, five numbers in [0, 1), body) -> angles (T, A), turning in degrees per second."""
+def _standing(clock: Clock, angles: Mapping[str, float | np.ndarray]) -> tuple[Angles, np.ndarray]:
+    """An activity without turning."""
+    return _pose(clock, angles), np.zeros(len(clock))
 
 
-def _stride(clock: Clock, drawn: np.ndarray, shape: BodyShape, *, run: bool, turn: float):
+def _stride(
+    clock: Clock, drawn: np.ndarray, shape: BodyShape, turn: float, run: bool = False
+) -> tuple[Angles, np.ndarray]:
     """Walking or running, at the pace of a pendulum as long as the legs."""
     leg = 0.49 * shape.height * shape.leg
     swing = (38 if run else 24) + 8 * drawn[0]
     cadence = (0.85 if run else 0.55) * np.sqrt(_GRAVITY / leg) / np.pi * (0.9 + 0.2 * drawn[1])
     phase = 2 * np.pi * (cadence * clock + drawn[2])
     knee, elbow = (75 if run else 48), (75 if run else 12)
-    swing_knee = [np.maximum(0, np.sin(phase + s + 1.8)) ** 1.5 for s in (0, np.pi)]
+    left_knee, right_knee = (np.maximum(0, np.sin(phase + s + 1.8)) ** 1.5 for s in (0, np.pi))
     arm = (0.9 if run else 0.7) * swing
-    pose = _pose(
-        clock,
-        left_leg_forward=swing * np.sin(phase) + 4,
-        right_leg_forward=-swing * np.sin(phase) + 4,
-        left_knee=knee * swing_knee[0],
-        right_knee=knee * swing_knee[1],
-        left_arm_forward=-arm * np.sin(phase),
-        right_arm_forward=arm * np.sin(phase),
-        left_elbow=elbow + 8 * np.cos(phase),
-        right_elbow=elbow - 8 * np.cos(phase),
-        spine_twist=-7 * np.sin(phase),
-        spine_bend=12.0 if run else 3.0,
-        root_roll=2.5 * np.cos(phase),
-    )
-    return pose, np.full(len(clock), turn)
+    angles = {
+        "left_leg_forward": swing * np.sin(phase) + 4,
+        "right_leg_forward": -swing * np.sin(phase) + 4,
+        "left_knee": knee * left_knee,
+        "right_knee": knee * right_knee,
+        "left_arm_forward": -arm * np.sin(phase),
+        "right_arm_forward": arm * np.sin(phase),
+        "left_elbow": elbow + 8 * np.cos(phase),
+        "right_elbow": elbow - 8 * np.cos(phase),
+        "spine_twist": -7 * np.sin(phase),
+        "spine_bend": 12.0 if run else 3.0,
+        "root_roll": 2.5 * np.cos(phase),
+    }
+    return _pose(clock, angles), np.full(len(clock), turn)
 
 
-def _walk(clock: Clock, drawn: np.ndarray, shape: BodyShape):
-    return _stride(clock, drawn, shape, run=False, turn=(drawn[3] - 0.5) * 20)
+def _walk(clock: Clock, drawn: np.ndarray, shape: BodyShape) -> tuple[Angles, np.ndarray]:
+    return _stride(clock, drawn, shape, turn=(drawn[3] - 0.5) * 20)
 
 
-def _curve(clock: Clock, drawn: np.ndarray, shape: BodyShape):
-    return _stride(
-        clock, drawn, shape, run=False, turn=np.sign(drawn[3] - 0.5) * (30 + 50 * drawn[4])
-    )
+def _curve(clock: Clock, drawn: np.ndarray, shape: BodyShape) -> tuple[Angles, np.ndarray]:
+    return _stride(clock, drawn, shape, turn=np.sign(drawn[3] - 0.5) * (30 + 50 * drawn[4]))
 
 
-def _run(clock: Clock, drawn: np.ndarray, shape: BodyShape):
-    return _stride(clock, drawn, shape, run=True, turn=(drawn[3] - 0.5) * 40)
+def _run(clock: Clock, drawn: np.ndarray, shape: BodyShape) -> tuple[Angles, np.ndarray]:
+    return _stride(clock, drawn, shape, turn=(drawn[3] - 0.5) * 40, run=True)
+
+
+def _turn(clock: Clock, drawn: np.ndarray, shape: BodyShape) -> tuple[Angles, np.ndarray]:
+    """Turning on the spot, with small steps."""
+    turn = np.sign(drawn[3] - 0.5) * (40 + 70 * drawn[4])
+    pose, rate = _stride(clock, drawn, shape, turn)
+    return pose * 0.45, rate
 
 
 def _there_and_back(clock: Clock, seconds: float) -> np.ndarray:
@@ -217,86 +228,58 @@ def _there_and_back(clock: Clock, seconds: float) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(2 * np.pi * clock / seconds)
 
 
-def _still(clock: Clock) -> np.ndarray:
-    return np.zeros(len(clock))
-
-
-def _stand(clock: Clock, drawn: np.ndarray, shape: BodyShape):
-    del shape
+def _stand(clock: Clock, drawn: np.ndarray, _: BodyShape) -> tuple[Angles, np.ndarray]:
+    """Looking around."""
     look = (drawn[0] - 0.5) * 90 * _there_and_back(clock, 2 + 2 * drawn[1])
-    return _pose(clock, neck_turn=look, spine_twist=look * 0.2), _still(clock)
+    return _standing(clock, {"neck_turn": look, "spine_twist": look * 0.2})
 
 
-def _turn(clock: Clock, drawn: np.ndarray, shape: BodyShape):
-    """Turning on the spot, with small steps."""
-    pose, _ = _stride(clock, drawn, shape, run=False, turn=0)
-    rate = np.sign(drawn[3] - 0.5) * (40 + 70 * drawn[4])
-    return pose * 0.45, np.full(len(clock), rate)
-
-
-def _reach(clock: Clock, drawn: np.ndarray, shape: BodyShape):
-    del shape
+def _reach(clock: Clock, drawn: np.ndarray, _: BodyShape) -> tuple[Angles, np.ndarray]:
+    """Reaching for something with one arm."""
     side = "left" if drawn[0] < 0.5 else "right"
     there = _there_and_back(clock, 1.6 + 1.6 * drawn[1])
     up = 50 + 105 * drawn[2]
-    pose = _pose(
-        clock,
-        spine_bend=(30 - 0.2 * up) * there,
-        spine_twist=(-20 if side == "left" else 20) * there,
-        **{
-            f"{side}_arm_forward": up * there,
-            f"{side}_arm_out": 30 * drawn[3] * there,
-            f"{side}_elbow": 40 * there * (1 - there) * 4,
-        },
-    )
-    return pose, _still(clock)
+    angles = {
+        "spine_bend": (30 - 0.2 * up) * there,
+        "spine_twist": (-20 if side == "left" else 20) * there,
+        f"{side}_arm_forward": up * there,
+        f"{side}_arm_out": 30 * drawn[3] * there,
+        f"{side}_elbow": 40 * there * (1 - there) * 4,
+    }
+    return _standing(clock, angles)
 
 
-def _wave(clock: Clock, drawn: np.ndarray, shape: BodyShape):
-    del shape
+def _wave(clock: Clock, drawn: np.ndarray, _: BodyShape) -> tuple[Angles, np.ndarray]:
     side = "left" if drawn[0] < 0.5 else "right"
     swing = np.sin(2 * np.pi * (1.0 + drawn[1]) * clock)
-    pose = _pose(
-        clock,
-        **{
-            f"{side}_arm_out": 80 + 25 * drawn[2],
-            f"{side}_arm_turn": -70.0,
-            f"{side}_elbow": 70 + 30 * swing,
-        },
-    )
-    return pose, _still(clock)
+    angles = {
+        f"{side}_arm_out": 80 + 25 * drawn[2],
+        f"{side}_arm_turn": -70.0,
+        f"{side}_elbow": 70 + 30 * swing,
+    }
+    return _standing(clock, angles)
 
 
-def _squat(clock: Clock, drawn: np.ndarray, shape: BodyShape):
-    del shape
+def _squat(clock: Clock, drawn: np.ndarray, _: BodyShape) -> tuple[Angles, np.ndarray]:
     down = _there_and_back(clock, 1.8 + 1.4 * drawn[0]) * (0.6 + 0.4 * drawn[1])
-    both = {"leg_forward": 95 * down, "knee": 112 * down, "arm_forward": 70 * down}
-    sides = {f"{side}_{name}": v for side in ("left", "right") for name, v in both.items()}
-    pose = _pose(clock, spine_bend=22 * down, root_pitch=16 * down, **sides)
-    return pose, _still(clock)
+    legs = {"leg_forward": 95 * down, "knee": 112 * down, "arm_forward": 70 * down}
+    return _standing(clock, {**legs, "spine_bend": 22 * down, "root_pitch": 16 * down})
 
 
-def _sit(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+def _sit(clock: Clock, drawn: np.ndarray, _: BodyShape) -> tuple[Angles, np.ndarray]:
     """Sitting still, gesturing with one arm."""
-    del shape
     side = "left" if drawn[0] < 0.5 else "right"
     gesture = _there_and_back(clock, 1.2 + drawn[1])
-    both = {
-        f"{s}_{j}": v for s in ("left", "right") for j, v in (("leg_forward", 84), ("knee", 82))
-    }
-    arms = {"left_arm_forward": 25.0, "right_arm_forward": 25.0}
-    arms[f"{side}_arm_forward"] = 25 + 35 * gesture
-    arms[f"{side}_elbow"] = 60 + 40 * gesture
-    return _pose(clock, spine_bend=8, **both, **arms), _still(clock)
+    seat = {"leg_forward": 84.0, "knee": 82.0, "arm_forward": 25.0, "spine_bend": 8.0}
+    arm = {f"{side}_arm_forward": 25 + 35 * gesture, f"{side}_elbow": 60 + 40 * gesture}
+    return _standing(clock, {**seat, **arm})
 
 
-def _bend(clock: Clock, drawn: np.ndarray, shape: BodyShape):
+def _bend(clock: Clock, drawn: np.ndarray, _: BodyShape) -> tuple[Angles, np.ndarray]:
     """Picking something up from the floor."""
-    del shape
     down = _there_and_back(clock, 2.0 + 1.2 * drawn[0])
-    both = {"arm_forward": 75 * down, "leg_forward": 38 * down, "knee": 22 * down}
-    sides = {f"{side}_{name}": v for side in ("left", "right") for name, v in both.items()}
-    return _pose(clock, spine_bend=62 * down, root_pitch=32 * down, **sides), _still(clock)
+    limbs = {"arm_forward": 75 * down, "leg_forward": 38 * down, "knee": 22 * down}
+    return _standing(clock, {**limbs, "spine_bend": 62 * down, "root_pitch": 32 * down})
 
 
 _ACTIVITIES: tuple[Activity, ...] = (
@@ -304,4 +287,4 @@ _ACTIVITIES: tuple[Activity, ...] = (
     *(_reach, _wave, _squat, _sit, _bend),
 )
 _WEIGHTS = np.array([5, 3, 1.5, 1.5, 1.5, 2, 1.5, 1, 1, 1])
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_WEIGHTS /= _WEIGHTS.sum()

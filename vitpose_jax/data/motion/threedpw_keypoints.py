@@ -1,7 +1,7 @@
 """3DPW keypoints found by a pose model of ours, as files beside the data set.
 
-`DATA/keypoints/SPLIT/SEQUENCE.npz` holds keypoints (A, T, 17, 2) float32 pixels and scores
-(A, T, 17) float32 for the A actors and T frames of the sequence file; 0 where an actor was not
+`DATA/keypoints/SPLIT/SEQUENCE.npz` holds keypoints float32 (A, T, 17, 2) in pixels and scores
+float32 (A, T, 17) for the A actors and T frames of the sequence file; 0 where an actor was not
 found. `vitpose prepare-3dpw` writes them.
 """
 
@@ -15,16 +15,16 @@ from vitpose_jax.data.motion.windows import MotionTrack, make_track
 from vitpose_jax.errors import UserError
 
 MIN_SCORE = 0.2
-"""Keypoints scored below it count as missing, as in COCO's person score."""
+"""Keypoints with a lower score count as missing, as in COCO's person score."""
 
 
 def keypoint_file(folder: str | Path, split: str, name: str) -> Path:
-    """Where a sequence's keypoints are."""
+    """The path of a sequence's keypoints."""
     return Path(folder).expanduser() / "keypoints" / split / f"{name}.npz"
 
 
 def write_keypoints(path: Path, keypoints: np.ndarray, scores: np.ndarray) -> None:
-    """Writes one sequence's file, whole or not at all."""
+    """Write one sequence's file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.part")
     with draft.open("wb") as file:
@@ -33,10 +33,10 @@ def write_keypoints(path: Path, keypoints: np.ndarray, scores: np.ndarray) -> No
 
 
 def read_keypoint_file(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """(keypoints, scores) of a sequence with `shape` = (actors, frames).
+    """Read (keypoints, scores) of a sequence with `shape` = (actors, frames).
 
     Raises:
-      UserError: absent, damaged, or of another sequence.
+        UserError: absent, damaged, or of another sequence.
     """
     if not path.exists():
         raise UserError(f"{path}: not there; make it with `vitpose prepare-3dpw`")
@@ -54,17 +54,17 @@ def read_keypoint_file(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, 
 
 
 def keypoint_tracks(folder: str | Path, split: str) -> list[MotionTrack]:
-    """The tracks of a split, one per actor, 17 COCO keypoints in pixels."""
+    """The tracks of a split: 17 COCO keypoints per actor, in pixels."""
     tracks = []
     for file in sequence_files(folder, split):
         sequence = read_sequence(file)
         path = keypoint_file(folder, split, file.stem)
         shape = len(sequence.actors), len(sequence.frame_ids)
-        keypoints, scores = read_keypoint_file(path, shape)
-        for index in range(shape[0]):
-            name = f"{sequence.name}/{index}"
-            seen = scores[index] >= MIN_SCORE
+        for index, (keypoints, scores) in enumerate(
+            zip(*read_keypoint_file(path, shape), strict=True)
+        ):
+            name, seen = f"{sequence.name}/{index}", scores >= MIN_SCORE
             tracks.append(
-                make_track(keypoints[index], seen, fps=FPS, name=name, frame_ids=sequence.frame_ids)
+                make_track(keypoints, seen, fps=FPS, name=name, frame_ids=sequence.frame_ids)
             )
     return tracks

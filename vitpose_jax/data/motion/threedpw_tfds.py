@@ -1,8 +1,9 @@
 """3DPW's sequences as a tensorflow-datasets data set, written and read without TensorFlow.
 
-builder = ThreedpwMotion(data_dir="data/tfds", source="data/3dpw", config="detections")
-builder.download_and_prepare(file_format="array_record")
-tracks = builder.as_data_source("train")
+options = {"data_dir": "data/tfds", "file_format": "array_record"}
+builder = ThreedpwMotion(source="data/3dpw", config="detections", **options)
+builder.download_and_prepare()
+tracks = [track_of(example) for example in builder.as_data_source("train")]
 """
 
 from collections.abc import Iterator
@@ -19,10 +20,10 @@ from vitpose_jax.errors import UserError
 
 
 class ThreedpwMotion(tfds.core.GeneratorBasedBuilder):
-    """One example per actor of a sequence: the whole track, in frames.
+    """One example per actor of a sequence: the whole track.
 
-    Examples: name, fps, frame_ids (T,), positions (T, J, D) float32 in pixels or metres, visible
-    (T, J) bool. `track_of` makes a MotionTrack of one again.
+    Fields: name, fps, frame_ids (T,), positions float32 (T, J, D) in pixels or metres, visible bool
+    (T, J). `track_of` makes a MotionTrack of an example.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -40,7 +41,7 @@ class ThreedpwMotion(tfds.core.GeneratorBasedBuilder):
     ]
 
     def __init__(self, *, source: str | Path, **options: Any) -> None:
-        """source: the folder with `sequenceFiles`. options: as for any builder."""
+        """Make the builder; `source` is the folder with `sequenceFiles`."""
         self._source = Path(source).expanduser()
         super().__init__(**options)
 
@@ -81,7 +82,7 @@ class ThreedpwMotion(tfds.core.GeneratorBasedBuilder):
 
 
 def track_of(example: dict[str, Any]) -> MotionTrack:
-    """An example as a track."""
+    """Make a track of an example."""
     name = example["name"]
     return MotionTrack(
         name.decode() if isinstance(name, bytes) else str(name),

@@ -1,13 +1,10 @@
 """New views of recorded motion: the same people, seen from another side.
 
-2D motion is scarce where 3D motion is rich: a walk seen from the left says little of one seen from
-the front. Where a recording has 3D joints and cameras, a window's people are turned about the
-vertical axis through where they stand, and the 2D keypoints moved as their projections move. Where
-they stand in the picture, the camera's following and shaking, and the detector's errors stay those
-of the recording.
+A walk seen from the left says little of one seen from the front. Where a recording has 3D joints
+and cameras, a window's people are turned about the vertical axis through where they stand, and the
+2D keypoints move as their projections do. Where people stand in the picture, how the camera follows
+and shakes, and the detector's errors stay as recorded.
 """
-
-from collections.abc import Sequence as Several
 
 import numpy as np
 
@@ -20,14 +17,14 @@ NEAREST = 0.3  # metres; nothing is projected from closer to the camera
 _NECK, _HEAD, _LEFT_SHOULDER, _RIGHT_SHOULDER = 12, 15, 16, 17
 
 
-def fit_face(sequences: Several[Sequence]) -> np.ndarray:
+def fit_face(sequences: list[Sequence]) -> np.ndarray:
     """Where nose, eyes and ears sit on the head, by least squares over all detections.
 
-    Every visible face keypoint says that its place lies on a ray; places are constant in a head
-    frame (see `_head_frame`).
+    Every visible face keypoint says that its position lies on a ray; positions are constant in the
+    frame of `_head_frame`.
 
     Returns:
-      float64 (5, 3): coordinates in that frame, in lengths from neck to head joint.
+        float64 (5, 3), coordinates in that frame, in lengths from neck to head joint.
     """
     rows: list[list[np.ndarray]] = [[] for _ in range(5)]
     sides: list[list[np.ndarray]] = [[] for _ in range(5)]
@@ -58,7 +55,7 @@ def fit_face(sequences: Several[Sequence]) -> np.ndarray:
 
 
 def lift_coco(actor: Actor, face: np.ndarray) -> np.ndarray:
-    """The 17 COCO keypoints in the world: (T, 17, 3) float32 metres; `face` from `fit_face`."""
+    """The 17 COCO keypoints in the world, float32 (T, 17, 3) metres; `face` is from `fit_face`."""
     axes, origin = _head_frame(actor.joints3d)
     points = origin[:, None] + np.einsum("tik,jk->tji", axes, face)
     return np.concatenate([points, actor.joints3d[:, COCO_BODY_IN_SMPL]], 1).astype(np.float32)
@@ -73,17 +70,18 @@ def turn(
 ) -> np.ndarray:
     """2D windows as they would look with the people turned about the world's y axis.
 
-    What is turned is the motion around a steady walk (the best straight line through the joints'
-    mean), so that people go on standing and walking where the camera looks.
+    Only the motion around a steady walk (the best straight line through the joints' mean) is
+    turned, so people go on standing and walking where the camera looks.
 
     Args:
-      positions: (B, T, J, 2) pixels. visible: (B, T, J).
-      world: (B, T, J, 3) metres, what was seen; where not finite, nothing moves.
-      cameras: (B, T, 3, 4) world to homogeneous pixels.
-      angles: (B,) radians.
+        positions: (B, T, J, 2), pixels.
+        visible: bool (B, T, J).
+        world: (B, T, J, 3), metres; a window that is not finite throughout is not moved.
+        cameras: (B, T, 3, 4), world to homogeneous pixels.
+        angles: (B,), radians.
 
     Returns:
-      (B, T, J, 2) float32.
+        float32 (B, T, J, 2).
     """
     known = np.isfinite(world).all((1, 2, 3)) & np.isfinite(cameras).all((1, 2, 3))
     world = np.where(known[:, None, None, None], world, 0)
@@ -107,8 +105,11 @@ def _project(points: np.ndarray, cameras: np.ndarray) -> np.ndarray:
 
 
 def _head_frame(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Axes (T, 3, 3; in columns: to the person's left, up, ahead; as long as neck to head) and
-    origin (T, 3) of the head, of joints (T, 24, 3). It turns with the shoulders."""
+    """Axes (T, 3, 3) and origin (T, 3) of the head, from SMPL joints (T, 24, 3).
+
+    The axes' columns point to the person's left, up and ahead, are as long as from neck to head,
+    and turn with the shoulders.
+    """
     up = joints[:, _HEAD] - joints[:, _NECK]
     length = np.linalg.norm(up, axis=-1, keepdims=True)
     up = up / np.maximum(length, 1e-6)

@@ -1,30 +1,31 @@
 """Motion as tracks of joints, cut into windows of observed and future frames.
 
-Everything here is the same for 2D keypoints and 3D joints and for any number of joints. A joint
+Everything here is the same for 2D keypoints and 3D joints, and for any number of joints. A joint
 that was not seen is marked in `visible`, never guessed.
 """
 
-import dataclasses
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32
 
 from vitpose_jax.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class MotionTrack:
     """One person over time.
 
     Attributes:
-      name: where it comes from, for messages.
-      positions: (T, J, D) float32, D = 2 (pixels) or 3 (metres); 0 where not `visible`.
-      visible: (T, J) bool.
-      frame_ids: (T,) int64, consecutive where the track is: a step above 1 is a gap.
-      fps: frames per second.
-      world, cameras: of 2D tracks, where known: the joints (T, J, 3) in metres and each frame's
-        projection (T, 3, 4) from them to homogeneous pixels; for views from other sides.
+        name: where it comes from, for messages.
+        positions: float32 (T, J, D), D = 2 (pixels) or 3 (metres); 0 where not `visible`.
+        visible: bool (T, J).
+        frame_ids: int64 (T,), consecutive; a step above 1 is a gap.
+        fps: frames per second.
+        world: of some 2D tracks, to see them from other sides: the joints (T, J, 3) in metres.
+        cameras: of the same, each frame's projection (T, 3, 4) from `world` to homogeneous pixels.
     """
 
     name: str
@@ -61,14 +62,14 @@ def make_track(
     name: str = "track",
     frame_ids: np.ndarray | None = None,
 ) -> MotionTrack:
-    """A track from plain arrays; joints that are not finite count as missing.
+    """Make a track of plain arrays; joints that are not finite count as missing.
 
     Args:
-      positions: (T, J, D), pixels or metres.
-      visible: (T, J) bool, all by default.
-      fps: frames per second.
-      name: for messages.
-      frame_ids: (T,), consecutive by default.
+        positions: (T, J, D), pixels or metres.
+        visible: bool (T, J), all by default.
+        fps: frames per second.
+        name: for messages.
+        frame_ids: (T,), consecutive by default.
     """
     positions = np.asarray(positions, np.float32)
     if positions.ndim != 3:
@@ -81,13 +82,12 @@ def make_track(
 
 
 class MotionWindows:
-    """Windows of `observed` + `future` frames over tracks, never across a gap or another person.
+    """Windows of observed and future frames, never across a gap or another person.
 
-    A random-access data set of samples:
-      observed (n, J, D) float32, observed_visible (n, J) bool, future (m, J, D) float32,
-      future_visible (m, J) bool; world (n + m, J, 3) and cameras (n + m, 3, 4) if all tracks have
-      them.
-    Windows in which nothing was observed, or nothing is there to be predicted, are left out.
+    A random-access data set of samples: `observed` float32 (n, J, D), `observed_visible` bool
+    (n, J), `future` float32 (m, J, D), `future_visible` bool (m, J), and where all tracks know
+    them, `world` (n + m, J, 3) and `cameras` (n + m, 3, 4). Windows in which nothing was observed,
+    or nothing is there to be predicted, are left out.
     """
 
     def __init__(
@@ -98,16 +98,17 @@ class MotionWindows:
         stride: int = 1,
         complete: bool = False,
     ) -> None:
-        """
+        """Find the windows.
+
         Args:
-          tracks: all with the same joints and frame rate.
-          observed: n, frames to see.
-          future: m, frames to predict.
-          stride: frames between the starts of windows.
-          complete: keep only windows in which every joint is visible in every frame.
+            tracks: all with the same joints and frame rate.
+            observed: n, frames to see.
+            future: m, frames to predict.
+            stride: frames between the starts of windows.
+            complete: keep only windows in which every joint is visible in every frame.
 
         Raises:
-          UserError: tracks that do not go together, or too short to hold a window.
+            UserError: tracks that do not go together, or are too short to hold a window.
         """
         if min(observed, future, stride) < 1:
             raise UserError(
@@ -124,13 +125,14 @@ class MotionWindows:
         self._visible = np.concatenate([track.visible for track in self.tracks])
         lengths = [len(track.positions) for track in self.tracks]
         self._offsets = np.cumsum([0, *lengths[:-1]])
-        self._world = self._cameras = None
-        if all(track.world is not None for track in self.tracks):
-            self._world = np.concatenate([track.world for track in self.tracks])
-            self._cameras = np.concatenate([track.cameras for track in self.tracks])
+        self._views: dict[str, np.ndarray] = {}
+        world = [track.world for track in self.tracks if track.world is not None]
+        cameras = [track.cameras for track in self.tracks if track.cameras is not None]
+        if len(world) == len(cameras) == len(self.tracks):
+            self._views = {"world": np.concatenate(world), "cameras": np.concatenate(cameras)}
 
     def _find(self, stride: int, complete: bool) -> np.ndarray:
-        """(N, 2) int64: track and first frame of every window."""
+        """int64 (N, 2): track and first frame of every window."""
         length, found = self.observed + self.future, []
         for index, track in enumerate(self.tracks):
             for first, end in stretches(track.frame_ids):
@@ -163,14 +165,17 @@ class MotionWindows:
 
     @property
     def num_joints(self) -> int:
+        """J."""
         return self.tracks[0].positions.shape[1]
 
     @property
     def dims(self) -> int:
+        """D, 2 or 3."""
         return self.tracks[0].positions.shape[2]
 
     @property
     def fps(self) -> float:
+        """Frames per second."""
         return self.tracks[0].fps
 
     def __len__(self) -> int:
@@ -184,10 +189,7 @@ class MotionWindows:
         track, start = self.starts[indices].T
         rows = (self._offsets[track] + start)[:, None] + np.arange(self.observed + self.future)
         positions, visible = self._positions[rows], self._visible[rows]
-        views = {}
-        if self._world is not None:
-            views = {"world": self._world[rows], "cameras": self._cameras[rows]}
-        return views | {
+        return {name: values[rows] for name, values in self._views.items()} | {
             "observed": positions[:, : self.observed],
             "observed_visible": visible[:, : self.observed],
             "future": positions[:, self.observed :],
@@ -199,21 +201,25 @@ class MotionWindows:
         return self.take(np.arange(len(self)))
 
 
-def last_seen(observed: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """The last visible position of every joint: (..., n, J, D), (..., n, J) -> (..., J, D).
+def last_seen(
+    observed: Float[np.ndarray, "*batch frames joints dims"],
+    visible: Bool[np.ndarray, "*batch frames joints"],
+) -> Float32[np.ndarray, "*batch joints dims"]:
+    """The last visible position of every joint.
 
     A joint that was never seen gets the mean of those that were (0 if there are none).
     """
-    frames = visible.shape[-2]
-    newest = frames - 1 - np.argmax(visible[..., ::-1, :], axis=-2)
+    newest = visible.shape[-2] - 1 - np.argmax(visible[..., ::-1, :], axis=-2)
     pose = np.take_along_axis(observed, newest[..., None, :, None], axis=-3)[..., 0, :, :]
-    seen = visible.any(-2)[..., None]
+    seen = np.expand_dims(visible.any(-2), -1)
     count = np.maximum(seen.sum(-2, keepdims=True), 1)
     return np.where(seen, pose, (pose * seen).sum(-2, keepdims=True) / count).astype(np.float32)
 
 
-def person_size(pose: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Longest side of the box around the visible joints: (..., J, D), (..., J) -> (...)."""
+def person_size(
+    pose: Float[np.ndarray, "*batch joints dims"], visible: Bool[np.ndarray, "*batch joints"]
+) -> Float32[np.ndarray, "*batch"]:
+    """The longest side of the box around the visible joints; 0 where there are none."""
     low = np.where(visible[..., None], pose, np.inf).min(-2)
     high = np.where(visible[..., None], pose, -np.inf).max(-2)
     return np.where(visible.any(-1), (high - low).max(-1), 0).astype(np.float32)
@@ -224,18 +230,18 @@ def stretches(frame_ids: np.ndarray) -> list[tuple[int, int]]:
     if not len(frame_ids):
         return []
     cuts = np.flatnonzero(np.diff(frame_ids) != 1) + 1
-    edges = [0, *cuts.tolist(), len(frame_ids)]
-    return list(pairwise(edges))
+    return list(pairwise([0, *cuts.tolist(), len(frame_ids)]))
 
 
 def _check_alike(tracks: list[MotionTrack]) -> None:
     for track in tracks[1:]:
-        if track.positions.shape[1:] != tracks[0].positions.shape[1:]:
+        (_, joints, dims), (_, first_joints, first_dims) = (
+            t.positions.shape for t in (track, tracks[0])
+        )
+        if (joints, dims) != (first_joints, first_dims):
             raise UserError(
-                f"track {track.name} has {track.positions.shape[1]} joints in "
-                f"{track.positions.shape[2]}D, {tracks[0].name} has "
-                f"{tracks[0].positions.shape[1]} in {tracks[0].positions.shape[2]}D; forecast them "
-                "separately"
+                f"track {track.name} has {joints} joints in {dims}D, {tracks[0].name} has "
+                f"{first_joints} in {first_dims}D; forecast them separately"
             )
         if track.fps != tracks[0].fps:
             raise UserError(
