@@ -269,7 +269,7 @@ def test_damaged_weights_lose_nothing(
     )
     assert run(folder, "--detector", "none", "--draw", "--nms") == 1
     assert "1 problem(s)" in (told := capsys.readouterr().err)
-    assert "scores that are no numbers" in told
+    assert "scores that are not numbers" in told
     assert [set(result["keypoints"]) for result in results(tmp_path)] == [{None}] * 6
 
 
@@ -358,9 +358,9 @@ def test_without_ffmpeg_there_are_results(
 
 def interrupt_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the person of that number, from 1, is written down."""
-    from vitpose_jax.commands import predict
+    from vitpose_jax.inference import sinks
 
-    original, taken = predict.coco_result, []
+    original, taken = sinks.coco_result, []
 
     def interrupt(*arguments: object) -> dict:
         taken.append(1)
@@ -368,19 +368,19 @@ def interrupt_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(predict, "coco_result", interrupt)
+    monkeypatch.setattr(sinks, "coco_result", interrupt)
 
 
 def test_an_interrupted_video_is_closed_with_all_its_frames(
     run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vitpose_jax.commands import drawings
+    from vitpose_jax.inference import draw
 
-    def slowly(image: np.ndarray, *_: object) -> np.ndarray:
+    def slowly(image: np.ndarray, *_: object, **__: object) -> np.ndarray:
         time.sleep(0.05)
         return image
 
-    monkeypatch.setattr(drawings, "draw_people", slowly)
+    monkeypatch.setattr(draw, "draw_people", slowly)
     interrupt_at(5, monkeypatch)
     assert run(clips[0], "--detector", "none") == 130
     assert len(results(tmp_path)) == 4

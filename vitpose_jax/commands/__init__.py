@@ -1,1 +1,1 @@
-"""One module for each command: its options, and what it does in the user's words."""
+"""One module a command: its options (`add_parser`), and what it does in the user's words."""

@@ -1,46 +1,119 @@
-"""`vitpose predict`: from files, folders, videos and cameras to results on the disk.
-
-Exit status: 0 all went well; 1 results were written, but some inputs or boxes could not be used
-(each is reported at the end); 2 nothing could be done.
-"""
+"""`vitpose predict`: from files, folders, videos and cameras to results on the disk."""
 
 import argparse
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import jax
-import numpy as np
-from tqdm import tqdm
-
-from vitpose_jax.commands.drawings import Drawings, Film
+from vitpose_jax.commands.options import (
+    Commands,
+    add_min_score,
+    add_num_heads,
+    open_finder,
+    parse_size,
+)
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.videos import VideoReader
-from vitpose_jax.inference.background import Background
-from vitpose_jax.inference.boxes import BoxFile, read_boxes
-from vitpose_jax.inference.detector import DEFAULT_DETECTOR, PersonDetector
-from vitpose_jax.inference.estimator import PoseEstimator, Prediction
-from vitpose_jax.inference.inputs import Source, expand_inputs
-from vitpose_jax.inference.person import Person, box_problem
-from vitpose_jax.inference.preparation import WORKERS
-from vitpose_jax.inference.results import coco_result, write_results
-from vitpose_jax.inference.smoothing import PoseSmoother
-from vitpose_jax.inference.tracking import Tracker
-from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
-from vitpose_jax.keypoints.oks import oks_nms
+
+if TYPE_CHECKING:
+    from vitpose_jax.inference.estimator import PoseEstimator
+    from vitpose_jax.inference.inputs import Source
+    from vitpose_jax.inference.pipeline import Sink
 
 RESULTS_FILE = "keypoints.json"
 ANIMALS = ("ap10k", "apt36k")
 
 
-def predict(options: argparse.Namespace) -> int:
-    """Run the command; see `vitpose predict --help` for the options."""
+def add_parser(commands: Commands) -> None:
+    """Add the command's options."""
+    parser = commands.add_parser(
+        "predict",
+        help="find people's poses in pictures and videos",
+        description="Finds people's poses in pictures, folders, videos and cameras. Writes "
+        "keypoints.json (COCO results) into the folder --out, and pictures or videos beside it. "
+        "Exit status: 0 all went well; 1 results were written, but some inputs or boxes could not "
+        "be used (each is reported at the end); 2 nothing could be done.",
+    )
+    add = parser.add_argument
+    add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="pictures, videos, folders, globs ('x/**/*.jpg'), or a camera's number",
+    )
+    add(
+        "--weights",
+        required=True,
+        metavar="W",
+        help="a .pth, a folder, or a hub id such as usyd-community/vitpose-base-simple",
+    )
+
+    add = parser.add_argument_group("where the people are").add_argument
+    add(
+        "--boxes",
+        metavar="FILE",
+        help="COCO detections or annotations (JSON); pictures are matched by file_name, or by "
+        "image_id as the number in the file's name; every box gives one result, in order",
+    )
+    add(
+        "--detector",
+        metavar="NAME",
+        help="dfine-n, dfine-s (the default without --boxes), dfine-m, dfine-l, an .onnx file, or "
+        "none: each whole picture is one person",
+    )
+    add("--nms", action="store_true", help="drop near-duplicate poses (OKS above 0.9)")
+
+    model = parser.add_argument_group("how poses are found")
+    add = model.add_argument
+    add(
+        "--no-flip-test",
+        dest="flip_test",
+        action="store_false",
+        help="skip the mirrored pass: twice as fast, a little less exact",
+    )
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="compute type (default: bfloat16 on accelerators, float32 on CPUs)",
+    )
+    add("--batch-size", type=int, metavar="N", help="people per batch")
+    add(
+        "--decoder",
+        choices=("udp", "dark", "default"),
+        default="udp",
+        help="how heatmaps become points (default: udp, which ViTPose's weights are made for)",
+    )
+    add(
+        "--dataset",
+        choices=("coco", "aic", "mpii", "ap10k", "apt36k", "wholebody"),
+        help="which head of ViTPose+ weights, and whose keypoints",
+    )
+    add_num_heads(model)
+    add("--input-size", type=parse_size, metavar="HxW", help="crop size (default: the weights')")
+
+    output = parser.add_argument_group("what is written")
+    add = output.add_argument
+    add("--out", default="predictions", metavar="DIR", help="folder (default: %(default)s)")
+    add("--draw", action="store_true", help="pictures with boxes and skeletons")
+    add("--heatmaps", action="store_true", help="pictures under their heatmaps")
+    add_min_score(output, "draw keypoints scored at least this")
+    add("--smooth", action="store_true", help="steady the poses in videos (One Euro filter)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    import jax
+
+    from vitpose_jax.commands.console import print_problems
+    from vitpose_jax.inference.boxes import BoxFile
+    from vitpose_jax.inference.estimator import PoseEstimator
+    from vitpose_jax.inference.inputs import expand_inputs
+    from vitpose_jax.inference.pipeline import Pipeline
+
     sources = expand_inputs(options.inputs)
-    finder = _people_finder(options)
-    notes = _notes(options, sources, finder)
+    finder = open_finder(options.boxes, options.detector, options.dataset in ANIMALS)
+    box_notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
     out = Path(options.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -57,190 +130,51 @@ def predict(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         keep_heatmaps=options.heatmaps,
     )
-    estimator.compile(1 if _is_one_picture(sources) else None)
-    run = _Run(estimator, finder, out, options, notes)
-    try:
-        run.images([source for source in sources if source.kind == "image"])
-        for source in sources:
-            if source.kind != "image":
-                run.video(source)
-    finally:
-        run.report_problems(len(sources))
-        run.save()
-    return run.report(len(sources))
+    # One picture rarely shows enough people for a CPU's full batch.
+    is_small = [source.kind for source in sources] == ["image"] and jax.default_backend() == "cpu"
+    estimator.compile(1 if is_small else None)
+
+    started = time.perf_counter()
+    pipeline = Pipeline(estimator, finder, nms=options.nms, smooth=options.smooth)
+    report = pipeline.run(sources, _make_sinks(options, out, estimator))
+    seconds = time.perf_counter() - started
+
+    print_problems(report, len(sources))
+    if report.ended_by is not None:
+        raise report.ended_by
+    if not report.frames:
+        alone = len(sources) == report.unusable == 1
+        raise UserError(report.problems[0] if alone else "none of the inputs could be used")
+    notes = [*box_notes, *_idle_options(options, sources), *report.notes]
+    print(
+        f"{report.people} people in {report.frames} images ({report.people / seconds:.1f} "
+        f"people/s, {report.frames / seconds:.1f} images/s on {jax.default_backend()}, "
+        f"{estimator.model.dtype}): {'; '.join([str(out / RESULTS_FILE), *notes])}"
+    )
+    return 1 if report.problems else 0
 
 
-def _people_finder(options: argparse.Namespace) -> BoxFile | PersonDetector | None:
-    if options.boxes is None:
-        name = options.detector or DEFAULT_DETECTOR
-        return None if name == "none" else PersonDetector(name)
-    if options.detector is not None:
-        raise UserError("--boxes and --detector exclude each other: people come from one of them")
-    return read_boxes(options.boxes, any_category=options.dataset in ANIMALS)
+def _make_sinks(options: argparse.Namespace, out: Path, estimator: "PoseEstimator") -> "list[Sink]":
+    from vitpose_jax.commands.console import ProgressBar
+    from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
+    from vitpose_jax.inference.sinks import PictureSink, ResultsSink, VideoSink
+
+    draw = partial(draw_people, skeleton=estimator.skeleton, min_score=options.min_score)
+    overlay = partial(overlay_heatmaps, input_size=estimator.input_size)
+    sinks: list[Sink] = [ResultsSink(out / RESULTS_FILE)]
+    if options.draw:
+        sinks.append(PictureSink(out / "drawn", draw))
+    if options.heatmaps:
+        sinks.append(PictureSink(out / "heatmaps", overlay))
+    return [*sinks, VideoSink(out, draw), ProgressBar()]
 
 
-def _notes(
-    options: argparse.Namespace, sources: list[Source], finder: BoxFile | PersonDetector | None
-) -> list[str]:
-    """What a user should know who thinks that every option and box was of use."""
-    notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
+def _idle_options(options: argparse.Namespace, sources: "list[Source]") -> list[str]:
+    """What a user should know who thinks that every option was of use."""
+    notes = []
     kinds = {source.kind for source in sources}
     if options.heatmaps and kinds != {"image"}:
         notes.append("--heatmaps draws on pictures, not on videos")
     if options.smooth and kinds == {"image"}:
         notes.append("--smooth steadies videos, not pictures")
     return notes
-
-
-class _Run:
-    """One run over all inputs: what was found so far, and what went wrong."""
-
-    def __init__(
-        self,
-        estimator: PoseEstimator,
-        finder: BoxFile | PersonDetector | None,
-        out: Path,
-        options: argparse.Namespace,
-        notes: list[str],
-    ) -> None:
-        self.estimator, self.finder, self.out, self.options = estimator, finder, out, options
-        self.results: list[dict[str, Any]] = []
-        self.pictures = 0
-        self.problems: list[str] = []
-        self.unusable = 0  # inputs nothing could be got from
-        self.notes = dict.fromkeys(notes)  # and where things are, in order
-        self.drawings = Drawings(out, options, estimator, self.problems, self.notes)
-        self.started = time.perf_counter()
-
-    def images(self, sources: list[Source]) -> None:
-        """Predict on picture files."""
-        items = ((source.location, self._boxes(source)) for source in sources)
-        shown = self.drawings.of_pictures
-        stream = self.estimator.stream(items, skip_errors=True, keep_images=shown)
-        predictions = _progress(stream, len(sources), "image")
-        with Background(WORKERS) as background:
-            for source, prediction in zip(sources, predictions, strict=True):
-                if prediction.error is not None:
-                    self.problems.append(str(prediction.error))
-                    self.unusable += 1
-                    continue
-                people = self._checked(source, prediction)
-                self.pictures += 1
-                self.results += [coco_result(p, source.name, source.image_id) for p in people]
-                if shown:
-                    background.submit(self.drawings.pictures, source, prediction.image, people)
-
-    def video(self, source: Source) -> None:
-        """Predict on a video, or on a camera until it is interrupted (Ctrl-C)."""
-        location = source.location
-        try:
-            camera = source.kind == "camera" and location.isdigit()
-            reader = VideoReader(int(location) if camera else location)
-        except UserError as error:
-            self.problems.append(str(error))
-            self.unusable += 1
-            return
-        with reader, self.drawings.film(source, reader.fps) as film:
-            try:
-                self._frames(source, reader, film)
-            except KeyboardInterrupt:
-                if source.kind != "camera":
-                    raise
-
-    def _frames(self, source: Source, reader: VideoReader, film: Film) -> None:
-        tracker = Tracker(self.estimator.skeleton)
-        smoother = PoseSmoother(reader.fps) if self.options.smooth else None
-        items = ((frame, self._boxes(source, i)) for i, frame in enumerate(reader))
-        stream = self.estimator.stream(items)
-        for i, prediction in enumerate(_progress(stream, reader.frame_count, "frame")):
-            people = tracker.update(self._checked(source, prediction, i))
-            if smoother is not None:
-                people = smoother.update(people)
-            self.pictures += 1
-            self.results += [coco_result(p, source.name, None, i) for p in people]
-            film.add(prediction.image, people)
-
-    def _boxes(self, source: Source, frame: int | None = None) -> Any:
-        return self.finder.of(source, frame) if isinstance(self.finder, BoxFile) else self.finder
-
-    def _checked(
-        self, source: Source, prediction: Prediction, frame: int | None = None
-    ) -> list[Person]:
-        """The people of a picture: given boxes that show nothing reported, NMS if asked for.
-
-        Who comes from a file of boxes gets the category of the box.
-        """
-        people = prediction.people
-        if isinstance(self.finder, BoxFile) and people:
-            key = self.finder.name_of(source), frame
-            categories = self.finder.categories[key]
-            people = [replace(p, category=c) for p, c in zip(people, categories, strict=True)]
-            for entry, person in zip(self.finder.entries[key], people, strict=True):
-                problem = box_problem(person.box, prediction.image_wh)
-                if problem is not None:
-                    self.problems.append(
-                        f"{self.finder.path}: entry {entry} ({source.name}): the box {problem}; "
-                        "its keypoints are all zero"
-                    )
-        problem = "the network gives scores that are no numbers (null): are the weights damaged?"
-        sound = all(np.isfinite(person.keypoint_scores).all() for person in people)
-        if not sound and problem not in self.problems:
-            self.problems.append(problem)
-        return self._suppressed(people) if self.options.nms and people else people
-
-    def _suppressed(self, people: list[Person]) -> list[Person]:
-        keypoints = np.stack([person.keypoints for person in people])
-        scores = np.array([person.score for person in people])
-        boxes = np.nan_to_num(np.stack([person.box for person in people]))
-        _, scales = box_to_center_scale(boxes, self.estimator.input_size)
-        areas = np.prod(scales * PIXEL_STD, axis=1)
-        kept = oks_nms(keypoints, scores, areas, np.array(self.estimator.skeleton.sigmas))
-        return [people[i] for i in sorted(kept)]
-
-    def report_problems(self, sources: int) -> None:
-        """Say what went wrong, unless the only input's problem is all there is to say."""
-        if self.problems and not sources == self.unusable == 1:
-            print(f"{len(self.problems)} problem(s) in {sources} input(s):", file=sys.stderr)
-            for problem in self.problems:
-                print(f"  {problem}", file=sys.stderr)
-
-    def save(self) -> None:
-        """Write what was found so far; nothing where no input could be used."""
-        if self.pictures:
-            write_results(self.out / RESULTS_FILE, self.results)
-
-    def report(self, sources: int) -> int:
-        """Say what was done; the exit status."""
-        seconds = time.perf_counter() - self.started
-        if sources == self.unusable == 1:
-            raise UserError(self.problems[0])
-        if not self.pictures:
-            raise UserError("none of the inputs could be used")
-        rates = (
-            f"{len(self.results) / seconds:.1f} people/s, {self.pictures / seconds:.1f} images/s"
-        )
-        where = "; ".join([str(self.out / RESULTS_FILE), *self.notes])
-        print(
-            f"{len(self.results)} people in {self.pictures} images ({rates} on "
-            f"{jax.default_backend()}, {self.estimator.model.dtype}): {where}"
-        )
-        return 1 if self.problems else 0
-
-
-def _is_one_picture(sources: list[Source]) -> bool:
-    """Then it most likely shows fewer people than a CPU's full batch."""
-    one = len(sources) == 1 and sources[0].kind == "image"
-    return one and jax.default_backend() == "cpu"
-
-
-def _progress(
-    predictions: Iterator[Prediction], total: int | None, unit: str
-) -> Iterator[Prediction]:
-    bar = tqdm(total=total, unit=unit, disable=None, leave=False)  # None: only on a terminal
-    people = 0
-    with bar:
-        for prediction in predictions:
-            people += len(prediction.people)
-            bar.set_postfix_str(f"{people} people", refresh=False)
-            bar.update()
-            yield prediction

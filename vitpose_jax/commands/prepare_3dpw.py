@@ -1,136 +1,72 @@
-"""`vitpose prepare-3dpw`: keypoints of 3DPW's people from its images, with our own pose model.
-
-Boxes come from the annotated actor (the extent of the file's detections, or of the projected 3D
-joints where there are none) or from a detector, whose boxes are given to the actors they overlap.
-"""
+"""`vitpose prepare-3dpw`: keypoints of 3DPW's people from its images, with our own pose model."""
 
 import argparse
 from pathlib import Path
 
-import numpy as np
-from scipy.optimize import linear_sum_assignment
-from tqdm import tqdm
-
-from vitpose_jax.data.motion import threedpw
-from vitpose_jax.data.motion.threedpw_keypoints import (
-    keypoint_file,
-    read_keypoint_file,
-    write_keypoints,
-)
+from vitpose_jax.commands.options import Commands, add_num_heads
 from vitpose_jax.errors import UserError
-from vitpose_jax.inference.detector import PersonDetector
-from vitpose_jax.inference.estimator import PoseEstimator
-from vitpose_jax.keypoints.crops import box_iou
-from vitpose_jax.keypoints.skeletons import SKELETONS
-
-MARGIN = 0.1
-"""Boxes around joints are widened by this share of their sides: bodies reach beyond joints."""
-
-MIN_OVERLAP = 0.3
-"""Intersection over union from which a detected box can be an annotated actor."""
 
 
-def prepare_3dpw(options: argparse.Namespace) -> int:
-    """Run the command; see `vitpose prepare-3dpw --help` for the options."""
+def add_parser(commands: Commands) -> None:
+    """Add the command's options."""
+    parser = commands.add_parser(
+        "prepare-3dpw",
+        help="find the keypoints of 3DPW's people with a pose model",
+        description="Runs a pose model over 3DPW's images and writes DATA/keypoints, which "
+        "configs/forecast_3dpw.py:DATA,keypoints trains on. A stopped run goes on when started "
+        "again.",
+    )
+    add = parser.add_argument
+    add("data", metavar="DATA", help="the folder with sequenceFiles and imageFiles")
+    add("--weights", required=True, metavar="W", help="pose model, as for `vitpose predict`")
+    add_num_heads(parser)
+    add("--splits", nargs="+", default=["train", "validation", "test"], metavar="SPLIT")
+    add("--detector", metavar="NAME", help="take boxes of a detector that overlap the actors'")
+    add("--again", action="store_true", help="also sequences that are there already")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from tqdm import tqdm
+
+    from vitpose_jax.data.motion.threedpw import read_sequence, sequence_files
+    from vitpose_jax.data.motion.threedpw_keypoints import (
+        keypoint_file,
+        read_keypoint_file,
+        write_keypoints,
+    )
+    from vitpose_jax.inference.detector import PersonDetector
+    from vitpose_jax.inference.estimator import PoseEstimator
+    from vitpose_jax.inference.threedpw import find_keypoints, image_files
+    from vitpose_jax.keypoints.skeletons import SKELETONS
+
     folder = Path(options.data)
-    work = [(s, f) for s in options.splits for f in threedpw.sequence_files(folder, s)]
+    work = [(s, f) for s in options.splits for f in sequence_files(folder, s)]
     estimator = PoseEstimator.from_pretrained(options.weights, num_heads=options.num_heads)
-    found = estimator.skeleton.keypoint_names
-    if found != SKELETONS["coco"].keypoint_names:
+    names = estimator.skeleton.keypoint_names
+    if names != SKELETONS["coco"].keypoint_names:
         raise UserError(
-            f"{options.weights} finds {len(found)} keypoints ({', '.join(found[:3])}, ...); 3DPW "
+            f"{options.weights} finds {len(names)} keypoints ({', '.join(names[:3])}, ...); 3DPW "
             "is prepared with a model of COCO's 17"
         )
     detector = PersonDetector(options.detector) if options.detector else None
     done = 0
     for split, file in tqdm(work, unit="sequence", disable=None):
-        sequence = threedpw.read_sequence(file)
+        sequence = read_sequence(file)
         path = keypoint_file(folder, split, file.stem)
         if path.exists() and not options.again:
             read_keypoint_file(path, (len(sequence.actors), len(sequence.frame_ids)))
             done += 1
             continue
-        images = image_files(folder, sequence.name, sequence.frame_ids)
-        write_keypoints(path, *find_keypoints(sequence, images, estimator, detector))
+        bar = tqdm(
+            image_files(folder, sequence),
+            desc=sequence.name,
+            unit="frame",
+            disable=None,
+            leave=False,
+        )
+        write_keypoints(path, *find_keypoints(sequence, bar, estimator, detector))
     place = keypoint_file(folder, "SPLIT", "x").parent
     print(f"{len(work)} sequences in {place}, of which {done} were there already")
     return 0
-
-
-def image_files(folder: Path, name: str, frame_ids: np.ndarray) -> list[Path]:
-    """The image of every frame, `imageFiles/NAME/image_00012.jpg`; UserError where one lacks."""
-    place = folder / "imageFiles" / name
-    files = [place / f"image_{number:05d}.jpg" for number in frame_ids]
-    missing = [file for file in files if not file.exists()]
-    if missing:
-        raise UserError(
-            f"{missing[0]}: not there ({len(missing)} of {len(files)} images of this sequence); "
-            "unpack imageFiles.zip of 3DPW beside sequenceFiles"
-        )
-    return files
-
-
-def actor_boxes(sequence: threedpw.Sequence) -> np.ndarray:
-    """Box (x, y, w, h) of every actor in every frame, (A, T, 4) pixels; NaN where out of sight."""
-    boxes = np.full((len(sequence.actors), len(sequence.frame_ids), 4), np.nan)
-    for index, actor in enumerate(sequence.actors):
-        points = threedpw.project(actor.joints3d, sequence.cam_poses, sequence.intrinsics)
-        trusted = np.isfinite(points).all((1, 2)) & sequence.cam_valid[index]
-        for frame in range(boxes.shape[1]):
-            corners = actor.keypoints[frame][actor.visible[frame]]
-            if len(corners) < 4 and trusted[frame]:
-                corners = points[frame]
-            if len(corners) < 4:
-                continue
-            low, high = corners.min(0), corners.max(0)
-            margin = MARGIN * (high - low)
-            boxes[index, frame] = [*(low - margin), *(high - low + 2 * margin)]
-    return boxes
-
-
-def assign_boxes(found: np.ndarray, actors: np.ndarray) -> np.ndarray:
-    """Detected boxes (N, 4 or 5) to the actors' annotated ones (A, 4): (A, 4), NaN where none.
-
-    The overlap summed over actors is the largest possible; pairs below MIN_OVERLAP do not count.
-    """
-    result = np.full((len(actors), 4), np.nan)
-    known = np.flatnonzero(np.isfinite(actors).all(1))
-    overlap = np.array([[box_iou(actors[a], box[:4]) for box in found] for a in known])
-    if overlap.size:
-        rows, columns = linear_sum_assignment(overlap, maximize=True)
-        for row, column in zip(rows, columns, strict=True):
-            if overlap[row, column] >= MIN_OVERLAP:
-                result[known[row]] = found[column][:4]
-    return result
-
-
-def find_keypoints(
-    sequence: threedpw.Sequence,
-    images: list[Path],
-    estimator: PoseEstimator,
-    detector: PersonDetector | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (A, T, 17, 2) and scores (A, T, 17) of a sequence; 0 where nobody was found."""
-    boxes = actor_boxes(sequence)
-    count, frames = boxes.shape[:2]
-    used = boxes.copy()
-
-    def source(frame: int):
-        def boxes_of(image: np.ndarray) -> np.ndarray:
-            if detector is not None:
-                used[:, frame] = assign_boxes(np.asarray(detector(image)), boxes[:, frame])
-            return used[np.isfinite(used[:, frame]).all(1), frame]
-
-        return boxes_of
-
-    keypoints = np.zeros((count, frames, 17, 2), np.float32)
-    scores = np.zeros((count, frames, 17), np.float32)
-    items = ((image, source(frame)) for frame, image in enumerate(images))
-    stream = estimator.stream(items, keep_images=False)
-    bar = tqdm(stream, total=frames, desc=sequence.name, unit="frame", disable=None, leave=False)
-    for frame, prediction in enumerate(bar):
-        actors = np.flatnonzero(np.isfinite(used[:, frame]).all(1))
-        for actor, person in zip(actors, prediction.people, strict=True):
-            keypoints[actor, frame] = person.keypoints
-            scores[actor, frame] = person.keypoint_scores
-    return keypoints, scores

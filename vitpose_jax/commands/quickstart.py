@@ -1,33 +1,48 @@
 """`vitpose quickstart`: a small model that learns synthetic people, on a laptop, in minutes."""
 
-import logging
+import argparse
 import time
 from pathlib import Path
 
-from vitpose_jax.tasks import run
-from vitpose_jax.tasks.export import export_run
-from vitpose_jax.tasks.recipes import quickstart_recipe
-from vitpose_jax.training.workdir import read_metrics
-
-log = logging.getLogger(__name__)
+from vitpose_jax.commands.options import Commands
 
 
-def quickstart(out: str | Path, data: str = "synthetic-solo") -> dict[str, float]:
-    """Train, evaluate before and after, export, and say what there is; goes on if stopped."""
-    folder = Path(out).expanduser()
+def add_parser(commands: Commands) -> None:
+    """Add the command's options."""
+    parser = commands.add_parser(
+        "quickstart",
+        help="train a small model on synthetic people, in minutes",
+        description="Trains a small ViTPose on synthetic people (nothing is downloaded), evaluates "
+        "it before and after, and draws what it sees. A stopped run goes on when started again.",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", default="runs/quickstart", help="folder of the run (%(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, evaluate before and after, export, and say what there is."""
+    from vitpose_jax.tasks.export import export_run
+    from vitpose_jax.tasks.recipes import quickstart_recipe
+    from vitpose_jax.tasks.run import log_plainly, train
+    from vitpose_jax.training.workdir import read_metrics
+
+    log_plainly()
+    folder = Path(options.out).expanduser()
     start = time.monotonic()
-    print(f"Training a small ViTPose on {data}. Stop with Ctrl-C; the same command goes on.")
-    run.train(quickstart_recipe(data), folder)
+    print("Training a small ViTPose on synthetic people. Ctrl-C stops; the same command goes on.")
+    train(quickstart_recipe(), folder)
     export_run(folder, folder / "weights")
-    scores = [(r["step"], r["eval/AP"]) for r in read_metrics(folder) if "eval/AP" in r]
     print(f"\nDone in {(time.monotonic() - start) / 60:.1f} minutes. AP on people not trained on:")
-    for step, score in scores:
-        print(f"  after {step:5d} steps: {score:.3f}")
-    print(_WHERE.format(folder=folder))
-    return {"before": scores[0][1], "after": scores[-1][1]}
+    for row in read_metrics(folder):
+        if "eval/AP" in row:
+            print(f"  after {row['step']:5d} steps: {row['eval/AP']:.3f}")
+    print(SUMMARY.format(folder=folder))
+    return 0
 
 
-_WHERE = """
+SUMMARY = """
 In {folder}:
   pictures/       what the model sees in the same 16 people, before and after
   curves.png      loss and scores over the run

@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import numpy as np
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import number, read_json
 from vitpose_jax.inference.inputs import Source
+from vitpose_jax.inference.person import Person, box_problem
 
 PERSON_CATEGORY = 1
 """COCO's, which a box without a category is of; a file's own `categories` may say another."""
 
-Key = tuple[str | int, int | None]
+Key = tuple[str | int | None, int | None]
 """(file name or image id, frame of a video or None)."""
 
 
@@ -61,6 +62,34 @@ class BoxFile:
     def of(self, source: Source, frame: int | None = None) -> np.ndarray:
         """The boxes (N, 5) of a picture, or of a video's frame; (0, 5) where there are none."""
         return self.boxes.get((self.name_of(source), frame), np.zeros((0, 5)))
+
+    def check(
+        self,
+        people: Sequence[Person],
+        source: Source,
+        frame: int | None,
+        image_wh: tuple[int, int],
+    ) -> tuple[list[Person], list[str]]:
+        """The people found in the boxes of a picture, and what is wrong with these boxes.
+
+        Returns:
+            The people with the categories of their boxes, and a line for each box that shows
+            nothing in an image of (width, height) pixels.
+        """
+        if not people:
+            return [], []
+        key = self.name_of(source), frame
+        labelled, problems = [], []
+        boxes = zip(self.categories[key], self.entries[key], strict=True)
+        for person, (category, entry) in zip(people, boxes, strict=True):
+            labelled.append(replace(person, category=category))
+            problem = box_problem(person.box, image_wh)
+            if problem is not None:
+                problems.append(
+                    f"{self.path}: entry {entry} ({source.name}): the box {problem}; its keypoints "
+                    "are all zero"
+                )
+        return labelled, problems
 
     def notes(self, sources: list[Source]) -> list[str]:
         """What a user should know who thinks that every source has its boxes here.

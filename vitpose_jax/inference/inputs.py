@@ -15,6 +15,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 STREAM_PREFIXES = ("rtsp://", "http://", "https://")
 
+SourceKind = Literal["image", "video", "camera"]
+
 
 @dataclass(frozen=True)
 class Source:
@@ -27,7 +29,7 @@ class Source:
             different for every source.
     """
 
-    kind: Literal["image", "video", "camera"]
+    kind: SourceKind
     location: str
     name: str
 

@@ -1,11 +1,14 @@
 """One person found in one image, and the boxes that people are looked for in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.oks import person_scores
+from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
+from vitpose_jax.keypoints.oks import oks_nms, person_scores
+from vitpose_jax.keypoints.skeletons import Skeleton
 
 BoxesLike = np.ndarray | list | None
 
@@ -76,3 +79,22 @@ def as_boxes(boxes: BoxesLike, image: np.ndarray) -> np.ndarray:
     for index in np.flatnonzero(~np.isfinite(array[:, 4])):
         raise UserError(f"box {index} has score {array[index, 4]}; scores must be finite numbers")
     return array
+
+
+def drop_duplicates(
+    people: Sequence[Person], skeleton: Skeleton, input_size: tuple[int, int]
+) -> list[Person]:
+    """The people of one image without those much like a better one (OKS above 0.9), in order.
+
+    As in the COCO protocol, the area behind OKS is that of the padded crop of `input_size` (height,
+    width).
+    """
+    if not people:
+        return []
+    keypoints = np.stack([person.keypoints for person in people])
+    scores = np.array([person.score for person in people])
+    boxes = np.nan_to_num(np.stack([person.box for person in people]))
+    _, scales = box_to_center_scale(boxes, input_size)
+    areas = np.prod(scales * PIXEL_STD, axis=1)
+    kept = oks_nms(keypoints, scores, areas, np.array(skeleton.sigmas))
+    return [people[i] for i in sorted(kept)]

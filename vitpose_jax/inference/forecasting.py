@@ -1,0 +1,139 @@
+"""From the people of a video to where they are going to be."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from vitpose_jax.data.motion.resampling import ROUNDING
+from vitpose_jax.data.motion.windows import MotionTrack, make_track
+from vitpose_jax.files.videos import VideoReader, VideoWriter
+from vitpose_jax.inference.draw import draw_ghosts, draw_people
+from vitpose_jax.inference.person import Person
+from vitpose_jax.keypoints.skeletons import Skeleton
+from vitpose_jax.models.forecaster import Forecaster
+from vitpose_jax.models.pose_predictor import PosePredictor
+
+BATCH = 256
+
+People = Sequence[Sequence[Person]]
+"""The tracked people of every frame of a video."""
+
+
+@dataclass(frozen=True)
+class Future:
+    """Where a person is going to be.
+
+    Attributes:
+        poses: float32 (m, K, 2), pixels.
+        after_seconds: (m,), when, counted from the frame that the forecast belongs to.
+    """
+
+    poses: np.ndarray
+    after_seconds: np.ndarray
+
+
+Futures = dict[tuple[int, int], Future]
+"""By frame of the video, and track."""
+
+
+def motion_tracks(frames: People, fps: float, min_score: float) -> dict[int, MotionTrack]:
+    """Every person's motion from their first to their last frame, by track number.
+
+    Keypoints scored below `min_score`, and frames in which the person is lost, are missing.
+    """
+    seen: dict[int, dict[int, Person]] = defaultdict(dict)
+    for index, people in enumerate(frames):
+        for person in people:
+            if person.track is not None:
+                seen[person.track][index] = person
+    tracks = {}
+    for number, poses in seen.items():
+        first, last = min(poses), max(poses)
+        joints = len(poses[first].keypoints)
+        positions = np.full((last - first + 1, joints, 2), np.nan, np.float32)
+        for index, person in poses.items():
+            good = (person.keypoint_scores >= min_score) & (person.keypoint_scores > 0)
+            positions[index - first][good] = person.keypoints[good]
+        ids = np.arange(first, last + 1)
+        tracks[number] = make_track(positions, fps=fps, name=f"person {number}", frame_ids=ids)
+    return tracks
+
+
+def forecast_tracks(
+    model: Forecaster | PosePredictor, tracks: Mapping[int, MotionTrack], fps: float
+) -> Futures:
+    """Forecast from every frame in which a person is seen and has been followed long enough.
+
+    Args:
+        model: forecasts from `observed` frames.
+        tracks: at the rate to forecast at.
+        fps: of the video. A forecast belongs to the first frame of the video by which everything it
+            is made of has been seen; of several forecasts for one frame the last is kept.
+    """
+    n, keys, late, observed, visible = model.config.observed, [], [], [], []
+    for number, track in tracks.items():
+        for end in range(n, len(track.frame_ids) + 1):
+            seen = track.visible[end - n : end]
+            whole = track.frame_ids[end - 1] - track.frame_ids[end - n] == n - 1
+            if whole and seen[-1].any() and seen.any(1).sum() >= max(2, n // 2):
+                time = track.frame_ids[end - 1] / track.fps
+                frame = math.ceil(time * fps - ROUNDING)
+                keys.append((frame, number))
+                late.append(frame / fps - time)
+                observed.append(track.positions[end - n : end])
+                visible.append(seen)
+    if not keys:
+        return {}
+    run = nnx.jit(lambda model, x, v: model.forecast(x, v))
+    size, results = min(BATCH, len(keys)), []
+    for first in range(0, len(keys), size):
+        rows = np.minimum(np.arange(first, first + size), len(keys) - 1)
+        batch = np.stack([observed[r] for r in rows]), np.stack([visible[r] for r in rows])
+        results.append(jax.device_get(run(model, *batch)))
+    poses = np.concatenate(results)[: len(keys)]
+    steps = np.arange(1, poses.shape[1] + 1) / next(iter(tracks.values())).fps
+    found = (Future(p, steps - seconds) for p, seconds in zip(poses, late, strict=True))
+    return dict(zip(keys, found, strict=True))
+
+
+def forecast_results(name: str, futures: Futures) -> Iterator[dict[str, Any]]:
+    """One JSON entry for each forecast of the video `name`; what is not a number is null."""
+    for (frame, track), future in sorted(futures.items(), key=lambda item: item[0]):
+        points = np.round(future.poses, 2)
+        yield {
+            "file_name": name,
+            "frame": frame,
+            "track_id": track,
+            "after_seconds": np.round(future.after_seconds, 4).tolist(),
+            "keypoints": np.where(np.isfinite(points), points, None).tolist(),
+        }
+
+
+def draw_video(
+    video: Path,
+    path: Path,
+    frames: People,
+    futures: Futures,
+    skeleton: Skeleton,
+    min_score: float,
+) -> None:
+    """Draw a video's people and where they will be, and write it to `path`.
+
+    Raises:
+        UserError: the video cannot be read, or none can be written.
+    """
+    with VideoReader(video) as reader, VideoWriter(path, reader.fps) as writer:
+        for index, image in enumerate(reader):
+            people = frames[index] if index < len(frames) else []
+            for person in people:
+                if person.track is not None and (index, person.track) in futures:
+                    poses = futures[index, person.track].poses
+                    image = draw_ghosts(image, poses, skeleton, person.track)
+            writer.write(draw_people(image, people, skeleton, min_score))

@@ -1,0 +1,213 @@
+"""From what the user pointed at to tracked people, one frame after another.
+
+    sources -> frames -> estimator -> track, smooth -> sinks
+
+What went wrong, and what is worth telling, comes back as a `Report`.
+"""
+
+import contextlib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.files.videos import VideoReader
+from vitpose_jax.inference.boxes import BoxFile
+from vitpose_jax.inference.estimator import PoseEstimator, Prediction
+from vitpose_jax.inference.inputs import Source, SourceKind
+from vitpose_jax.inference.person import Person, drop_duplicates
+from vitpose_jax.inference.preparation import BoxSource
+from vitpose_jax.inference.smoothing import PoseSmoother
+from vitpose_jax.inference.tracking import Tracker
+
+DAMAGED_WEIGHTS = "the network gives scores that are not numbers (null): are the weights damaged?"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture, or one frame of a video, with the people in it.
+
+    Attributes:
+        source: the picture or the video.
+        total: how many pictures there are, or frames the video claims to have.
+        index: the frame's number in its video, from 0; None for pictures.
+        fps: frames per second of the video; None for pictures.
+        people: in the boxes' order; with track numbers in videos.
+        image: uint8 RGB, if a sink needs it.
+        problems: what is wrong with it, in a line each.
+        error: why the picture or the whole video cannot be used.
+    """
+
+    source: Source
+    total: int | None = None
+    index: int | None = None
+    fps: float | None = None
+    people: Sequence[Person] = ()
+    image: np.ndarray | None = None
+    problems: Sequence[str] = ()
+    error: UserError | None = None
+
+
+Frames = Generator[Frame, None, None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a run, or of a part of it; reports add up.
+
+    Attributes:
+        frames: pictures and frames that could be used.
+        people: found in them.
+        unusable: sources that could not be used.
+        problems: what went wrong, in a line each.
+        notes: what else the user should know, such as where something was written.
+        ended_by: what ended the run early, for the caller to raise.
+    """
+
+    frames: int = 0
+    people: int = 0
+    unusable: int = 0
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    ended_by: Exception | KeyboardInterrupt | None = None
+
+    def __add__(self, other: "Report") -> "Report":
+        return Report(
+            self.frames + other.frames,
+            self.people + other.people,
+            self.unusable + other.unusable,
+            tuple(dict.fromkeys(self.problems + other.problems)),
+            tuple(dict.fromkeys(self.notes + other.notes)),
+            other.ended_by or self.ended_by,
+        )
+
+
+class Sink(Protocol):
+    """Takes frames in order: a file of results, drawn pictures, a progress bar.
+
+    Attributes:
+        needs_images: the kinds of sources whose images it needs.
+    """
+
+    needs_images: frozenset[SourceKind]
+
+    def write(self, frame: Frame) -> None:
+        """Take a frame, also one that could not be used; an error raised ends the run."""
+
+    def close(self) -> Report:
+        """Finish, also after an error; say what was written and what went wrong."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How people are found in pictures and videos.
+
+    Attributes:
+        estimator: finds the keypoints.
+        finder: where people are: boxes from a file, a detector, or None to take every whole image
+            as one person.
+        nms: drop near-duplicate poses (OKS above 0.9).
+        smooth: steady the poses in videos.
+    """
+
+    estimator: PoseEstimator
+    finder: BoxFile | Callable[[np.ndarray], np.ndarray] | None = None
+    nms: bool = False
+    smooth: bool = False
+
+    def run(self, sources: Sequence[Source], sinks: Sequence[Sink]) -> Report:
+        """Find the people of all pictures, then of each video, and hand them to every sink in turn.
+
+        Sinks are closed whatever happens, so that what was found so far is kept; errors and Ctrl-C
+        come back in the report. Ctrl-C merely ends a camera.
+        """
+        pictures = [source for source in sources if source.kind == "image"]
+        videos = [source for source in sources if source.kind != "image"]
+        needed = frozenset[SourceKind]().union(*(sink.needs_images for sink in sinks))
+        report = _drain(self.pictures(pictures, "image" in needed), sinks)
+        for video in videos:
+            if report.ended_by is None:
+                frames = self.video(video, video.kind in needed)
+                report += _drain(frames, sinks, endless=video.kind == "camera")
+        for sink in sinks:
+            try:
+                report += sink.close()
+            except (Exception, KeyboardInterrupt) as error:
+                report += Report(ended_by=error)
+        return report
+
+    def pictures(self, sources: Sequence[Source], keep_images: bool) -> Frames:
+        """The people of many pictures, in order."""
+        items = ((source.location, self._boxes(source)) for source in sources)
+        stream = self.estimator.stream(items, skip_errors=True, keep_images=keep_images)
+        for source, prediction in zip(sources, stream, strict=True):
+            yield self._checked(Frame(source, len(sources)), prediction)
+
+    def video(self, source: Source, keep_images: bool) -> Frames:
+        """The people of a video's frames, in order, with track numbers."""
+        try:
+            reader = _open_video(source)
+        except UserError as error:
+            yield Frame(source, error=error)
+            return
+        tracker = Tracker(self.estimator.skeleton)
+        smoother = PoseSmoother(reader.fps) if self.smooth else None
+        with reader:
+            items = ((image, self._boxes(source, i)) for i, image in enumerate(reader))
+            stream = self.estimator.stream(items, keep_images=keep_images)
+            for index, prediction in enumerate(stream):
+                frame = Frame(source, reader.frame_count, index, reader.fps)
+                frame = self._checked(frame, prediction)
+                people = tracker.update(frame.people)
+                yield replace(frame, people=smoother.update(people) if smoother else people)
+
+    def _boxes(self, source: Source, index: int | None = None) -> BoxSource:
+        return self.finder.of(source, index) if isinstance(self.finder, BoxFile) else self.finder
+
+    def _checked(self, frame: Frame, prediction: Prediction) -> Frame:
+        """The frame with the people found, without duplicates if so asked, and their problems."""
+        people, problems = prediction.people, list[str]()
+        if isinstance(self.finder, BoxFile):
+            people, problems = self.finder.check(
+                people, frame.source, frame.index, prediction.image_wh
+            )
+        if not all(np.isfinite(person.keypoint_scores).all() for person in people):
+            problems.append(DAMAGED_WEIGHTS)
+        if self.nms:
+            people = drop_duplicates(people, self.estimator.skeleton, self.estimator.input_size)
+        return replace(
+            frame, people=people, image=prediction.image, problems=problems, error=prediction.error
+        )
+
+
+def _open_video(source: Source) -> VideoReader:
+    if source.kind == "video":
+        return VideoReader(Path(source.location))
+    return VideoReader(int(source.location) if source.location.isdigit() else source.location)
+
+
+def _drain(frames: Frames, sinks: Sequence[Sink], endless: bool = False) -> Report:
+    """Hand frames to the sinks up to the last one, or up to an error."""
+    count = people = unusable = 0
+    problems: dict[str, None] = {}
+    ended_by: Exception | KeyboardInterrupt | None = None
+    try:
+        with contextlib.closing(frames):
+            for frame in frames:
+                for sink in sinks:
+                    sink.write(frame)
+                if frame.error is not None:
+                    unusable += 1
+                    problems[str(frame.error)] = None
+                    continue
+                count += 1
+                people += len(frame.people)
+                problems |= dict.fromkeys(frame.problems)
+    except Exception as error:
+        ended_by = error
+    except KeyboardInterrupt as interrupt:
+        ended_by = None if endless else interrupt
+    return Report(count, people, unusable, tuple(problems), (), ended_by)

@@ -1,0 +1,183 @@
+"""Where frames with people go: a file of results, drawn pictures, annotated videos, memory."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.files.videos import VideoWriter
+from vitpose_jax.inference.background import Background
+from vitpose_jax.inference.inputs import Source, SourceKind
+from vitpose_jax.inference.person import Person
+from vitpose_jax.inference.pipeline import Frame, Report
+from vitpose_jax.inference.preparation import WORKERS
+from vitpose_jax.inference.results import coco_result, write_results
+
+Draw = Callable[[np.ndarray, Sequence[Person]], np.ndarray]
+"""Image (uint8 RGB) and people to a drawn image."""
+
+
+class ResultsSink:
+    """COCO results as one JSON file, written at the end unless no frame could be used."""
+
+    needs_images: frozenset[SourceKind] = frozenset()
+
+    def __init__(self, path: Path) -> None:
+        """Start without results; `path` is the file's."""
+        self._path = path
+        self._results: list[dict[str, Any]] = []
+        self._has_frames = False
+
+    def write(self, frame: Frame) -> None:
+        """Remember the frame's people."""
+        if frame.error is None:
+            self._has_frames = True
+            source = frame.source
+            self._results += [
+                coco_result(person, source.name, source.image_id, frame.index)
+                for person in frame.people
+            ]
+
+    def close(self) -> Report:
+        """Write the file; raises UserError where that is impossible."""
+        if self._has_frames:
+            write_results(self._path, self._results)
+        return Report()
+
+
+class PeopleSink:
+    """The people of a video, kept for what follows.
+
+    Attributes:
+        frames: everybody, frame by frame.
+        fps: frames per second.
+    """
+
+    needs_images: frozenset[SourceKind] = frozenset()
+
+    def __init__(self) -> None:
+        self.frames: list[Sequence[Person]] = []
+        self.fps = 0.0
+
+    def write(self, frame: Frame) -> None:
+        """Keep the frame's people."""
+        if frame.fps is not None:
+            self.frames.append(frame.people)
+            self.fps = frame.fps
+
+    def close(self) -> Report:
+        """Nothing is left to do."""
+        return Report()
+
+
+class PictureSink:
+    """A folder of drawn pictures, made by threads while the network goes on."""
+
+    needs_images: frozenset[SourceKind] = frozenset({"image"})
+
+    def __init__(self, folder: Path, draw: Draw) -> None:
+        """Start; the folder is made when the first picture is written."""
+        self._folder, self._draw = folder, draw
+        self._background = Background(WORKERS)
+        self._problems: list[str] = []
+        self._notes: dict[str, None] = {}
+
+    def write(self, frame: Frame) -> None:
+        """Have a picture drawn; raises UserError once one could not be written."""
+        if frame.index is None and frame.image is not None:
+            self._background.submit(self._save, frame.source, frame.image, frame.people)
+
+    def close(self) -> Report:
+        """Wait for the last picture."""
+        ended_by = None
+        try:
+            self._background.close()
+        except UserError as error:
+            ended_by = error
+        problems, notes = tuple(self._problems), tuple(self._notes)
+        return Report(problems=problems, notes=notes, ended_by=ended_by)
+
+    def _save(self, source: Source, image: np.ndarray, people: Sequence[Person]) -> None:
+        is_web_picture = source.name.lower().endswith((".jpg", ".jpeg", ".png"))
+        path = output_path(self._folder, source, "" if is_web_picture else ".jpg")
+        drawn = self._draw(image, people)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(drawn).save(path, quality=90)
+        except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) is not None:  # the system's: no room, no permission
+                raise UserError(f"{path}: cannot be written ({error})") from None
+            self._problems.append(f"{path}: the picture cannot be encoded ({error})")
+        else:
+            self._notes[f"pictures in {self._folder}"] = None
+
+
+class VideoSink:
+    """Annotated videos, each drawn and encoded by a thread; where that fails, a note says why."""
+
+    needs_images: frozenset[SourceKind] = frozenset({"video", "camera"})
+
+    def __init__(self, folder: Path, draw: Draw) -> None:
+        """Start; a video is opened with its first frame and closed with the next one's."""
+        self._folder, self._draw = folder, draw
+        self._notes: dict[str, None] = {}
+        self._source: Source | None = None
+        self._path = folder
+        self._writer: VideoWriter | None = None
+        self._background = Background(threads=1)
+
+    def write(self, frame: Frame) -> None:
+        """Append a frame to its video, unless something went wrong before."""
+        if frame.fps is None or frame.image is None:
+            return
+        if frame.source != self._source:
+            self._finish()
+            self._start(frame.source, frame.fps)
+        if self._writer is not None:
+            with self._noting():
+                self._background.submit(self._encode, self._writer, frame.image, frame.people)
+
+    def close(self) -> Report:
+        """Finish the last video."""
+        self._finish()
+        return Report(notes=tuple(self._notes))
+
+    def _start(self, source: Source, fps: float) -> None:
+        self._source, self._path = source, output_path(self._folder, source, ".poses.mp4")
+        with self._noting():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = VideoWriter(self._path, fps)
+            self._background = Background(threads=1)
+
+    def _encode(self, writer: VideoWriter, image: np.ndarray, people: Sequence[Person]) -> None:
+        writer.write(self._draw(image, people))
+
+    def _finish(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        try:
+            with self._noting():
+                self._background.close()
+        finally:
+            with self._noting():
+                if writer.close():
+                    self._notes[f"video {self._path}"] = None
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except (UserError, OSError) as error:
+            self._notes[f"annotated video: {error}"] = None
+
+
+def output_path(folder: Path, source: Source, suffix: str) -> Path:
+    """Where something drawn on a source goes: into the folder, under the source's name."""
+    parts = [part for part in Path(source.name).parts if part not in ("..", "/")]
+    path = folder.joinpath(*parts)
+    return path.with_name(path.name + suffix)
