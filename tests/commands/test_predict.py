@@ -280,7 +280,7 @@ def test_default_detector_says_what_is_missing(
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert run(folder) == 2
-    one_line(capsys, "pip install -e '.[detect]'", "--boxes", "--detector none")
+    one_line(capsys, "pip install 'vitpose-jax[detect]'", "--boxes", "--detector none")
 
 
 def test_a_detector_file(

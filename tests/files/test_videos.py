@@ -79,7 +79,7 @@ def test_unreadable_videos(tmp_path: Path, content: bytes, capfd: pytest.Capture
 
 def test_writing_without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(UserError, match=r"pip install -e '\.\[video\]' in vitpose_jax's checkout"):
+    with pytest.raises(UserError, match=r"pip install 'vitpose-jax\[video\]'"):
         VideoWriter("v.mp4", 10)
 
 

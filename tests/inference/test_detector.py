@@ -91,7 +91,7 @@ def test_a_box_outside_the_image_is_dropped() -> None:
 
 def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"pip install -e '\.\[detect\]'.*--boxes"):
+    with pytest.raises(UserError, match=r"pip install 'vitpose-jax\[detect\]'.*--boxes"):
         PersonDetector()
 
 

@@ -194,4 +194,4 @@ except UserError as error:
     print(error)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install -e '.[torch]' in vitpose_jax's checkout" in run.stdout
+    assert "pip install 'vitpose-jax[torch]'" in run.stdout

@@ -83,7 +83,7 @@ class VideoWriter(contextlib.AbstractContextManager):
             self._ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
         except (ImportError, RuntimeError):
             raise UserError(
-                "writing videos needs ffmpeg: pip install -e '.[video]' in vitpose_jax's checkout"
+                "writing videos needs ffmpeg: pip install 'vitpose-jax[video]'"
             ) from None
         self._path, self._fps = Path(path), fps
         # Absolute, as ffmpeg takes what stands before a colon for a protocol.

@@ -143,8 +143,8 @@ def _import_onnxruntime() -> Any:
         import onnxruntime
     except ImportError:
         raise UserError(
-            "the person detector needs ONNX Runtime: pip install -e '.[detect]' in vitpose_jax's "
-            f"checkout, {OTHER_WAYS}"
+            "the person detector needs ONNX Runtime: pip install 'vitpose-jax[detect]', "
+            f"{OTHER_WAYS}"
         ) from None
     return onnxruntime
 

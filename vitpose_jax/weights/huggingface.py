@@ -29,8 +29,7 @@ def write_original(stored: Stored, file: str | Path) -> tuple[str, ...]:
         import torch
     except ImportError:
         raise UserError(
-            f"{file}: writing PyTorch files needs torch: pip install -e '.[torch]' in "
-            "vitpose_jax's checkout"
+            f"{file}: writing PyTorch files needs torch: pip install 'vitpose-jax[torch]'"
         ) from None
     tensors = {key: torch.from_numpy(t) for key, t in _tensors(stored, "original").items()}
     file = Path(file)

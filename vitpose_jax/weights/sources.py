@@ -164,8 +164,7 @@ def read_torch_file(file: Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError:
         raise UserError(
-            f"{file}: reading PyTorch files needs torch: pip install -e '.[torch]' in "
-            "vitpose_jax's checkout"
+            f"{file}: reading PyTorch files needs torch: pip install 'vitpose-jax[torch]'"
         ) from None
     try:
         with torch.serialization.safe_globals(_harmless_globals()):
