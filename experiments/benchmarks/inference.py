@@ -37,16 +37,16 @@ from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.person import Person
-from vitpose_jax.keypoints.decoding import decode_heatmaps, flip_average
+from vitpose_jax.keypoints.decoding import decode_heatmaps
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models import vit
 from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
-from vitpose_jax.models.prediction import matrices_in
+from vitpose_jax.models.prediction import PredictionOptions, cast_matrices, predict_heatmaps
 
 COLUMNS = ["size", "decoder", "batch", "dtype", "flip", "runner", "images/s", "best", "spread"]
 COLUMNS += ["processor s/image", "share", "deviation", "moved"]
-FLIP_INDEX = SKELETONS["coco"].flip_index
+FLIP_INDEX = tuple(map(int, SKELETONS["coco"].flip_index))
 TITLES = {
     "network": "The network alone",
     "end_to_end": "From JPEG to keypoints",
@@ -71,14 +71,11 @@ def models_of(size: str, options: argparse.Namespace) -> tuple[Any, dict[str, Po
 def ours(model: PoseModel, crops: np.ndarray, flip: bool) -> Callable[[], jax.Array]:
     """Our heatmaps of crops (B, H, W, 3), compiled as `PoseEstimator` does."""
     graph, state = nnx.split(model)
-    state = matrices_in(state, model.dtype)
+    state = cast_matrices(state, model.dtype)
+    options = PredictionOptions(FLIP_INDEX if flip else None)
 
     def heatmaps(state: nnx.State, crops: jax.Array) -> jax.Array:
-        model = nnx.merge(graph, state)
-        if not flip:
-            return model(crops)
-        both = model(jnp.concatenate([crops, crops[:, :, ::-1]]))
-        return flip_average(*jnp.split(both, 2), FLIP_INDEX)
+        return predict_heatmaps(nnx.merge(graph, state), crops, options)
 
     crops = jnp.asarray(crops)
     compiler = compiler_options(model.dtype, len(crops) * (2 if flip else 1))

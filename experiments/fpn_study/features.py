@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax import nnx
@@ -25,10 +24,11 @@ from tqdm import tqdm
 from vitpose_jax.data.batches import eval_batches
 from vitpose_jax.evaluation.coco import PosePredictions
 from vitpose_jax.keypoints.crops import PIXEL_STD
-from vitpose_jax.keypoints.decoding import decode_heatmaps, flip_average, heatmap_to_image
+from vitpose_jax.keypoints.decoding import flip_average
 from vitpose_jax.keypoints.encoding import encode_heatmaps
 from vitpose_jax.keypoints.normalization import normalize_crops
 from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.models.prediction import locate_keypoints
 from vitpose_jax.tasks.losses import LOSSES
 from vitpose_jax.tasks.pose import heatmap_accuracy
 from vitpose_jax.tasks.pose_evaluation import score_predictions
@@ -241,6 +241,5 @@ def _predict(definition, state, batch, flip) -> tuple[jax.Array, jax.Array]:
     }
     heatmaps = model.head(*_maps(model, batch))
     back = model.head(*_maps(model, mirrored))
-    points, scores = decode_heatmaps(flip_average(heatmaps, back, np.asarray(flip)), "udp")
-    size = model.config.heatmap_size
-    return heatmap_to_image(points, batch["center"], batch["scale"], size), jnp.asarray(scores)
+    heatmaps = flip_average(heatmaps, back, np.asarray(flip))
+    return locate_keypoints(heatmaps, batch["center"], batch["scale"], "udp")

@@ -15,11 +15,11 @@ from PIL import Image
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.pictures import load_image
-from vitpose_jax.inference import estimator as estimator_module
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.keypoints.crops import box_to_center_scale
 from vitpose_jax.keypoints.decoding import decode_heatmaps, heatmap_to_image
 from vitpose_jax.keypoints.skeletons import SKELETONS
+from vitpose_jax.models import prediction as prediction_module
 
 BOXES = np.array([[10, 20, 100.5, 200], [50, 5, 80, 60], [-30, -20, 90, 120.0]])
 
@@ -68,9 +68,9 @@ def test_stream_equals_calls_and_compiles_once(
     estimator = PoseEstimator.from_pretrained(
         weights, flip_test=flip_test, num_heads=3, batch_size=size, keep_heatmaps=True
     )
-    images, options = [], estimator_module.compiler_options
+    images, options = [], prediction_module.compiler_options
     monkeypatch.setattr(
-        estimator_module,
+        prediction_module,
         "compiler_options",
         lambda dtype, count: images.append(count) or options(dtype, count),
     )

@@ -10,7 +10,6 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -26,9 +25,8 @@ from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.preparation import BoxSource, Item, prepare_ahead
 from vitpose_jax.keypoints.decoding import DECODE_METHODS, DecodeMethod
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
-from vitpose_jax.models.backends import compiler_options
 from vitpose_jax.models.pose import PoseModel
-from vitpose_jax.models.prediction import matrices_in, predict_batch
+from vitpose_jax.models.prediction import PredictionOptions, cast_matrices, prediction_program
 from vitpose_jax.weights import load_pose_model
 from vitpose_jax.weights.sources import refuse_run
 
@@ -109,18 +107,10 @@ class PoseEstimator:
                 f"but the network gives {model.config.num_keypoints}"
             )
         self._keep_heatmaps = keep_heatmaps
-        graph, state = nnx.split(model)
-        self._state = matrices_in(state, model.dtype)
-        self._views = 2 if flip_test else 1
-        self._predict = jax.jit(
-            partial(
-                predict_batch,
-                graph,
-                flip_index=self.skeleton.flip_index if flip_test else None,
-                method=method,
-                keep_heatmaps=keep_heatmaps,
-            )
-        )
+        self._graph, state = nnx.split(model)
+        self._state = cast_matrices(state, model.dtype)
+        flip_index = tuple(map(int, self.skeleton.flip_index)) if flip_test else None
+        self._options = PredictionOptions(flip_index, method, keep_heatmaps=keep_heatmaps)
         self.programs: dict[int, jax.stages.Compiled] = {}
 
     @classmethod
@@ -228,9 +218,11 @@ class PoseEstimator:
         size = size or self.batch_size
         crops = np.zeros((size, *self.input_size, 3), np.uint8)
         region = np.ones((size, 2), np.float32)
-        lowered = self._predict.lower(self._state, crops, region, region)
-        options = compiler_options(self.model.dtype, size * self._views)
-        self.programs[size] = lowered.compile(options)
+        batch = {"crop": crops, "center": region, "scale": region}
+        images = size if self._options.flip_index is None else 2 * size
+        program = prediction_program(self.model.dtype, images)
+        lowered = program.lower(self._graph, self._state, batch, self._options)
+        self.programs[size] = lowered.compile()
 
     def _run(
         self, crops: np.ndarray, center: np.ndarray, scale: np.ndarray
@@ -238,7 +230,8 @@ class PoseEstimator:
         size = len(crops)
         if size not in self.programs:
             self.compile(size)
-        return self.programs[size](self._state, crops, center, scale)
+        batch = {"crop": crops, "center": center, "scale": scale}
+        return self.programs[size](self._state, batch)
 
     def _finish(self, item: Item, skip_errors: bool) -> Prediction:
         if isinstance(item.error, UserError) and skip_errors:

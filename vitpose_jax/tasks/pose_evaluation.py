@@ -1,7 +1,6 @@
 """Evaluating a pose model on a data set: predict everybody once, over all devices, and score."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import ml_collections
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
+from jax.typing import ArrayLike
 
 from vitpose_jax.data.batches import EvalBatches, eval_batches
 from vitpose_jax.data.dataset import PoseDataset
@@ -18,15 +18,9 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation.coco import PosePredictions, evaluate_coco, keypoint_table
 from vitpose_jax.evaluation.pck import box_sizes, judged_joints, pck, torso_sizes
 from vitpose_jax.keypoints.crops import PIXEL_STD
-from vitpose_jax.keypoints.decoding import (
-    DECODE_METHODS,
-    decode_heatmaps,
-    flip_average,
-    heatmap_to_image,
-)
-from vitpose_jax.keypoints.normalization import normalize_crops
-from vitpose_jax.models.backends import compiler_options
+from vitpose_jax.keypoints.decoding import DECODE_METHODS
 from vitpose_jax.models.pose import PoseModel
+from vitpose_jax.models.prediction import PredictionOptions, cast_matrices, prediction_program
 from vitpose_jax.tasks import pictures
 from vitpose_jax.training.sharding import (
     device_mesh,
@@ -38,6 +32,9 @@ from vitpose_jax.training.sharding import (
 
 METRICS = {"coco": "AP", "pck_torso": "PCK", "pck_box": "PCK_box"}
 """What `config.eval.metrics` may list -> the name of its main figure."""
+
+INPUTS = ("crop", "center", "scale", "dataset_index")
+"""The entries of a batch that the network and the way back to the image need."""
 
 PCK_THRESHOLD = 0.2
 DRAWN_PEOPLE = 16
@@ -91,46 +88,24 @@ class PoseEvaluation:
             return None
         if self._drawn is None:
             self._drawn = pictures.first_people(self.batches, DRAWN_PEOPLE)
-        found, scores = _predictor(model, None, "udp")(self._drawn)
+        found, scores = Predictor(model, PredictionOptions())(self._drawn)
         crop = jax.device_get(to_crop(found, self._drawn, model.config.input_size))
         return pictures.draw_crops(self._drawn, crop, np.asarray(scores), self.dataset.skeleton)
 
 
-def _predictor(
-    model: PoseModel, flip: tuple[int, ...] | None, method: str
-) -> Callable[[Mapping[str, jax.Array]], tuple[jax.Array, jax.Array]]:
-    """Batches of uint8 crops -> (keypoints (B, K, 2) in original-image pixels, scores (B, K))."""
-    definition, state = nnx.split(model)
+class Predictor:
+    """A pose model as it is validated: a compiled function of batches of uint8 crops."""
 
-    def predict(batch: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        options = compiler_options(model.dtype, len(batch["crop"]))
-        program = _compiled(tuple((options or {}).items()))
-        return program(definition, state, batch, flip, method)
+    def __init__(self, model: PoseModel, options: PredictionOptions) -> None:
+        self._dtype, self._options = model.dtype, options
+        self._graph, state = nnx.split(model)
+        self._state = cast_matrices(state, model.dtype)
 
-    return predict
-
-
-@cache
-def _compiled(options: tuple[tuple[str, str | bool], ...]) -> Callable:
-    return jax.jit(_predict, static_argnums=(0, 3, 4), compiler_options=dict(options) or None)
-
-
-def _predict(
-    definition: nnx.GraphDef,
-    state: nnx.State,
-    batch: Mapping[str, jax.Array],
-    flip: tuple[int, ...] | None,
-    method: str,
-) -> tuple[jax.Array, jax.Array]:
-    model = nnx.merge(definition, state)
-    experts = batch["dataset_index"] if model.config.backbone.num_experts else None
-    crops = normalize_crops(batch["crop"], model.dtype)
-    heatmaps = model(crops, experts)
-    if flip is not None:
-        heatmaps = flip_average(heatmaps, model(crops[:, :, ::-1], experts), np.asarray(flip))
-    points, scores = decode_heatmaps(heatmaps, method)
-    size = model.config.heatmap_size
-    return heatmap_to_image(points, batch["center"], batch["scale"], size), scores
+    def __call__(self, batch: Mapping[str, ArrayLike]) -> tuple[jax.Array, ...]:
+        """Keypoints (B, K, 2) in original-image pixels and scores (B, K)."""
+        inputs = {name: batch[name] for name in INPUTS}
+        program = prediction_program(self._dtype, len(batch["crop"]))
+        return program(self._graph, self._state, inputs, self._options)
 
 
 def to_crop(
@@ -153,12 +128,12 @@ def predict_people(
 
     flip_index: average with the mirrored crop's heatmaps, or None.
     """
-    flip = None if flip_index is None else tuple(int(i) for i in flip_index)
-    predict = _predictor(model, flip, method)
+    flip = None if flip_index is None else tuple(map(int, flip_index))
+    predict = Predictor(model, PredictionOptions(flip, method, mirrored_apart=True))
     waiting: list[tuple[Mapping[str, np.ndarray], Any]] = []
     parts = []
     for batch in batches:
-        inputs = {name: batch[name] for name in ("crop", "center", "scale", "dataset_index")}
+        inputs = {name: batch[name] for name in INPUTS}
         waiting.append((batch, predict(shard_batch(inputs, mesh))))
         if len(waiting) > 1:  # the device is busy with this batch while the last one is fetched
             parts.append(_predictions_of(*waiting.pop(0)))
