@@ -9,14 +9,13 @@ from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.synthetic.body import (
     ANGLE,
     ANGLES,
-    JOINTS,
     BodyShape,
     pose_body,
     rotation_x,
 )
 from vitpose_jax.data.synthetic.canvas import Canvas, Projection
 from vitpose_jax.data.synthetic.dataset import NUM_SCENES, people_of_scene, synthetic_scene
-from vitpose_jax.data.synthetic.drawing import Looks, draw_person
+from vitpose_jax.data.synthetic.drawing import Figure, Looks, draw_person
 from vitpose_jax.data.synthetic.poses import draw_pose
 from vitpose_jax.data.synthetic.visibility import OCCLUDER, read_visibility
 from vitpose_jax.keypoints.skeletons import SKELETONS
@@ -30,11 +29,7 @@ def _body(heading: float = 0, shape: BodyShape | None = None, **angles: float):
 
 
 def _joint(body, name: str) -> np.ndarray:
-    return body.joints[0, JOINTS.index(name)]
-
-
-def test_joints_are_coco_s():
-    assert SKELETONS["coco"].keypoint_names == JOINTS
+    return body.joints[0, SKELETONS["coco"].keypoint_names.index(name)]
 
 
 def test_standing_body_is_where_anatomy_puts_it():
@@ -81,7 +76,7 @@ def _drawn(body, thing=None):
     canvas = Canvas(np.zeros((300, 300, 3), np.uint8), np.zeros((300, 300), np.uint8))
     project = Projection(np.array([150.0, 150.0]), 110.0, 6.0)
     looks = Looks.draw(np.random.default_rng(0))
-    draw_person(canvas, 0, body, BodyShape(), looks, project, np.zeros(2))
+    draw_person(canvas, 0, Figure(body, BodyShape(), looks, project), np.zeros(2))
     if thing is not None:
         canvas.polygon(thing, np.array([9.0, 9, 9]), OCCLUDER)
     points = project(body.joints[0])

@@ -1,7 +1,7 @@
 """A jointed human body: proportions, joint angles, and where that puts the joints in space.
 
-Frames are right-handed, in metres. The body's own: x to the person's left, y up, z forward. The
-camera's: x to the image's right, y up, z towards the camera; a body with heading 0 faces it.
+Frames are right-handed, in metres. In the body's, x points to the person's left, y up, z forward;
+in the camera's, x to the image's right, y up, z towards the camera. A body with heading 0 faces it.
 Segment lengths are fractions of the body's height after Drillis and Contini (1966), as printed in
 Winter, "Biomechanics and Motor Control of Human Movement", fig. 4.1.
 """
@@ -9,14 +9,6 @@ Winter, "Biomechanics and Motor Control of Human Movement", fig. 4.1.
 from dataclasses import dataclass
 
 import numpy as np
-
-JOINTS = (
-    *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
-    *("left_shoulder", "right_shoulder", "left_elbow", "right_elbow"),
-    *("left_wrist", "right_wrist", "left_hip", "right_hip"),
-    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
-)
-"""COCO's 17, in its order; the `joints` of a posed body come in this order."""
 
 ANGLES = (
     *("root_pitch", "root_roll", "spine_bend", "spine_side", "spine_twist"),
@@ -26,27 +18,34 @@ ANGLES = (
     *("left_leg_forward", "left_leg_out", "left_leg_turn", "left_knee"),
     *("right_leg_forward", "right_leg_out", "right_leg_turn", "right_knee"),
 )
-"""Degrees of freedom of a pose, in degrees; all 0 is upright with the arms hanging."""
+"""A pose's degrees of freedom, in degrees; all 0 is upright with the arms hanging."""
 
 ANGLE = {name: column for column, name in enumerate(ANGLES)}
 
-_LOW = dict.fromkeys(ANGLES, -180.0) | {
-    "spine_bend": -25, "spine_side": -30, "spine_twist": -45,
-    "neck_nod": -40, "neck_side": -30, "neck_turn": -70,
+_LIMITS = {
+    "root_pitch": (-180, 180), "root_roll": (-180, 180),
+    "spine_bend": (-25, 80), "spine_side": (-30, 30), "spine_twist": (-45, 45),
+    "neck_nod": (-40, 40), "neck_side": (-30, 30), "neck_turn": (-70, 70),
+    "arm_forward": (-50, 170), "arm_out": (-20, 165), "arm_turn": (-80, 80), "elbow": (3, 145),
+    "leg_forward": (-35, 120), "leg_out": (-12, 65), "leg_turn": (-25, 40), "knee": (3, 140),
 }  # fmt: skip
-_HIGH = dict.fromkeys(ANGLES, 180.0) | {
-    "spine_bend": 80, "spine_side": 30, "spine_twist": 45,
-    "neck_nod": 40, "neck_side": 30, "neck_turn": 70,
-}  # fmt: skip
-for _side in ("left", "right"):
-    _LOW |= {f"{_side}_arm_forward": -50, f"{_side}_arm_out": -20, f"{_side}_arm_turn": -80}
-    _HIGH |= {f"{_side}_arm_forward": 170, f"{_side}_arm_out": 165, f"{_side}_arm_turn": 80}
-    _LOW |= {f"{_side}_leg_forward": -35, f"{_side}_leg_out": -12, f"{_side}_leg_turn": -25}
-    _HIGH |= {f"{_side}_leg_forward": 120, f"{_side}_leg_out": 65, f"{_side}_leg_turn": 40}
-    _LOW |= {f"{_side}_elbow": 3, f"{_side}_knee": 3}
-    _HIGH |= {f"{_side}_elbow": 145, f"{_side}_knee": 140}
-ANGLE_LOW = np.array([_LOW[name] for name in ANGLES], np.float64)
-ANGLE_HIGH = np.array([_HIGH[name] for name in ANGLES], np.float64)
+ANGLE_LOW, ANGLE_HIGH = np.array(
+    [_LIMITS[name.removeprefix("left_").removeprefix("right_")] for name in ANGLES], np.float64
+).T
+
+HEAD_RADIUS = 0.058
+"""Half the head's mean width and height, as a fraction of the body's height."""
+
+FACE_POINTS = np.array(
+    [
+        [0.0, -0.12, 1.12],  # nose
+        [0.38, 0.14, 0.88],  # left eye
+        [-0.38, 0.14, 0.88],
+        [0.98, 0.0, -0.05],  # left ear
+        [-0.98, 0.0, -0.05],
+    ]
+)
+"""Nose, eyes and ears in units of the head's radius: (left, up, forward)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class BodyShape:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> "BodyShape":
-        """A person at random; one in eight is a child."""
+        """Draw a person at random; one in eight is a child."""
         if rng.random() < 0.125:
             height, head, leg = rng.uniform(1.0, 1.4), rng.uniform(1.15, 1.4), 0.94
         else:
@@ -95,7 +94,7 @@ class PosedBody:
 
     Attributes:
         joints: (T, 17, 3), COCO's keypoints.
-        head: (T, 3), centre of the head.
+        head: (T, 3), the head's centre.
         head_axes: (T, 3, 3), columns are the head's left, up and forward.
         chest: (T, 3), between the shoulders.
         pelvis: (T, 3), between the hips.
@@ -114,13 +113,12 @@ class PosedBody:
     toes: np.ndarray
 
     def rotated(self, rotation: np.ndarray) -> "PosedBody":
-        """The body turned about the origin by (3, 3)."""
-        points = {
-            name: getattr(self, name) @ rotation.T
-            for name in ("joints", "head", "chest", "pelvis", "hands", "toes")
-        }
+        """The body turned about the origin by a matrix (3, 3)."""
         return PosedBody(
-            head_axes=rotation @ self.head_axes, chest_axes=rotation @ self.chest_axes, **points
+            **{
+                name: rotation @ value if name.endswith("axes") else value @ rotation.T
+                for name, value in vars(self).items()
+            }
         )
 
 
@@ -205,21 +203,6 @@ def pose_body(shape: BodyShape, angles: np.ndarray, heading: np.ndarray) -> Pose
         for first, point in ((11, hip), (13, knee), (15, ankle)):
             joints[:, first + side] = point
     return PosedBody(joints, head, head_axes, chest, pelvis, chest_axes, hands, toes)
-
-
-HEAD_RADIUS = 0.058
-"""Half the head's mean width and height, as a fraction of the body's height."""
-
-FACE_POINTS = np.array(
-    [
-        [0.0, -0.12, 1.12],  # nose
-        [0.38, 0.14, 0.88],  # left eye
-        [-0.38, 0.14, 0.88],
-        [0.98, 0.0, -0.05],  # left ear
-        [-0.98, 0.0, -0.05],
-    ]
-)
-"""Nose, eyes and ears in units of the head's radius: (left, up, forward)."""
 
 
 def _limb_axes(

@@ -1,4 +1,4 @@
-"""What synthetic people are painted on: a picture, the part numbers under it, and a camera."""
+"""What synthetic people are painted on: a picture, a buffer of part numbers, and a camera."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_BITS = 4
-"""OpenCV takes polygon corners in 1/16 pixel."""
+_BITS = 4  # OpenCV takes corners in 1/16 pixel
 _FIXED_POINT = 1 << _BITS
 
 _TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
@@ -29,7 +28,7 @@ class Canvas:
     parts: np.ndarray
 
     def polygon(self, corners: np.ndarray, colour: np.ndarray, part: int | None = None) -> None:
-        """Fill a convex polygon (n, 2), x and y in pixels; None leaves the part numbers alone."""
+        """Fill a convex polygon (n, 2), in pixels; without a part, paint colours only."""
         self._fill((corners * _FIXED_POINT).astype(np.int32), [float(c) for c in colour], part)
 
     def _fill(self, corners: np.ndarray, colour: list[float], part: int | None) -> None:
@@ -46,7 +45,7 @@ class Canvas:
         light: np.ndarray,
         part: int | None = None,
     ) -> None:
-        """A round limb from a to b, shaded in strips that move towards the light."""
+        """Paint a round limb from a to b, shaded in strips that move towards the light."""
         ra, rb = radii
         (ax, ay), (bx, by) = a, b
         length = math.hypot(bx - ax, by - ay) + 1e-6
@@ -63,18 +62,18 @@ class Canvas:
             cv2.fillConvexPoly(self.colours, outline, tone, cv2.LINE_AA, _BITS)
 
     def line(self, start: np.ndarray, end: np.ndarray, colour: np.ndarray, width: float) -> None:
-        """Draw a line, colours only."""
-        a, b = (tuple(np.round(p * (1 << _BITS)).astype(int).tolist()) for p in (start, end))
-        shade = tuple(map(float, colour))
+        """Draw a line, in colours only."""
+        a, b = (np.round(p * _FIXED_POINT).astype(int).tolist() for p in (start, end))
+        shade = [float(c) for c in colour]
         cv2.line(self.colours, a, b, shade, max(1, round(width)), cv2.LINE_AA, _BITS)
 
 
 @dataclass(frozen=True)
 class Projection:
-    """A camera at a distance on the z axis, looking at the body's pelvis.
+    """A camera on the z axis that looks at the body's pelvis.
 
     Attributes:
-        position: (2,), where the pelvis is on the image.
+        position: (2,), the pelvis on the image.
         scale: pixels per metre at the pelvis.
         distance: metres from the camera to the pelvis.
     """

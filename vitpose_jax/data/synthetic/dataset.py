@@ -1,5 +1,6 @@
 """Synthetic people as a pose data set: nothing on disk, every image a function of its number."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -26,23 +27,27 @@ _COCO = SKELETONS["coco"]
 
 @lru_cache(maxsize=32)
 def synthetic_scene(split: str, index: int, company: str = "some") -> Scene:
-    """Scene `index` of a split; the splits' random streams share nothing."""
+    """Render scene `index` of a split; the splits' random streams share nothing."""
     rng = np.random.default_rng([_STREAMS[split], list(SYNTHETIC.values()).index(company), index])
     return render_scene(rng, company)
 
 
 def open_synthetic(name: str, split: str, input_size: tuple[int, int]) -> "SyntheticPeople":
-    """Synthetic people as a data set, by its name in `SYNTHETIC`."""
+    """Open the data set of a name in `SYNTHETIC`."""
     images = SyntheticImages(split, SYNTHETIC[name])
     return SyntheticPeople(
         name=name,
         split=split,
         skeleton=_COCO,
         input_size=input_size,
-        load_people=lambda: _everybody(images),
+        load_people=lambda: concatenate(
+            [people_of_scene(scene, index) for index, scene in enumerate(images.scenes())]
+        ),
         images=images,
         image_ids=np.arange(NUM_SCENES[split], dtype=np.int64),
-        load_image_wh=lambda: _image_sizes(images),
+        load_image_wh=lambda: np.array(
+            [scene.pixels.shape[1::-1] for scene in images.scenes()], np.int32
+        ),
         load_coco=lambda: _coco_annotations(images),
     )
 
@@ -69,6 +74,10 @@ class SyntheticImages:
             self.kept[index] = synthetic_scene(self.split, index, self.company)
         return self.kept[index]
 
+    def scenes(self) -> Iterator[Scene]:
+        """All of them."""
+        return map(self.scene, range(NUM_SCENES[self.split]))
+
     def load(self, people: People, row: int, shrink: float) -> Picture:
         """See `ImageSource.load`."""
         return Picture(self.scene(int(people.image_row[row])).pixels)
@@ -76,9 +85,10 @@ class SyntheticImages:
 
 @dataclass
 class SyntheticPeople(PoseDataset):
-    """In training, a row is a scene, of which one annotated person is drawn; no table is needed.
+    """Rendered people.
 
-    In the validation split a row is a person, as in every data set.
+    A training sample is one person, drawn at random, of a scene, so that no table of everybody is
+    needed. In the validation split it is a person, as in every data set.
     """
 
     images: SyntheticImages
@@ -151,23 +161,10 @@ def people_of_scene(scene: Scene, index: int) -> People:
     return people
 
 
-def _everybody(images: SyntheticImages) -> People:
-    tables = [
-        people_of_scene(images.scene(index), index) for index in range(NUM_SCENES[images.split])
-    ]
-    return concatenate(tables)
-
-
-def _image_sizes(images: SyntheticImages) -> np.ndarray:
-    sizes = [images.scene(i).pixels.shape[1::-1] for i in range(NUM_SCENES[images.split])]
-    return np.array(sizes, np.int32)
-
-
 def _coco_annotations(images: SyntheticImages) -> dict[str, Any]:
-    """The split as a COCO dict; people of whom too little is seen have no keypoints, as in COCO."""
+    """The split as a COCO dict; as in COCO, people who are hardly visible have no keypoints."""
     entries, annotations = [], []
-    for index in range(NUM_SCENES[images.split]):
-        scene = images.scene(index)
+    for index, scene in enumerate(images.scenes()):
         height, width = scene.pixels.shape[:2]
         name = f"{index:012d}.jpg"
         entries.append({"id": index, "file_name": name, "width": width, "height": height})

@@ -1,10 +1,12 @@
 """Drawing a posed body with OpenCV: shaded limbs, clothes, hair, a face where it shows.
 
-Parts are painted from far to near, in colour and, with the same outlines, into a buffer of part
-numbers from which it is read afterwards what hides what.
+Parts are painted from far to near, in colour and with the same outlines into a buffer of part
+numbers, which tells afterwards what hides what.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -49,12 +51,12 @@ class Looks:
     """Colours (blue, green, red) and clothes of one person.
 
     Attributes:
-        skin, hair, top, bottom, shoes: (3,) colours.
-        sleeves, legs: fraction of the limb that is covered, 0 to 2 (1: to the joint).
-        long_hair: falls to the shoulders.
-        bald: hardly any hair.
-        pattern: 0 plain, 1 stripes across, 2 stripes along, 3 dots, on the top.
-        accent: (3,) colour of the pattern and of what is printed on the chest.
+        skin, hair, top, bottom, shoes: (3,).
+        accent: (3,), of the top's pattern.
+        sleeves, legs: how much of the limb is covered, 0 to 2 (1: to the elbow or knee).
+        long_hair: whether the hair falls to the shoulders.
+        bald: whether there is hardly any.
+        pattern: of the top: 0 plain, 1 stripes across, 2 stripes along, 3 dots.
     """
 
     skin: np.ndarray
@@ -90,149 +92,162 @@ class Looks:
         )
 
 
-def draw_person(
-    canvas: Canvas,
-    person: int,
-    body: PosedBody,
-    shape: BodyShape,
-    looks: Looks,
-    project: Projection,
-    light: np.ndarray,
-) -> None:
+@dataclass(frozen=True)
+class Figure:
+    """A person ready to be drawn: one frame of a body in the camera's frame, and how it looks."""
+
+    body: PosedBody
+    shape: BodyShape
+    looks: Looks
+    project: Projection
+
+
+def draw_person(canvas: Canvas, person: int, figure: Figure, light: np.ndarray) -> None:
     """Paint one person over what is there.
 
     Args:
         canvas: painted in place.
         person: number in the part buffer, from 0.
-        body: one frame, seen from the camera's frame.
-        shape: for the widths.
-        looks: for the colours.
-        project: camera frame to image.
+        figure: whom to paint.
         light: (2,), direction on the image from which light comes, length at most 1.
     """
-    _Painter(canvas, person * PARTS + 1, body, shape, looks, project, light).paint()
+    _Painter(canvas, person * PARTS + 1, figure, light).paint()
 
 
 class _Painter:
     """The measurements that all parts of one person share."""
 
-    def __init__(self, canvas, first_part, body, shape, looks, project, light):
-        self.canvas, self.first_part, self.looks, self.light = canvas, first_part, looks, light
-        self.body, self.shape, self.project = body, shape, project
-        self.unit = shape.height * project.scale  # the body's height in pixels
-        self.joints = body.joints[0]
-        self.points = project(self.joints)
-        self.hands, self.toes = project(body.hands[0]), project(body.toes[0])
+    def __init__(self, canvas: Canvas, first_part: int, figure: Figure, light: np.ndarray) -> None:
+        self.canvas, self.first_part, self.light = canvas, first_part, light
+        self.body, self.shape, self.looks = figure.body, figure.shape, figure.looks
+        self.project = figure.project
+        self.unit = self.shape.height * self.project.scale  # the body's height in pixels
+        self.points = self.project(self.body.joints[0])
+        self.hands, self.toes = self.project(self.body.hands[0]), self.project(self.body.toes[0])
 
     def paint(self) -> None:
-        depth = self.joints[:, 2]
-        jobs = [(self._torso_depth(), self._torso), (body_depth(self.body), self._head)]
+        depth = self.body.joints[0, :, 2]
+        jobs: list[tuple[float, Callable[[], None]]] = [
+            (depth[[5, 6, 11, 12]].mean(), self._torso),
+            (self.body.head[0, 2], self._head),
+        ]
         for side in (0, 1):
-            jobs += [
-                ((depth[5 + side] + depth[7 + side]) / 2, lambda s=side: self._upper_arm(s)),
-                ((depth[7 + side] + depth[9 + side]) / 2, lambda s=side: self._lower_arm(s)),
-                ((depth[11 + side] + depth[13 + side]) / 2, lambda s=side: self._upper_leg(s)),
-                ((depth[13 + side] + depth[15 + side]) / 2, lambda s=side: self._lower_leg(s)),
-            ]
+            for first, draw in (
+                (5, self._upper_arm),
+                (7, self._lower_arm),
+                (11, self._upper_leg),
+                (13, self._lower_leg),
+            ):
+                middle = (depth[first + side] + depth[first + 2 + side]) / 2
+                jobs.append((middle, partial(draw, side)))
         for _, job in sorted(jobs, key=lambda job: job[0]):
             job()
 
-    def _torso_depth(self) -> float:
-        return float(self.joints[[5, 6, 11, 12], 2].mean())
+    def _limb(
+        self,
+        ends: tuple[np.ndarray, np.ndarray],
+        radii: tuple[float, float],
+        colour: np.ndarray,
+        part: int,
+        cover: tuple[float, np.ndarray] | None = None,
+    ) -> None:
+        """A shaded limb, and what it wears.
 
-    def _limb(self, a, b, ra, rb, colour, part, covered=None) -> None:
-        """A shaded limb; `covered` is (fraction from a, colour) of what it wears."""
-        ra, rb = ra * self.unit * self.shape.girth, rb * self.unit * self.shape.girth
+        Args:
+            ends: pixels.
+            radii: at the ends, in heights of a body of average girth.
+            colour: of the skin.
+            part: number within the person.
+            cover: the fraction from the first end that is covered, and the cloth's colour.
+        """
+        a, b = ends
+        ra, rb = (radius * self.unit * self.shape.girth for radius in radii)
         pieces = [(a, b, ra, rb, colour)]
-        if covered and covered[0] > 0:
-            end = min(covered[0], 1.0)
+        if cover and cover[0] > 0:
+            end = min(cover[0], 1.0)
             middle, rm = a + (b - a) * end, ra + (rb - ra) * end
-            pieces.append((a, middle, ra * 1.12, rm * 1.12, covered[1]))
+            pieces.append((a, middle, ra * 1.12, rm * 1.12, cover[1]))
             if end == 1.0:
                 pieces = pieces[1:]
         for start, stop, r0, r1, tint in pieces:
-            number = self.first_part + part
-            self.canvas.limb(start, stop, (r0, r1), tint, self.light, number)
+            self.canvas.limb(start, stop, (r0, r1), tint, self.light, self.first_part + part)
 
     def _upper_arm(self, side: int) -> None:
         cover = (self.looks.sleeves, self.looks.top)
-        a, b = self.points[5 + side], self.points[7 + side]
-        self._limb(a, b, 0.031, 0.022, self.looks.skin, UPPER_ARM + side, cover)
+        ends = self.points[5 + side], self.points[7 + side]
+        self._limb(ends, (0.031, 0.022), self.looks.skin, UPPER_ARM + side, cover)
 
     def _lower_arm(self, side: int) -> None:
         cover = (self.looks.sleeves - 1, self.looks.top)
         elbow, wrist, hand = self.points[7 + side], self.points[9 + side], self.hands[side]
-        self._limb(wrist, hand, 0.015, 0.019, self.looks.skin, HAND + side)
-        self._limb(elbow, wrist, 0.022, 0.015, self.looks.skin, LOWER_ARM + side, cover)
+        self._limb((wrist, hand), (0.015, 0.019), self.looks.skin, HAND + side)
+        self._limb((elbow, wrist), (0.022, 0.015), self.looks.skin, LOWER_ARM + side, cover)
 
     def _upper_leg(self, side: int) -> None:
         cover = (self.looks.legs, self.looks.bottom)
-        a, b = self.points[11 + side], self.points[13 + side]
-        self._limb(a, b, 0.047, 0.031, self.looks.skin, UPPER_LEG + side, cover)
+        ends = self.points[11 + side], self.points[13 + side]
+        self._limb(ends, (0.047, 0.031), self.looks.skin, UPPER_LEG + side, cover)
 
     def _lower_leg(self, side: int) -> None:
         cover = (self.looks.legs - 1, self.looks.bottom)
         knee, ankle, toe = self.points[13 + side], self.points[15 + side], self.toes[side]
-        self._limb(ankle, toe, 0.022, 0.016, self.looks.shoes, FOOT + side)
-        self._limb(knee, ankle, 0.031, 0.02, self.looks.skin, LOWER_LEG + side, cover)
+        self._limb((ankle, toe), (0.022, 0.016), self.looks.shoes, FOOT + side)
+        self._limb((knee, ankle), (0.031, 0.02), self.looks.skin, LOWER_LEG + side, cover)
 
     def _torso(self) -> None:
         left, right, right_hip, left_hip = self.points[[5, 6, 12, 11]]
         chest, pelvis = self.project(self.body.chest[0]), self.project(self.body.pelvis[0])
-        neck_top = self.project(self.body.head[0])
-        skin = self.looks.skin * 0.85
-        self._limb(chest, chest + (neck_top - chest) * 0.7, 0.028, 0.026, skin, NECK)
-        girth, depth = self.shape.girth, 0.062
+        neck_top = chest + (self.project(self.body.head[0]) - chest) * 0.7
+        self._limb((chest, neck_top), (0.028, 0.026), self.looks.skin * 0.85, NECK)
+        girth = self.shape.girth
         # Seen from the side the shoulders meet; the trunk still has its depth.
         r_top, r_low = 0.033 * self.unit * girth, 0.05 * self.unit * girth
-        thick = depth * self.unit * girth * np.sqrt(1 - self.body.chest_axes[0, 2, 2] ** 2)
-        ring = [p + r_top * CIRCLE for p in (left, right)]
-        ring += [p + r_low * CIRCLE for p in (left_hip, right_hip)]
+        thick = 0.062 * self.unit * girth * np.sqrt(1 - self.body.chest_axes[0, 2, 2] ** 2)
         down = pelvis - chest
         side = np.array([down[1], -down[0]]) / (np.hypot(*down) + 1e-6)
-        ring += [chest + down * t + side * thick * s for t in (0.15, 0.9) for s in (-1, 1)]
-        outline = cv2.convexHull(
-            np.concatenate([np.reshape(r, (-1, 2)) for r in ring]).astype(np.float32)
-        )[:, 0]
+        ring = [
+            *(p + r_top * CIRCLE for p in (left, right)),
+            *(p + r_low * CIRCLE for p in (left_hip, right_hip)),
+            *([chest + down * t + side * thick * s] for t in (0.15, 0.9) for s in (-1, 1)),
+        ]
+        outline = cv2.convexHull(np.concatenate(ring).astype(np.float32))[:, 0]
         centre = outline.mean(axis=0)
-        colour = self.looks.top
-        strips = zip(STRIP_WIDTH, STRIP_BRIGHTNESS, STRIP_SHIFT, strict=True)
-        for width, brightness, shift in strips:
+        for width, brightness, shift in zip(
+            STRIP_WIDTH, STRIP_BRIGHTNESS, STRIP_SHIFT, strict=True
+        ):
             moved = centre + (outline - centre) * (0.35 + 0.65 * width)
             moved = moved + self.light * shift * r_top * 1.2
             number = self.first_part + TORSO if width == 1.0 else None
-            self.canvas.polygon(moved, np.clip(colour * (0.3 + 0.7 * brightness), 0, 255), number)
+            tone = np.clip(self.looks.top * (0.3 + 0.7 * brightness), 0, 255)
+            self.canvas.polygon(moved, tone, number)
         self._clothes(left, right, left_hip, right_hip)
 
-    def _clothes(self, left, right, left_hip, right_hip) -> None:
-        """Trousers' waist, the top's pattern, and a print that only the chest's front has."""
+    def _clothes(
+        self, left: np.ndarray, right: np.ndarray, left_hip: np.ndarray, right_hip: np.ndarray
+    ) -> None:
+        """The top's pattern, the trousers' waist, and a neckline on the chest's front."""
         looks, canvas, width = self.looks, self.canvas, max(1.0, 0.012 * self.unit)
-        accent = looks.accent
+        to_left_hip, to_right_hip = left_hip - left, right_hip - right
         if looks.pattern == 1:
             for t in np.linspace(0.12, 0.82, 6):
-                canvas.line(
-                    left + (left_hip - left) * t, right + (right_hip - right) * t, accent, width
-                )
+                canvas.line(left + to_left_hip * t, right + to_right_hip * t, looks.accent, width)
         elif looks.pattern == 2:
             for t in np.linspace(0.1, 0.9, 5):
-                canvas.line(
-                    left + (right - left) * t, left_hip + (right_hip - left_hip) * t, accent, width
-                )
+                top, bottom = left + (right - left) * t, left_hip + (right_hip - left_hip) * t
+                canvas.line(top, bottom, looks.accent, width)
         elif looks.pattern == 3:
             for t in np.linspace(0.15, 0.85, 4):
                 for s in np.linspace(0.1, 0.9, 4):
-                    upper, lower = left + (right - left) * s, left_hip + (right_hip - left_hip) * s
-                    canvas.polygon(upper + (lower - upper) * t + CIRCLE * width, accent)
-        hips = (0.042 * self.unit * self.shape.girth,) * 2
-        canvas.limb(left_hip, right_hip, hips, looks.bottom, self.light)
-        facing = self.body.chest_axes[0, 2, 2]
-        if facing > 0.2:
+                    top, bottom = left + (right - left) * s, left_hip + (right_hip - left_hip) * s
+                    canvas.polygon(top + (bottom - top) * t + CIRCLE * width, looks.accent)
+        hips = 0.042 * self.unit * self.shape.girth
+        canvas.limb(left_hip, right_hip, (hips, hips), looks.bottom, self.light)
+        if self.body.chest_axes[0, 2, 2] > 0.2:
             neckline = (left + right) / 2
             down = ((left_hip + right_hip) / 2 - neckline) * 0.16
             across = (right - left) * 0.14
-            canvas.polygon(
-                np.stack([neckline - across, neckline + across, neckline + down]), looks.skin * 0.92
-            )
+            corners = np.stack([neckline - across, neckline + across, neckline + down])
+            canvas.polygon(corners, looks.skin * 0.92)
             if looks.pattern == 0:
                 canvas.line(neckline + down, neckline + down * 5.2, looks.top * 0.55, width)
 
@@ -240,8 +255,7 @@ class _Painter:
         looks, unit = self.looks, self.unit
         radius = HEAD_RADIUS * self.shape.head * unit
         left, up, forward = self.body.head_axes[0].T
-        flat = np.array([1, -1])
-        up2, forward2 = up[:2] * flat, forward[:2] * flat
+        up2, forward2 = up[:2] * (1, -1), forward[:2] * (1, -1)
         centre = self.project(self.body.head[0])
         number = self.first_part + HEAD
         hair = looks.skin * 0.9 if looks.bald else looks.hair
@@ -256,38 +270,41 @@ class _Painter:
             if sign * left[2] > -0.25 and (not looks.long_hair or looks.bald):
                 self._egg(point, long_axis, radius * 0.3, radius * 0.18, looks.skin * 0.85, number)
         if forward[2] > -0.45:
-            self._face(centre, radius, left, up2, forward, forward2)
+            self._face(centre, radius)
 
-    def _egg(self, centre, axis, long, short, colour, part=None) -> None:
+    def _egg(
+        self,
+        centre: np.ndarray,
+        axis: np.ndarray,
+        long: float,
+        short: float,
+        colour: np.ndarray,
+        part: int | None = None,
+    ) -> None:
+        """An ellipse with half axes `long`, along `axis`, and `short`."""
         across = np.array([-axis[1], axis[0]])
         outline = centre + CIRCLE[:, :1] * axis * long + CIRCLE[:, 1:] * across * short
         self.canvas.polygon(outline, colour, part)
 
-    def _face(self, centre, radius, left, up2, forward, forward2) -> None:
+    def _face(self, centre: np.ndarray, radius: float) -> None:
         """The cap of the head's ball around the face, narrowing as the head turns away."""
         skin, canvas = self.looks.skin, self.canvas
+        left, up, forward = self.body.head_axes[0].T
+        up2, forward2 = up[:2] * (1, -1), forward[:2] * (1, -1)
         turned = np.hypot(*forward2)
         axis = forward2 / turned if turned > 1e-3 else np.array([0.0, 1.0])
         open_ = np.clip((forward[2] + 0.45) / 1.45, 0.02, 1)
         middle = centre + (forward2 * 0.42 - up2 * 0.26 * (1 - 0.4 * turned)) * radius
-        self._egg(
-            middle,
-            axis,
-            radius * (0.3 + 0.62 * open_),
-            radius * 0.9,
-            skin * 0.88,
-            self.first_part + HEAD,
-        )
+        long, number = radius * (0.3 + 0.62 * open_), self.first_part + HEAD
+        self._egg(middle, axis, long, radius * 0.9, skin * 0.88, number)
         lit = middle + self.light * radius * 0.12
-        self._egg(
-            lit, axis, radius * (0.2 + 0.5 * open_), radius * 0.68, np.clip(skin * 1.05, 0, 255)
-        )
-        dark = skin * 0.35
+        bright = np.clip(skin * 1.05, 0, 255)
+        self._egg(lit, axis, radius * (0.2 + 0.5 * open_), radius * 0.68, bright)
         for eye, sign in ((1, 1), (2, -1)):
             if 0.88 * forward[2] + 0.38 * sign * left[2] > 0.12:
                 point = self.points[eye]
-                canvas.polygon(point + CIRCLE * radius * (0.17, 0.12), (235, 235, 235))
-                canvas.polygon(point + CIRCLE * radius * 0.09, dark * 0.4)
+                canvas.polygon(point + CIRCLE * radius * (0.17, 0.12), np.full(3, 235))
+                canvas.polygon(point + CIRCLE * radius * 0.09, skin * 0.35 * 0.4)
                 brow = up2 * radius * 0.26
                 tilt = np.array([radius * 0.2, 0])
                 canvas.line(
@@ -298,9 +315,4 @@ class _Painter:
             canvas.line(bridge, self.points[0], skin * 0.65, 0.16 * radius)
             mouth = centre + (forward2 * 0.92 - up2 * 0.5) * radius
             half = left[:2] * (1, -1) * radius * 0.28
-            canvas.line(mouth - half, mouth + half, (60, 50, 130), 0.13 * radius)
-
-
-def body_depth(body: PosedBody) -> float:
-    """Depth of the head, for painting from far to near."""
-    return float(body.head[0, 2])
+            canvas.line(mouth - half, mouth + half, np.array([60, 50, 130]), 0.13 * radius)

@@ -1,11 +1,11 @@
-"""Poses that people strike: activities as ranges of joint angles, for still images."""
+"""Poses for still images: activities as ranges of joint angles."""
 
 import numpy as np
 
 from vitpose_jax.data.synthetic.body import ANGLE, ANGLE_HIGH, ANGLE_LOW, ANGLES
 
-# Activity -> angle -> (mean, spread) in degrees. A name without a side stands for both sides, drawn
-# independently; "near_" and "far_" are two sides that differ, in random order.
+# Activity -> angle -> (mean, spread) in degrees. A name without a side stands for both, drawn
+# independently; "near_" and "far_" are the two sides, in random order.
 _ACTIVITIES: dict[str, dict[str, tuple[float, float]]] = {
     "stand": {"arm_forward": (5, 15), "arm_out": (12, 10), "elbow": (20, 18), "leg_out": (5, 6)},
     "walk": {
@@ -67,11 +67,11 @@ _WEIGHTS = {
     "hands_on_hips": 1, "bend": 1, "kick": 1, "lunge": 1, "lie": 0.5, "phone": 1,
 }  # fmt: skip
 _BASE = {"spine": (0, 5), "neck": (0, 13), "root": (0, 4), "leg": (0, 5), "arm": (4, 7)}
-_ANYHOW = 1.5  # weight of poses with every angle drawn over its whole range
+_ANYHOW = 1.5  # weight of poses with each angle drawn from three quarters of its range
 
 
 def draw_pose(rng: np.random.Generator) -> np.ndarray:
-    """Angles (len(ANGLES),) in degrees of a random pose, within the joints' limits."""
+    """Draw the angles (A,), in degrees, of a random pose within the joints' limits."""
     names = list(_ACTIVITIES)
     weights = np.array([_WEIGHTS[name] for name in names] + [_ANYHOW])
     choice = int(rng.choice(len(weights), p=weights / weights.sum()))
@@ -80,9 +80,9 @@ def draw_pose(rng: np.random.Generator) -> np.ndarray:
         part = next((p for p in _BASE if p in name), None)
         mean[i], spread[i] = _BASE[part] if part else (12, 10)
     if choice == len(names):
-        anyhow = rng.uniform(ANGLE_LOW, ANGLE_HIGH) * 0.75
-        anyhow[:2] = rng.normal(0, 25, 2)
-        return np.clip(anyhow, ANGLE_LOW, ANGLE_HIGH)
+        angles = rng.uniform(ANGLE_LOW, ANGLE_HIGH) * 0.75
+        angles[:2] = rng.normal(0, 25, 2)
+        return np.clip(angles, ANGLE_LOW, ANGLE_HIGH)
     sides = ("left", "right") if rng.random() < 0.5 else ("right", "left")
     for name, (m, s) in _ACTIVITIES[names[choice]].items():
         for target in _targets(name, sides):
@@ -91,10 +91,10 @@ def draw_pose(rng: np.random.Generator) -> np.ndarray:
 
 
 def _targets(name: str, sides: tuple[str, str]) -> tuple[str, ...]:
+    """The angles that a name of an activity stands for."""
     if name in ANGLE:
         return (name,)
-    if name.startswith("near_"):
-        return (f"{sides[0]}_{name.removeprefix('near_')}",)
-    if name.startswith("far_"):
-        return (f"{sides[1]}_{name.removeprefix('far_')}",)
+    for prefix, side in zip(("near_", "far_"), sides, strict=True):
+        if name.startswith(prefix):
+            return (f"{side}_{name.removeprefix(prefix)}",)
     return tuple(f"{side}_{name}" for side in sides)

@@ -1,18 +1,19 @@
 """A whole synthetic photograph: cluttered background, people, things in front, annotations."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
 
-from vitpose_jax.data.synthetic.body import BodyShape, PosedBody, pose_body, rotation_x
+from vitpose_jax.data.synthetic.body import BodyShape, pose_body, rotation_x
 from vitpose_jax.data.synthetic.canvas import CIRCLE, Canvas, Projection
-from vitpose_jax.data.synthetic.drawing import Looks, draw_person
+from vitpose_jax.data.synthetic.drawing import Figure, Looks, draw_person
 from vitpose_jax.data.synthetic.poses import draw_pose
 from vitpose_jax.data.synthetic.visibility import OCCLUDER, PARTS, read_visibility
 
 MIN_VISIBLE = 3
-"""People with fewer visible keypoints are in the picture but not annotated."""
+"""People with fewer visible keypoints are drawn but not annotated."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Scene:
         pixels: uint8 (h, w, 3), blue, green, red.
         keypoints: float32 (P, 17, 2), pixels; 0 where outside the image.
         visible: float32 (P, 17), 0 outside, 1 hidden, 2 visible.
-        boxes: float32 (P, 4), extent of what is seen of each person.
-        areas: float32 (P,), pixels seen of each person.
+        boxes: float32 (P, 4), extent of the visible part of each person.
+        areas: float32 (P,), number of its pixels.
         annotated: bool (P,), whether enough of the person is seen.
     """
 
@@ -36,22 +37,14 @@ class Scene:
     annotated: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Figure:
-    body: PosedBody
-    shape: BodyShape
-    looks: Looks
-    project: Projection
-
-
 def render_scene(rng: np.random.Generator, company: str = "some") -> Scene:
     """Draw a scene at random.
 
     Args:
         rng: decides everything.
-        company: "some", one to three people apart, seen from all sides; "crowd", three to six whose
-            boxes overlap; "solo", one who is whole in the picture and roughly faces the camera,
-            with little behind and nothing in front.
+        company: "some": one to three people apart, seen from all sides; "crowd": three to six
+            whose boxes overlap; "solo": one who is whole in the picture and roughly faces the
+            camera, with little behind and nothing in front.
 
     Returns:
         A scene with at least one annotated person.
@@ -64,9 +57,7 @@ def render_scene(rng: np.random.Generator, company: str = "some") -> Scene:
         canvas = Canvas(background, np.zeros((height, width), np.uint8))
         figures = _place_people(width, height, company, rng)
         for person, figure in enumerate(figures):
-            draw_person(
-                canvas, person, figure.body, figure.shape, figure.looks, figure.project, light
-            )
+            draw_person(canvas, person, figure, light)
         if company != "solo":
             _things_in_front(canvas, figures, light, rng)
         scene = _annotate(canvas, figures, rng)
@@ -75,7 +66,7 @@ def render_scene(rng: np.random.Generator, company: str = "some") -> Scene:
 
 
 def _draw_sizes(company: str, rng: np.random.Generator) -> np.ndarray:
-    """One share of the picture for each person, rising."""
+    """Each person's share of the picture, rising."""
     if company == "solo":
         return rng.uniform(0.65, 0.9, 1)
     if company == "crowd":
@@ -83,8 +74,8 @@ def _draw_sizes(company: str, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.uniform(0.4, 1.05, int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))))
 
 
-def _place_people(width: int, height: int, company: str, rng: np.random.Generator) -> list[_Figure]:
-    """People from far to near (small to large)."""
+def _place_people(width: int, height: int, company: str, rng: np.random.Generator) -> list[Figure]:
+    """Place people, from far to near (small to large)."""
     sizes = _draw_sizes(company, rng)
     centre = rng.uniform(0.3, 0.7) * width
     elevation = rotation_x(rng.normal(6, 9))
@@ -105,7 +96,7 @@ def _place_people(width: int, height: int, company: str, rng: np.random.Generato
         middle = (body.joints[0, :, :2].max(0) + body.joints[0, :, :2].min(0)) / 2
         position = np.array([x, y]) - middle * scale * (1, -1)
         project = Projection(position, float(scale), float(rng.uniform(3.5, 9)))
-        figures.append(_Figure(body, shape, Looks.draw(rng), project))
+        figures.append(Figure(body, shape, Looks.draw(rng), project))
     return figures
 
 
@@ -116,7 +107,7 @@ def _random_colour(rng: np.random.Generator) -> np.ndarray:
 def _background(
     width: int, height: int, things: tuple[int, int], light: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Soft colours, a floor, and things: boxes, balls, poles and limb-like sticks."""
+    """Draw soft colours, a floor, and things: boxes, balls, poles and limb-like sticks."""
     cells = int(rng.integers(2, 9))
     base = rng.uniform(30, 225, 3) + rng.normal(0, 30, (cells, cells, 3))
     coarse = np.clip(base, 0, 255).astype(np.uint8)
@@ -142,7 +133,7 @@ def _thing(
     rng: np.random.Generator,
     part: int | None = None,
 ) -> None:
-    """One object: a box with an edge in the shade, a ball, a pole, or a bundle of sticks."""
+    """Draw a box with an edge in the shade, a ball, a pole, or a bundle of sticks."""
     colour, kind = _random_colour(rng), rng.integers(4)
     turn = rng.uniform(0, np.pi)
     axis = np.array([np.cos(turn), np.sin(turn)])
@@ -172,7 +163,7 @@ def _thing(
 
 
 def _things_in_front(
-    canvas: Canvas, figures: list[_Figure], light: np.ndarray, rng: np.random.Generator
+    canvas: Canvas, figures: list[Figure], light: np.ndarray, rng: np.random.Generator
 ) -> None:
     height, width = canvas.parts.shape
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.4, 0.3, 0.2, 0.1]))):
@@ -183,31 +174,34 @@ def _things_in_front(
 
 
 _NOISE_SIDE = 512
-_noise_rng = np.random.default_rng(20)
-_GRAIN = np.clip(_noise_rng.normal(0, 1, (_NOISE_SIDE, _NOISE_SIDE, 3)), -3, 3).astype(np.float32)
-_CLOTH = cv2.GaussianBlur(_noise_rng.normal(0, 1, (_NOISE_SIDE, _NOISE_SIDE)), (0, 0), 2.0)
-_CLOTH = (_CLOTH / _CLOTH.std()).astype(np.float32)[..., None]
-# Sixteen strengths of grain and cloth, ready to be added to an image.
-_TEXTURES = [
-    np.round(_GRAIN * g + _CLOTH * c).astype(np.int8)
-    for g, c in _noise_rng.uniform((1.0, 2.0), (7.0, 10.0), (16, 2))
-]
+
+
+@cache
+def _textures() -> list[np.ndarray]:
+    """Sixteen strengths of grain and cloth, int8 (512, 512, 3), to be added to an image."""
+    rng = np.random.default_rng(20)
+    grain = np.clip(rng.normal(0, 1, (_NOISE_SIDE, _NOISE_SIDE, 3)), -3, 3).astype(np.float32)
+    cloth = cv2.GaussianBlur(rng.normal(0, 1, (_NOISE_SIDE, _NOISE_SIDE)), (0, 0), 2.0)
+    cloth = (cloth / cloth.std()).astype(np.float32)[..., None]
+    strengths = rng.uniform((1.0, 2.0), (7.0, 10.0), (16, 2))
+    return [np.round(grain * g + cloth * c).astype(np.int8) for g, c in strengths]
 
 
 def _finish(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lens blur, uneven light, and grain."""
+    """Add lens blur, grain and uneven light."""
     height, width = pixels.shape[:2]
     if rng.random() < 0.4:
         pixels = cv2.GaussianBlur(pixels, (3, 3), float(rng.uniform(0.4, 0.9)))
     x, y = rng.integers(0, _NOISE_SIDE - np.array([width, height]) + 1)
-    texture = _TEXTURES[rng.integers(len(_TEXTURES))][y : y + height, x : x + width]
+    textures = _textures()
+    texture = textures[rng.integers(len(textures))][y : y + height, x : x + width]
     pixels = cv2.add(pixels, texture, dtype=cv2.CV_8U)
     shade = np.round(rng.uniform(-45, 45, (2, 2, 1)) + rng.uniform(-12, 12, (1, 1, 3)))
     shade = cv2.resize(shade.astype(np.float32), (width, height)).astype(np.int8)
     return cv2.add(pixels, shade, dtype=cv2.CV_8U)
 
 
-def _annotate(canvas: Canvas, figures: list[_Figure], rng: np.random.Generator) -> Scene:
+def _annotate(canvas: Canvas, figures: list[Figure], rng: np.random.Generator) -> Scene:
     count = len(figures)
     keypoints = np.zeros((count, 17, 2), np.float32)
     visible = np.zeros((count, 17), np.float32)

@@ -1,4 +1,4 @@
-"""Which keypoints of a painted person one sees, read from the buffer of part numbers."""
+"""Which keypoints of a painted person are visible, read from the buffer of part numbers."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ UPPER_LEG, LOWER_LEG, FOOT = 9, 11, 13
 PARTS = 15
 OCCLUDER = 255
 
-# Which parts show a joint when they are what one sees at its place.
+# The parts of which one must be on top at a joint's place for it to be visible.
 _OWN_PARTS = {
     **{k: (HEAD,) for k in range(5)},
     **{5 + s: (UPPER_ARM + s, TORSO) for s in (0, 1)},
@@ -26,16 +26,16 @@ _OWN_PARTS = {
 def read_visibility(
     parts: np.ndarray, person: int, body: PosedBody, points: np.ndarray
 ) -> np.ndarray:
-    """What one sees of a person's keypoints, from the finished part buffer.
+    """The visibility of a person's keypoints, from the finished part buffer.
 
     Args:
         parts: uint8 (h, w).
         person: number in the buffer.
-        body: the person, one frame, in the camera's frame.
+        body: one frame, in the camera's frame.
         points: (17, 2), the keypoints on the image.
 
     Returns:
-        float32 (17,): 0 outside the image, 1 hidden (by oneself, another or a thing), 2 visible.
+        float32 (17,), 0 outside the image, 1 hidden (by oneself, another or a thing), 2 visible.
     """
     height, width = parts.shape
     visible = np.zeros(17, np.float32)
