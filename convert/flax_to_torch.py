@@ -1,7 +1,9 @@
-"""vitpose_jax weights to PyTorch: a .pth for the original code, or a folder for transformers.
+"""Convert weights of vitpose_jax to a .pth for the original code or a folder for transformers.
 
-python convert/flax_to_torch.py weights/vitpose-b --out vitpose-b.pth
-python convert/flax_to_torch.py weights/vitpose-b --out vitpose-b-transformers
+    python convert/flax_to_torch.py weights/vitpose-b --out vitpose-b.pth
+    python convert/flax_to_torch.py weights/vitpose-b --out vitpose-b-transformers
+
+Without a checkout it is `python -m vitpose_jax.convert.flax_to_torch`.
 """
 
 import argparse
@@ -15,18 +17,20 @@ from vitpose_jax.weights.loading import load_stored
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Converts weights of vitpose_jax to PyTorch.")
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Convert weights of vitpose_jax to PyTorch.")
     parser.add_argument("source", metavar="SRC", help="folder written by vitpose_jax")
     parser.add_argument(
         "--out",
         required=True,
         metavar="PATH",
-        help="a name ending in .pth: a file for the original code; else a folder for transformers",
+        help="NAME.pth, a file for the original code, or a folder for transformers",
     )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Convert what the command line names; returns the exit status."""
     options = parse(argv)
     try:
         stored, _ = load_stored(options.source)

@@ -1,11 +1,10 @@
-"""The Leeds Sports Pose Extended data set's official release to COCO's layout.
+"""Convert the official release of Leeds Sports Pose Extended to COCO's layout.
 
-python convert/lspet_to_coco.py lspet_dataset --out data/lspet-coco
+    python convert/lspet_to_coco.py lspet_dataset --out data/lspet-coco
 
-The release (Johnson and Everingham, CVPR 2011) is a folder with `images/im00001.jpg` ... and
-`joints.mat`, whose `joints` is 14 x 3 x N: x, y and whether the joint is labelled, for right ankle,
-knee and hip, left hip, knee and ankle, right wrist, elbow and shoulder, left shoulder, elbow and
-wrist, neck, head top. The twelve from ankles to shoulders are also COCO's; the face is unlabelled.
+The release (Johnson and Everingham, CVPR 2011) is a folder with `images/im00001.jpg`, ... and
+`joints.mat`, where `joints` is 14 x 3 x N: x, y and whether the joint is labelled. Twelve of the 14
+joints are also COCO's; COCO's face stays unlabelled.
 """
 
 import argparse
@@ -29,21 +28,23 @@ LSPET_JOINTS = (
     *("left_shoulder", "left_elbow", "left_wrist"),
     *("neck", "head_top"),
 )
+"""In the order of `joints.mat`."""
 MARGIN = 0.12
-"""Boxes are the extent of the labelled joints, neck and head top included, and on each side this
-share of its longer side."""
+"""A box is the extent of all labelled joints, widened on each side by this share of its longer
+side."""
 AREA_OF_BOX = 0.53
-"""COCO's people cover about this share of their boxes (its keypoint AP wants an area)."""
+"""The share of their boxes that COCO's people cover; keypoint AP needs an area."""
 MIN_LABELLED = 8
+"""People with fewer of COCO's joints labelled are left out."""
 VAL_EVERY, VAL_REMAINDER = 20, 7
-"""Image numbers with this remainder are the validation split."""
+"""Images whose number leaves this remainder are the validation split."""
 
 
 def read_joints(path: Path) -> np.ndarray:
-    """Float (N, 14, 3): x, y, labelled.
+    """Read `joints.mat` as float64 (N, 14, 3): x, y, labelled.
 
     Raises:
-        UserError: missing, or not the release's file.
+        UserError: the file is missing, or it is not the release's.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the unpacked folder of lspet_dataset.zip")
@@ -52,24 +53,24 @@ def read_joints(path: Path) -> np.ndarray:
     except (KeyError, ValueError, NotImplementedError, OSError, TypeError) as error:
         raise UserError(f"{path} cannot be read as LSPET's joints.mat: {error!r}") from None
     if joints.ndim == 3 and joints.shape[:2] == (3, 14):
-        joints = joints.transpose(1, 0, 2)  # as the smaller LSP data set has it
+        joints = joints.transpose(1, 0, 2)  # the layout of the smaller LSP data set
     if joints.ndim != 3 or joints.shape[:2] != (14, 3):
         raise UserError(f"{path}: joints is {joints.shape}, not 14 x 3 x images")
     return joints.transpose(2, 0, 1).astype(np.float64)
 
 
 def annotate(joints: np.ndarray, number: int, image_wh: tuple[int, int]) -> dict | None:
-    """COCO's annotation of one person; None where fewer than 8 of COCO's joints are labelled.
+    """Make COCO's annotation of one person; None where too little is labelled.
 
     Args:
-        joints: (14, 3).
-        number: of the image, from 1; becomes the annotation's and the image's id.
+        joints: (14, 3), as `read_joints` gives them.
+        number: the image's, from 1; becomes the id of image and annotation.
         image_wh: (width, height).
     """
     labelled = joints[:, 2] > 0
     keypoints = np.zeros((COCO.num_keypoints, 3))
-    for name, joint, there in zip(LSPET_JOINTS, joints, labelled, strict=True):
-        if there and name in COCO.keypoint_names:
+    for name, joint, known in zip(LSPET_JOINTS, joints, labelled, strict=True):
+        if known and name in COCO.keypoint_names:
             keypoints[COCO.keypoint_names.index(name)] = *joint[:2].round(2), 2
     count = int((keypoints[:, 2] > 0).sum())
     if count < MIN_LABELLED:
@@ -95,10 +96,10 @@ def annotate(joints: np.ndarray, number: int, image_wh: tuple[int, int]) -> dict
 
 
 def convert(release: Path, out: Path) -> dict[str, int]:
-    """Write `out` in COCO's layout; returns the number of people per split.
+    """Write `out` in COCO's layout; returns the number of people in each split.
 
     Raises:
-        UserError: the release is incomplete, or `out` exists.
+        UserError: the release is incomplete, or `out` is not empty.
     """
     joints = read_joints(release / "joints.mat")
     if out.exists() and any(out.iterdir()):
@@ -144,8 +145,10 @@ def convert(release: Path, out: Path) -> dict[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Convert what the command line names; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Convert Leeds Sports Pose Extended to COCO's layout."
+    )
     parser.add_argument("release", type=Path, help="folder with images/ and joints.mat")
     parser.add_argument("--out", type=Path, required=True, help="new folder in COCO's layout")
     options = parser.parse_args(argv)

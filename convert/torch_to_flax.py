@@ -1,17 +1,19 @@
-"""PyTorch weights of ViTPose to a folder that vitpose_jax opens fast.
+"""Convert PyTorch weights of ViTPose to a weights folder of vitpose_jax.
 
-python convert/torch_to_flax.py vitpose-b.pth --out weights/vitpose-b
-python convert/torch_to_flax.py vitpose+_base.pth --dataset wholebody --out weights/wholebody
-python convert/torch_to_flax.py usyd-community/vitpose-base-simple --out weights/base-simple
-python convert/torch_to_flax.py fpn.pth --fpn-strides 1 3 9 27 --out weights/fpn-log-spaced
-python convert/torch_to_flax.py mae_pretrain_vit_base.pth --out weights/mae-base
+    python convert/torch_to_flax.py vitpose-b.pth --out weights/vitpose-b
+    python convert/torch_to_flax.py vitpose+_base.pth --dataset wholebody --out weights/wholebody
+    python convert/torch_to_flax.py usyd-community/vitpose-base-simple --out weights/base-simple
+    python convert/torch_to_flax.py fpn.pth --fpn-strides 1 3 9 27 --out weights/fpn-log-spaced
+    python convert/torch_to_flax.py mae_pretrain_vit_base.pth --out weights/mae-base
+
+Without a checkout it is `python -m vitpose_jax.convert.torch_to_flax`.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from vitpose_jax.commands.options import parse_size
+from vitpose_jax.commands.options import add_num_heads, parse_size
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.pose import EXPERT_DATASETS
 from vitpose_jax.weights.conversion import convert
@@ -21,12 +23,13 @@ from vitpose_jax.weights.sources import resolve_source
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
-        description="Converts PyTorch ViTPose weights to a folder of config.json and "
-        "model.safetensors, and says what became of every tensor."
+        description="Convert PyTorch weights of ViTPose to a folder with config.json and "
+        "model.safetensors, and list where each tensor went."
     )
     parser.add_argument(
-        "source", metavar="SRC", help="original .pth, MAE file, transformers folder, or hub id"
+        "source", metavar="SRC", help="original .pth, MAE file, transformers folder or hub id"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -34,43 +37,38 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=EXPERT_DATASETS,
         help="which head of a ViTPose+ file to take (default: coco)",
     )
-    parser.add_argument(
-        "--num-heads",
-        type=int,
-        metavar="N",
-        help="attention heads, for .pth files of other widths than ViT-S, B, L and H",
-    )
+    add_num_heads(parser)
     parser.add_argument(
         "--input-size",
         type=parse_size,
         metavar="HxW",
-        help="crop size in pixels; the position grid is interpolated if it differs",
+        help="crop size in pixels; position embeddings of another size are interpolated",
     )
     parser.add_argument(
         "--fpn-strides",
         type=int,
         nargs="+",
         metavar="S",
-        help="strides of the feature pyramid in the file, which does not tell (default: 1 2 4 8, "
-        "or 9 3 1 where it fuses several blocks)",
+        help="strides of a feature pyramid, which the file does not hold (default: 1 2 4 8, or "
+        "9 3 1 where it fuses several blocks)",
     )
     parser.add_argument(
         "--fpn-taps",
         type=int,
         nargs="+",
         metavar="I",
-        help="blocks (from 0) that a feature pyramid fuses (default: 3 7 11)",
+        help="blocks that a feature pyramid fuses, counted from 0 (default: 3 7 11)",
     )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Convert what the command line names; returns the exit status."""
     options = parse(argv)
     try:
         check_overwrite(options.out)
-        path = resolve_source(options.source)
         stored, report = convert(
-            path,
+            resolve_source(options.source),
             num_heads=options.num_heads,
             dataset=options.dataset,
             input_size=options.input_size,

@@ -14,9 +14,10 @@ TINY = Path(__file__).parent / "tiny_config.py"
 
 
 def run_notebook(file: Path, settings: dict[str, object]) -> dict[str, object]:
-    """Executes the code cells but for the installation; `settings` replace those of the notebook.
+    """Run all code cells except the installation, with `settings` in place of the notebook's.
 
-    Returns the names that the cells left.
+    Returns:
+        The names that the cells defined.
     """
     names: dict[str, object] = {"_shell": _shell}
     for cell in json.loads(file.read_text())["cells"]:

@@ -1,4 +1,4 @@
-"""The two scripts, as a user calls them: there and back bit for bit, and transformers reads it."""
+"""The two scripts as a user calls them: there and back bit for bit, and transformers reads it."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+def run(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, REPOSITORY / "convert" / script, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
@@ -97,7 +97,7 @@ def test_mistakes_are_one_line(golden: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_dropped_in_silence(golden: Path, tmp_path: Path) -> None:
-    """A data set for a file without heads, and a folder that is converted already."""
+    """Neither --dataset for a file without heads nor a folder that is already ours."""
     plus = golden / "vitpose_plus_tiny.pth"
     options = ("--num-heads", 3, "--out", "ours")
     failed = run("torch_to_flax.py", plus, "--dataset", "wholebody", *options, cwd=tmp_path)
@@ -126,7 +126,7 @@ def test_a_folder_for_transformers_replaces_no_model(
 def test_a_folder_for_transformers_is_written_aside(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a file cannot be written, none is there."""
+    """A folder that cannot be written whole is left empty."""
     stored, _ = convert(golden / "hf_vitpose_tiny")
 
     def full(path: Path, text: str) -> None:

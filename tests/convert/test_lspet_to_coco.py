@@ -1,5 +1,6 @@
+"""LSPET's release in COCO's layout."""
+
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -7,14 +8,12 @@ import numpy as np
 import pytest
 import scipy.io
 
+from convert import lspet_to_coco
 from vitpose_jax.data.coco.annotations import read_annotations
 from vitpose_jax.data.opening import open_pose_dataset
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from convert import lspet_to_coco
 
-
-def _release(folder: Path, joints: np.ndarray, size=(180, 120)) -> Path:
+def _release(folder: Path, joints: np.ndarray, size: tuple[int, int] = (180, 120)) -> Path:
     (folder / "images").mkdir(parents=True)
     scipy.io.savemat(folder / "joints.mat", {"joints": joints.transpose(1, 2, 0)})
     for number in range(1, len(joints) + 1):
@@ -31,10 +30,10 @@ def _people(count: int) -> np.ndarray:
     return joints
 
 
-def test_layout_and_conventions(tmp_path, capsys):
+def test_layout_and_conventions(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     joints = _people(30)
     joints[0, 3, 2] = 0  # left hip
-    joints[4, :6, 2] = 0  # only six of COCO's are left
+    joints[4, :6, 2] = 0  # leaves six of COCO's
     out = tmp_path / "out"
     assert lspet_to_coco.main([str(_release(tmp_path / "lspet", joints)), "--out", str(out)]) == 0
     assert "27 people in train, 2 people in val" in capsys.readouterr().out
@@ -50,8 +49,8 @@ def test_layout_and_conventions(tmp_path, capsys):
     assert first["num_keypoints"] == 11
 
 
-def test_boxes_are_those_of_the_prepared_copy(shared, tmp_path):
-    """Without neck and head top, which the copy does not hold, a box can only be smaller."""
+def test_boxes_are_those_of_the_prepared_copy(shared: Path) -> None:
+    """The copy lacks neck and head top, so the boxes made from it can only be smaller."""
     folder = shared / "data/lspet-coco"
     content = json.loads((folder / "annotations/person_keypoints_val2017.json").read_text())
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
@@ -63,6 +62,7 @@ def test_boxes_are_those_of_the_prepared_copy(shared, tmp_path):
         for i, name in enumerate(lspet_to_coco.LSPET_JOINTS[:12]):
             joints[i] = points[names.index(name)]
         mine = lspet_to_coco.annotate(joints, annotation["id"], sizes[annotation["image_id"]])
+        assert mine is not None
         assert mine["keypoints"] == annotation["keypoints"]
         mine, copy = (np.array(a["bbox"]) for a in (mine, annotation))
         mine[2:] += mine[:2]
@@ -77,7 +77,7 @@ def test_boxes_are_those_of_the_prepared_copy(shared, tmp_path):
     assert same / total > 0.4
 
 
-def test_what_is_written_reads_back(tmp_path):
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
     out = tmp_path / "out"
     lspet_to_coco.convert(_release(tmp_path / "lspet", _people(8)), out)
     found = read_annotations(out / "annotations/person_keypoints_train2017.json")
@@ -86,7 +86,9 @@ def test_what_is_written_reads_back(tmp_path):
 
 
 @pytest.mark.parametrize("case", ["nothing", "no_image", "wrong_mat", "not_empty"])
-def test_incomplete_releases_are_refused_in_words(tmp_path, capsys, case):
+def test_incomplete_releases_are_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture, case: str
+) -> None:
     release, out = tmp_path / "lspet", tmp_path / "out"
     words = "does not exist"
     if case != "nothing":
