@@ -13,7 +13,7 @@ def add_parser(commands: Commands) -> None:
         "prepare-3dpw",
         help="find the keypoints of 3DPW's people with a pose model",
         description="Runs a pose model over 3DPW's images and writes DATA/keypoints, which "
-        "configs/forecast_3dpw.py:DATA,keypoints trains on. A stopped run goes on when started "
+        "--config=forecast_3dpw:DATA,keypoints trains on. A stopped run goes on when started "
         "again.",
     )
     add = parser.add_argument
