@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vitpose_jax.files.compilation_cache import enable_compilation_cache
+    from vitpose_jax.files.cache import enable_compilation_cache
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.models.pose import PoseConfig, PoseModel
     from vitpose_jax.weights import load_pose_model, save_pose_model
@@ -18,7 +18,7 @@ _HOMES = {
     "PoseConfig": "vitpose_jax.models.pose",
     "PoseEstimator": "vitpose_jax.inference.estimator",
     "PoseModel": "vitpose_jax.models.pose",
-    "enable_compilation_cache": "vitpose_jax.files.compilation_cache",
+    "enable_compilation_cache": "vitpose_jax.files.cache",
     "load_pose_model": "vitpose_jax.weights",
     "save_pose_model": "vitpose_jax.weights",
 }

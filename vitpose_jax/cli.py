@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from vitpose_jax import __version__
 from vitpose_jax.commands import export, forecast, predict, prepare, prepare_3dpw, quickstart
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.compilation_cache import enable_compilation_cache
+from vitpose_jax.files.cache import enable_compilation_cache
 
 
 def build_parser() -> argparse.ArgumentParser:

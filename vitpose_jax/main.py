@@ -22,7 +22,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.compilation_cache import enable_compilation_cache
+from vitpose_jax.files.cache import enable_compilation_cache
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "name or file of a configuration")
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")

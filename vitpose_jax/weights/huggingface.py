@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import replacing
 from vitpose_jax.keypoints.normalization import IMAGE_MEAN, IMAGE_STD
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseConfig
@@ -32,14 +33,11 @@ def write_original(stored: Stored, file: str | Path) -> tuple[str, ...]:
             f"{file}: writing PyTorch files needs torch: pip install 'vitpose-jax[torch]'"
         ) from None
     tensors = {key: torch.from_numpy(t) for key, t in _tensors(stored, "original").items()}
-    file = Path(file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_name(f".writing-{file.name}")
-        torch.save({"state_dict": tensors}, scratch)
-        scratch.replace(file)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{file}: cannot be written ({error})") from None
+    with replacing(file) as draft:
+        try:
+            torch.save({"state_dict": tensors}, draft)
+        except RuntimeError as error:  # where the disk is full
+            raise UserError(f"{file}: cannot be written ({error})") from None
     eps = stored.backbone.layer_norm_eps
     if eps == ORIGINAL_EPS:
         return ()

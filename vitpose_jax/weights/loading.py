@@ -3,9 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.cache import cache_folder
 from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import EXPERT_DATASETS, PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
@@ -266,22 +264,13 @@ def _cache_folder(path: Path, options: dict) -> Path:
     files = [*weight_files(path), *([path / "config.json"] if path.is_dir() else [])]
     stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     key = json.dumps([CACHE_FORMAT, stamps, options], default=list)
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    digest = hashlib.sha256(key.encode()).hexdigest()[:20]
-    return home / "vitpose_jax" / "converted" / digest
+    return cache_folder("converted") / hashlib.sha256(key.encode()).hexdigest()[:20]
 
 
 def _keep(stored: Stored, folder: Path) -> None:
-    """Puts a conversion into the cache whole or not at all; a failure only costs the next start."""
+    """Put a conversion into the cache; a failure only costs the next start."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
-        try:
-            write_folder(stored, scratch)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.rename(scratch, folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        (folder / "config.json").unlink(missing_ok=True)  # it cannot be read, or were not replaced
+        write_folder(stored, folder)
     except (OSError, UserError) as error:
-        log.warning("the converted weights could not be kept in %s: %s", folder.parent, error)
+        log.warning("the converted weights could not be kept: %s", error)

@@ -1,9 +1,7 @@
 """Our own folders of weights: config.json and model.safetensors under our parameters' names."""
 
+import contextlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import replacing
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
 from vitpose_jax.weights.sources import read_config, read_safetensors
@@ -71,22 +70,16 @@ def write_weights(
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    contiguous = {k: np.asarray(v, order="C") for k, v in arrays.items()}
+    with contextlib.ExitStack() as files:  # which get their names in the reverse order
+        drafts = {name: files.enter_context(replacing(Path(folder) / name)) for name in texts}
+        for name, content in texts.items():
+            drafts[name].write_text(json.dumps(content, indent=2) + "\n")
+        draft = files.enter_context(replacing(Path(folder) / "model.safetensors"))
         try:
-            contiguous = {k: np.asarray(v, order="C") for k, v in arrays.items()}
-            metadata = {"format": "pt"}  # transformers insists on it
-            save_file(contiguous, scratch / "model.safetensors", metadata=metadata)
-            for name, content in texts.items():
-                (scratch / name).write_text(json.dumps(content, indent=2) + "\n")
-            for name in ("model.safetensors", *texts):
-                os.replace(scratch / name, folder / name)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    except (OSError, SafetensorError) as error:  # the latter where the disk is full
-        raise UserError(f"{folder}: cannot write weights there ({error})") from None
+            save_file(contiguous, draft, metadata={"format": "pt"})  # transformers insists on it
+        except SafetensorError as error:  # where the disk is full
+            raise UserError(f"{folder}: cannot be written ({error})") from None
 
 
 def read_folder(folder: Path) -> Stored:

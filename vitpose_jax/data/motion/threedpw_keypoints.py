@@ -5,7 +5,6 @@ float32 (A, T, 17) for the A actors and T frames of the sequence file; 0 where a
 found. `vitpose prepare-3dpw` writes them.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from vitpose_jax.data.motion.threedpw import FPS, read_sequence, sequence_files
 from vitpose_jax.data.motion.windows import MotionTrack, make_track
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import make_folder, replacing
 
 MIN_SCORE = 0.2
 """Keypoints with a lower score count as missing, as in COCO's person score."""
@@ -25,11 +25,9 @@ def keypoint_file(folder: str | Path, split: str, name: str) -> Path:
 
 def write_keypoints(path: Path, keypoints: np.ndarray, scores: np.ndarray) -> None:
     """Write one sequence's file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    with draft.open("wb") as file:
+    make_folder(path.parent)
+    with replacing(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, keypoints=keypoints, scores=scores)
-    os.replace(draft, path)
 
 
 def read_keypoint_file(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,79 @@
+"""Writing files whole or not at all, and making the folders they go into."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from vitpose_jax.errors import UserError
+
+
+def make_folder(path: epath.PathLike) -> epath.Path:
+    """Make a folder and those above it, where they are not there yet.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    folder = epath.Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be made a folder ({error.strerror or error}); choose another place"
+        ) from None
+    return folder
+
+
+def draft_of(path: epath.PathLike) -> epath.Path:
+    """Where to write what is to become `path`: beside it, and no other process's draft."""
+    path = epath.Path(path)
+    return path.with_name(f".part-{os.getpid()}-{path.name}")
+
+
+@contextlib.contextmanager
+def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
+    """Write a file aside; it gets its name, and replaces an older one, when the block ends well.
+
+    Makes the folder it goes into.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    draft = draft_of(path)
+    make_folder(draft.parent)
+    try:
+        yield draft
+        draft.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); make room there, or choose "
+            "another place"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def write_text(path: epath.PathLike, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def write_json(path: epath.PathLike, value: Any, indent: int | None = None) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    write_text(path, json.dumps(value, indent=indent) + "\n")
