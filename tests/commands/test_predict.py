@@ -214,7 +214,7 @@ def test_results_that_cannot_be_written(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert "not a picture" in lines[1]
-    assert "keypoints.json: the results cannot be written (Is a directory)" in lines[2]
+    assert "keypoints.json: cannot be written (Is a directory)" in lines[2]
     assert len(list((tmp_path / "out/drawn").iterdir())) == 5
 
 
@@ -224,7 +224,7 @@ def test_a_file_where_the_folder_of_pictures_goes(
     (tmp_path / "out").mkdir()
     (tmp_path / "out/drawn").touch()
     assert run(folder, "--detector", "none", "--draw") == 2
-    one_line(capsys, "drawn", "cannot be written")
+    one_line(capsys, "drawn: cannot be made a folder")
     assert results(tmp_path)
 
 

@@ -101,7 +101,7 @@ def test_figures_are_printed_even_where_they_cannot_be_written(trained, tmp_path
     ignore = shutil.ignore_patterns("evaluation.json")
     shutil.copytree(folder, tmp_path / "run", ignore=ignore)
     (tmp_path / "run" / "evaluation.json").mkdir()
-    with pytest.raises(UserError, match=r"evaluation\.json cannot be written"):
+    with pytest.raises(UserError, match=r"evaluation\.json: cannot be written"):
         run.evaluate(config.copy_and_resolve_references(), tmp_path / "run")
     assert "PCK_box" in capsys.readouterr().out
 

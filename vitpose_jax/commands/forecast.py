@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vitpose_jax.commands.options import Commands, add_min_score, add_num_heads, open_finder
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import make_folder
 
 if TYPE_CHECKING:
     from vitpose_jax.inference.person import Person
@@ -66,10 +67,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{options.weights} forecasts 3D joints; videos give 2D keypoints")
     skeleton = _find_skeleton(config.num_joints, options.weights)
     source, out = Path(options.input), Path(options.out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made a folder ({error.strerror})") from None
+    make_folder(out)
     frames: Sequence[Sequence[Person]]
     if source.suffix.lower() == ".json":
         frames, fps = read_keypoints(source, skeleton), options.fps or config.fps

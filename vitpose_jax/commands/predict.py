@@ -14,6 +14,7 @@ from vitpose_jax.commands.options import (
     parse_size,
 )
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import make_folder
 
 if TYPE_CHECKING:
     from vitpose_jax.inference.estimator import PoseEstimator
@@ -115,10 +116,7 @@ def run(options: argparse.Namespace) -> int:
     finder = open_finder(options.boxes, options.detector, options.dataset in ANIMALS)
     box_notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
     out = Path(options.out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made a folder ({error.strerror})") from None
+    make_folder(out)
     estimator = PoseEstimator.from_pretrained(
         options.weights,
         dtype=options.dtype,

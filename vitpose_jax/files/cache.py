@@ -1,4 +1,4 @@
-"""Compiled programs kept on the disk: a network is compiled once, not in every process."""
+"""The user's cache folder, and compiled programs in it, so that a network is compiled once."""
 
 import os
 import platform
@@ -7,6 +7,12 @@ from pathlib import Path
 
 CACHE_VARIABLE = "VITPOSE_COMPILATION_CACHE"
 SHORTEST = 0.1  # seconds; JAX keeps what took one to compile, a start has much that takes less
+
+
+def cache_folder(kind: str) -> Path:
+    """Where this package keeps one kind of file for the user, below $XDG_CACHE_HOME or ~/.cache."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "vitpose_jax" / kind
 
 
 def enable_compilation_cache() -> None:
@@ -23,8 +29,7 @@ def enable_compilation_cache() -> None:
     choice = os.environ.get(CACHE_VARIABLE)
     if choice == "off":
         return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = choice or home / "vitpose_jax" / "compiled" / (platform.node() or "machine")
+    folder = choice or cache_folder("compiled") / (platform.node() or "machine")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     shortest = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(SHORTEST))
     jax = sys.modules.get("jax")  # which reads these variables when it is imported

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import make_folder, replacing
 
 ImageLike = np.ndarray | str | os.PathLike | Image.Image
 """What `load_image` reads; of arrays all kinds that NumPy takes, such as JAX's."""
@@ -58,6 +59,23 @@ def load_image(source: ImageLike) -> np.ndarray:
     raise UserError(
         f"an image must be a path, a PIL picture or an array, not {type(source).__name__}"
     )
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write a uint8 RGB (height, width, 3) picture in its suffix's format; makes its folder too.
+
+    Raises:
+        UserError: it cannot be written.
+        ValueError: the format cannot hold it, such as JPEG more than 65,535 pixels a side.
+    """
+    make_folder(path.parent)
+    with replacing(path) as draft:
+        try:
+            Image.fromarray(pixels).save(draft, quality=90)
+        except OSError as error:
+            if error.errno is None:  # the encoder's, not the system's
+                raise ValueError(str(error)) from None
+            raise
 
 
 @contextlib.contextmanager

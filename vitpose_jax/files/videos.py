@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import draft_of
 
 DEFAULT_FPS = 30.0
 
@@ -87,7 +88,7 @@ class VideoWriter(contextlib.AbstractContextManager):
             ) from None
         self._path, self._fps = Path(path), fps
         # Absolute, as ffmpeg takes what stands before a colon for a protocol.
-        self._draft = self._path.absolute().with_name(f".part-{self._path.name}")
+        self._draft = draft_of(self._path.absolute())
         self._process: subprocess.Popen | None = None
         self._shape: tuple[int, ...] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)

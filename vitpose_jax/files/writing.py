@@ -4,20 +4,29 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from etils import epath
 
 from vitpose_jax.errors import UserError
 
+DRAFT_PREFIX = ".part-"
+"""Starts the names of files that an interrupted process may leave behind."""
 
-def make_folder(path: epath.PathLike) -> epath.Path:
+
+def _path(path: epath.PathLike) -> Path:
+    """Leave local paths to pathlib, whose errors say more than epath's."""
+    return epath.Path(path) if "://" in os.fspath(path) else Path(path)
+
+
+def make_folder(path: epath.PathLike) -> Path:
     """Make a folder and those above it, where they are not there yet.
 
     Raises:
         UserError: it cannot be made.
     """
-    folder = epath.Path(path)
+    folder = _path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -27,17 +36,15 @@ def make_folder(path: epath.PathLike) -> epath.Path:
     return folder
 
 
-def draft_of(path: epath.PathLike) -> epath.Path:
+def draft_of(path: epath.PathLike) -> Path:
     """Where to write what is to become `path`: beside it, and no other process's draft."""
-    path = epath.Path(path)
-    return path.with_name(f".part-{os.getpid()}-{path.name}")
+    whole = _path(path)
+    return whole.with_name(f"{DRAFT_PREFIX}{os.getpid()}-{whole.name}")
 
 
 @contextlib.contextmanager
-def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
+def replacing(path: epath.PathLike) -> Iterator[Path]:
     """Write a file aside; it gets its name, and replaces an older one, when the block ends well.
-
-    Makes the folder it goes into.
 
     Yields:
         The path to write to.
@@ -46,7 +53,6 @@ def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
         UserError: it cannot be written.
     """
     draft = draft_of(path)
-    make_folder(draft.parent)
     try:
         yield draft
         draft.replace(path)

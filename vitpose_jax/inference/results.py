@@ -1,16 +1,14 @@
 """Poses as COCO results: what is written, and how it gets onto the disk whole or not at all."""
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import write_text
 from vitpose_jax.inference.person import Person
 
 
@@ -52,16 +50,5 @@ def write_results(path: str | Path, results: Iterable[dict[str, Any]]) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.part")
     lines = ",\n".join(json.dumps(result, allow_nan=False) for result in results)
-    try:
-        draft.write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: the results cannot be written ({error.strerror or error}); make room there, "
-            "or give another --out"
-        ) from None
+    write_text(path, f"[\n{lines}\n]\n" if lines else "[]\n")

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.pictures import write_picture
 from vitpose_jax.files.videos import VideoWriter
+from vitpose_jax.files.writing import make_folder
 from vitpose_jax.inference.background import Background
 from vitpose_jax.inference.inputs import Source, SourceKind
 from vitpose_jax.inference.person import Person
@@ -106,11 +107,8 @@ class PictureSink:
         path = output_path(self._folder, source, "" if is_web_picture else ".jpg")
         drawn = self._draw(image, people)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(drawn).save(path, quality=90)
-        except (OSError, ValueError) as error:
-            if getattr(error, "errno", None) is not None:  # the system's: no room, no permission
-                raise UserError(f"{path}: cannot be written ({error})") from None
+            write_picture(path, drawn)
+        except ValueError as error:
             self._problems.append(f"{path}: the picture cannot be encoded ({error})")
         else:
             self._notes[f"pictures in {self._folder}"] = None
@@ -149,7 +147,7 @@ class VideoSink:
     def _start(self, source: Source, fps: float) -> None:
         self._source, self._path = source, output_path(self._folder, source, ".poses.mp4")
         with self._noting():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             self._writer = VideoWriter(self._path, fps)
             self._background = Background(threads=1)
 

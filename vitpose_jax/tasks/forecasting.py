@@ -21,6 +21,7 @@ from vitpose_jax.data.motion.threedpw import SPLITS
 from vitpose_jax.data.motion.windows import MotionWindows
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation import forecasting
+from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.models.forecaster import Forecaster, normalize_motion
 from vitpose_jax.models.pose_predictor import PosePredictor
 from vitpose_jax.tasks.sections import read_section
@@ -205,7 +206,7 @@ def report(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
     forecasts |= {str(source): _checked(source, windows) for source in config.compare}
     if (folder / workdir.CONFIG_FILE).exists():
         forecasts[str(folder)] = _checked(folder, windows)
-    workdir.make_folder(folder)
+    make_folder(folder)
     results = forecasting.compare(forecasts, windows)
     if jax.process_index() == 0:
         print(f"{len(windows)} windows of {config.data}, {options.split} split")
@@ -214,7 +215,7 @@ def report(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
                 print("\n" + forecasting.table(results, metric))
         about = {"data": config.data, "split": options.split, "windows": len(windows)}
         values = about | {"results": _rounded(results)}
-        workdir.write_json(folder / workdir.EVALUATION_FILE, values)
+        write_json(folder / workdir.EVALUATION_FILE, values)
     return forecasting.summarize(list(results.values())[-1])
 
 

@@ -9,6 +9,7 @@ import jax
 import ml_collections
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.tasks.export import restore_into
 from vitpose_jax.training import loop, workdir
 from vitpose_jax.training.task import task_module
@@ -75,14 +76,14 @@ def evaluate(config: ml_collections.ConfigDict, folder: str | Path) -> dict[str,
     if about:
         step, model = restore_into(model, folder, "best", about)
         source = f"step {step} of {folder}"
-    workdir.make_folder(folder)
+    make_folder(folder)
     metrics = evaluation.evaluate(model)
     if jax.process_index() == 0:
         print(f"{source}:")
         for name, value in metrics.items():
             print(f"  {name:<24}{value:8.4f}")
         report = {"model": str(source), "metrics": metrics}
-        workdir.write_json(folder / workdir.EVALUATION_FILE, report, indent=2)
+        write_json(folder / workdir.EVALUATION_FILE, report, indent=2)
     return metrics
 
 

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_object
-from vitpose_jax.training import workdir
+from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.training.sharding import gather_rows
 from vitpose_jax.training.state import Parameters, TrainState
 from vitpose_jax.training.step import all_finite
@@ -83,8 +83,8 @@ class Checkpoints:
         """Keep an evaluation with its checkpoint, where that could be written."""
         if self.wait() and step == self.latest and jax.process_index() == 0:
             try:
-                workdir.make_folder(_metrics_file(self.folder, step).parent)
-                workdir.write_json(_metrics_file(self.folder, step), metrics)
+                make_folder(_metrics_file(self.folder, step).parent)
+                write_json(_metrics_file(self.folder, step), metrics)
             except UserError as error:
                 self.failure = str(error)
                 log.error("the metrics of checkpoint %d are missing: %s", step, error)

@@ -4,8 +4,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.files.pictures import write_picture
 
 log = logging.getLogger(__name__)
 
@@ -13,10 +15,9 @@ log = logging.getLogger(__name__)
 def save_picture(file: Path, pixels: np.ndarray) -> None:
     """A uint8 RGB (H, W, 3) array as JPEG or PNG; a full disk costs the picture, not the run."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    except OSError as error:
-        log.error("%s could not be written: %s", file, error)
+        write_picture(file, pixels)
+    except UserError as error:
+        log.error("%s", error)
 
 
 def draw_curves(rows: Sequence[dict[str, float]], file: Path) -> None:

@@ -19,6 +19,7 @@ from tensorboardX.summary import image, scalar
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_object
+from vitpose_jax.files.writing import make_folder, write_json, write_text
 from vitpose_jax.training.task import Task
 from vitpose_jax.weights.sources import TASK_FILE
 
@@ -50,16 +51,6 @@ def claim(workdir: Path, config: ml_collections.ConfigDict, task: Task) -> None:
         write_json(workdir / CONFIG_FILE, values, indent=2)
 
 
-def make_folder(workdir: Path) -> None:
-    """Raises UserError when it cannot be made."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--workdir: {workdir} cannot be made a folder ({error.strerror}); choose another"
-        ) from None
-
-
 def read_config(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
     """(configuration, `metric`, `maximize` and `model` of its task) of a run.
 
@@ -86,22 +77,6 @@ def differences(there: Any, here: Any, name: str = "") -> list[str]:
             found += differences(there.get(key, "absent"), here.get(key, "absent"), path)
         return found
     return [] if there == here else [f"{name} was {there!r}, now {here!r}"]
-
-
-def write_json(file: Path, values: Mapping[str, Any], indent: int | None = None) -> None:
-    """Whole or not at all. Raises UserError when it cannot be written."""
-    _write(file, json.dumps(values, indent=indent) + "\n")
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_suffix(".partial")
-    try:
-        partial.write_text(text)
-        partial.replace(file)
-    except OSError as error:
-        raise UserError(
-            f"{file} cannot be written ({error.strerror}): make room, or choose another --workdir"
-        ) from None
 
 
 def read_metrics(workdir: Path, *, up_to: int | None = None) -> list[dict[str, float]]:
@@ -138,7 +113,7 @@ class MetricsLog:
         if not evaluated:
             rows = [row for row in rows if row["step"] < start or not _is_evaluation(row)]
         self._file = workdir / METRICS_FILE
-        _write(self._file, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self._file, "".join(json.dumps(row) + "\n" for row in rows))
         self._board = TensorBoard(workdir / "tensorboard")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -168,7 +143,7 @@ class TensorBoard:
     disk ends, and the next entries then wait for it forever."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._events = EventsWriter(str(folder / "events"))
 
     def add(self, step: int, *summaries: Summary) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.writing import replacing
+from vitpose_jax.files.writing import make_folder, replacing
 from vitpose_jax.keypoints.normalization import IMAGE_MEAN, IMAGE_STD
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseConfig
@@ -33,6 +33,7 @@ def write_original(stored: Stored, file: str | Path) -> tuple[str, ...]:
             f"{file}: writing PyTorch files needs torch: pip install 'vitpose-jax[torch]'"
         ) from None
     tensors = {key: torch.from_numpy(t) for key, t in _tensors(stored, "original").items()}
+    make_folder(Path(file).parent)
     with replacing(file) as draft:
         try:
             torch.save({"state_dict": tensors}, draft)

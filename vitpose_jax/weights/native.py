@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.writing import replacing
+from vitpose_jax.files.writing import make_folder, replacing
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
 from vitpose_jax.weights.sources import read_config, read_safetensors
@@ -71,6 +71,7 @@ def write_weights(
     from safetensors.numpy import save_file
 
     contiguous = {k: np.asarray(v, order="C") for k, v in arrays.items()}
+    make_folder(folder)
     with contextlib.ExitStack() as files:  # which get their names in the reverse order
         drafts = {name: files.enter_context(replacing(Path(folder) / name)) for name in texts}
         for name, content in texts.items():

@@ -7,7 +7,6 @@ first pixel: per split `people_<split>.npz` (the table; row i is record i) and
 a folder without it is unfinished. Everything is read without TensorFlow.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from etils import epath
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_object
+from vitpose_jax.files.writing import write_json
 from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
 
 RECORDS_FOLDER, MARKER_FILE = "coco_keypoints", "prepared.json"
@@ -69,7 +69,7 @@ class Marker:
 
     def write(self, folder: epath.Path) -> None:
         """Mark a folder as finished."""
-        (folder / MARKER_FILE).write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1))
+        write_json(folder / MARKER_FILE, {"format": FORMAT, **asdict(self)}, indent=1)
 
 
 def is_records_folder(folder: epath.Path) -> bool:

@@ -6,7 +6,6 @@ by a tensorflow-datasets builder, without TensorFlow.
 
 import contextlib
 import io
-import json
 import logging
 import os
 import sys
@@ -27,6 +26,7 @@ from vitpose_jax.data.people import BadImage
 from vitpose_jax.data.records.layout import MARKER_FILE, RECORDS_FOLDER, Marker, stored_region
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import DRAFT_PREFIX, make_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: Coc
         {key: value for key, value in annotation.items() if key != "segmentation"}
         for annotation in coco["annotations"]
     ]
-    (out / f"annotations_{split}.json").write_text(json.dumps(coco))
+    write_json(out / f"annotations_{split}.json", coco)
 
 
 def _refuse_other(
@@ -231,14 +231,9 @@ def _make_empty(out: epath.Path) -> None:
     Raises:
         UserError: it cannot be made, or holds other files.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be made a folder ({error.strerror or error}); give another --out"
-        ) from None
-    for path in out.iterdir():
-        ours = path.name == RECORDS_FOLDER or path.name.startswith(("people_", "annotations_"))
+    started = ("people_", "annotations_", DRAFT_PREFIX)
+    for path in make_folder(out).iterdir():
+        ours = path.name == RECORDS_FOLDER or path.name.startswith(started)
         if not ours:
             raise UserError(f"{out} holds other files ({path.name}); give a new folder as --out")
     for path in out.iterdir():
