@@ -22,13 +22,14 @@ def read_json(path: epath.PathLike) -> Any:
     """
     try:
         data = epath.Path(path).read_bytes()
-        if not data.removeprefix(codecs.BOM_UTF8).strip():
-            raise UserError(f"{path}: is empty; JSON is expected")
-        return json.loads(data.decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not data.removeprefix(codecs.BOM_UTF8).strip():
+        raise UserError(f"{path}: is empty; JSON is expected")
+    try:
+        return json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         reason = str(error).split(";")[0]
         raise UserError(

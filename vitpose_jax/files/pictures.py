@@ -61,12 +61,16 @@ def load_image(source: ImageLike) -> np.ndarray:
     )
 
 
+class EncodingError(UserError):
+    """A picture that its file format cannot hold, such as a JPEG of more than 65,535 pixels."""
+
+
 def write_picture(path: Path, pixels: np.ndarray) -> None:
     """Write a uint8 RGB (height, width, 3) picture in its suffix's format; makes its folder too.
 
     Raises:
         UserError: it cannot be written.
-        ValueError: the format cannot hold it, such as JPEG more than 65,535 pixels a side.
+        EncodingError: the format cannot hold it.
     """
     make_folder(path.parent)
     with replacing(path) as draft:
@@ -74,7 +78,7 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
             Image.fromarray(pixels).save(draft, quality=90)
         except OSError as error:
             if error.errno is None:  # the encoder's, not the system's
-                raise ValueError(str(error)) from None
+                raise EncodingError(f"{path}: the picture cannot be encoded ({error})") from None
             raise
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.pictures import write_picture
+from vitpose_jax.files.pictures import EncodingError, write_picture
 from vitpose_jax.files.videos import VideoWriter
 from vitpose_jax.files.writing import make_folder
 from vitpose_jax.inference.background import Background
@@ -108,8 +108,8 @@ class PictureSink:
         drawn = self._draw(image, people)
         try:
             write_picture(path, drawn)
-        except ValueError as error:
-            self._problems.append(f"{path}: the picture cannot be encoded ({error})")
+        except EncodingError as error:
+            self._problems.append(str(error))
         else:
             self._notes[f"pictures in {self._folder}"] = None
 
