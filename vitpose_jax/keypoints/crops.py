@@ -10,14 +10,14 @@ PIXEL_STD = 200.0
 """Scales are stored as size / 200, a convention inherited from MPII."""
 
 
-def clean_box(box_xywh: np.ndarray, image_wh: tuple[int, int]) -> np.ndarray:
+def clean_box(box_xywh: np.ndarray, image_wh: tuple[int, int] | np.ndarray) -> np.ndarray:
     """Clip annotated boxes to their image, as the original does before it trains or evaluates.
 
     The far corner is x1 + max(0, w - 1), so that even a box inside the image loses one pixel.
 
     Args:
         box_xywh: (..., 4), image pixels.
-        image_wh: (width, height) of the image.
+        image_wh: (width, height) of the image, or (..., 2) of the images.
 
     Returns:
         float64 (..., 4), image pixels; width or height 0 where nothing is left (drop those).

@@ -1,11 +1,11 @@
 import json
-import logging
 
 import numpy as np
 import pytest
 
-from vitpose_jax.data.coco import annotations as reading
+from vitpose_jax.data.coco import findings
 from vitpose_jax.data.coco.annotations import read_annotations
+from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
@@ -17,7 +17,7 @@ def test_counts_on_coco_are_those_of_pycocotools(shared):
     found = read_annotations(path)
     truth = COCO(str(path))
     annotations = truth.loadAnns(truth.getAnnIds())
-    assert found.report.count(reading.CROWD) == sum(a["iscrowd"] for a in annotations)
+    assert found.report.count(findings.CROWD) == sum(a["iscrowd"] for a in annotations)
     usable = [a for a in annotations if not a["iscrowd"] and a["num_keypoints"] > 0]
     assert found.people.annotation_id.tolist() == [
         a["id"] for a in found.coco["annotations"] if a in usable
@@ -34,30 +34,27 @@ def test_counts_on_coco_are_those_of_pycocotools(shared):
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        (lambda a: a.update(keypoints=[0] * 51, num_keypoints=0), reading.UNLABELLED),
-        (lambda a: a.update(keypoints=[5, 5, 0] * 17), reading.UNLABELLED),
-        (lambda a: a.update(num_keypoints=0), reading.UNLABELLED),
-        (lambda a: a.update(iscrowd=1), reading.CROWD),
-        (lambda a: a.update(bbox=[5000, 5000, 10, 10]), reading.OFF_IMAGE),
-        (lambda a: a.update(bbox=[10, 10, 0, 50]), reading.OFF_IMAGE),
-        (lambda a: a.update(area=0), reading.OFF_IMAGE),
-        (lambda a: a.update(keypoints=[9000, 9000, 2] * 17), reading.POINTS_OFF_BOX),
-        (lambda a: a.update(category_id=7), reading.OTHER_CATEGORY),
-        (lambda a: a.update(id=102), reading.REPEATED_ID),
+        (lambda a: a.update(keypoints=[0] * 51, num_keypoints=0), findings.UNLABELLED),
+        (lambda a: a.update(keypoints=[5, 5, 0] * 17), findings.UNLABELLED),
+        (lambda a: a.update(num_keypoints=0), findings.UNLABELLED),
+        (lambda a: a.update(iscrowd=1), findings.CROWD),
+        (lambda a: a.update(bbox=[5000, 5000, 10, 10]), findings.OFF_IMAGE),
+        (lambda a: a.update(bbox=[10, 10, 0, 50]), findings.OFF_IMAGE),
+        (lambda a: a.update(area=0), findings.OFF_IMAGE),
+        (lambda a: a.update(keypoints=[9000, 9000, 2] * 17), findings.POINTS_OFF_BOX),
+        (lambda a: a.update(category_id=7), findings.OTHER_CATEGORY),
+        (lambda a: a.update(id=102), findings.REPEATED_ID),
     ],
 )
-def test_what_would_train_nothing_is_left_out_and_told(
-    coco_folder, edit_annotations, caplog, change, kind
-):
-    path = edit_annotations(coco_folder, lambda c: change(c["annotations"][3]))
-    with caplog.at_level(logging.INFO):
-        found = read_annotations(path)
+def test_what_would_train_nothing_is_left_out_and_told(coco_folder, edit_annotations, change, kind):
+    found = read_annotations(edit_annotations(coco_folder, lambda c: change(c["annotations"][3])))
     assert len(found.people) == 5
     assert found.report.count(kind) == 1
-    assert f"1 {kind}" in caplog.text
+    assert f"left out: 1 {kind.words}" in found.report.summary()
+    assert found.report.is_unusual != kind.usual
 
 
-def test_contradictions_are_told_but_kept(coco_folder, edit_annotations, caplog):
+def test_contradictions_are_told_but_kept(coco_folder, edit_annotations):
     def change(content):
         content["annotations"][0]["num_keypoints"] = 99
         content["annotations"][1]["keypoints"][:3] = [-30, 5, 2]
@@ -65,15 +62,14 @@ def test_contradictions_are_told_but_kept(coco_folder, edit_annotations, caplog)
 
     found = read_annotations(edit_annotations(coco_folder, change))
     assert len(found.people) == 7
-    for kind in (reading.WRONG_COUNT, reading.POINTS_OFF_IMAGE, reading.SAME_PERSON):
+    for kind in (findings.WRONG_COUNT, findings.POINTS_OFF_IMAGE, findings.SAME_PERSON):
         assert found.report.count(kind) == 1
-    assert "id 555" in caplog.text
+    assert "id 555" in found.report.summary()
 
 
-def test_what_the_evaluation_needs_is_filled_in(coco_folder, edit_annotations, caplog):
-    path = edit_annotations(coco_folder, lambda content: None)
-    whole = read_annotations(path).coco["annotations"]
-    assert not caplog.records
+def test_what_the_evaluation_needs_is_filled_in(coco_folder, edit_annotations):
+    before = read_annotations(edit_annotations(coco_folder, lambda content: None))
+    assert not before.report.is_unusual
 
     def remove(content):
         for annotation in content["annotations"]:
@@ -81,12 +77,24 @@ def test_what_the_evaluation_needs_is_filled_in(coco_folder, edit_annotations, c
                 del annotation[key]
 
     found = read_annotations(edit_annotations(coco_folder, remove))
-    assert found.report.count(reading.NO_AREA) == 6
-    assert "6 people without an area, for whom their box's is taken" in caplog.text
-    for annotation, before in zip(found.coco["annotations"], whole, strict=True):
+    assert found.report.count(findings.NO_AREA) == 6
+    assert "6 people without an area, for whom their box's is taken" in found.report.summary()
+    annotations = found.coco["annotations"], before.coco["annotations"]
+    for annotation, whole in zip(*annotations, strict=True):
         assert annotation["iscrowd"] == 0
-        assert annotation["num_keypoints"] == before["num_keypoints"]
-        assert annotation["area"] == np.prod(before["bbox"][2:])
+        assert annotation["num_keypoints"] == whole["num_keypoints"]
+        assert annotation["area"] == np.prod(whole["bbox"][2:])
+
+
+def test_opening_warns_of_what_is_unusual_alone(coco_folder, edit_annotations, caplog):
+    edit_annotations(coco_folder, lambda c: c["annotations"][3].update(iscrowd=1))
+    open_pose_dataset(str(coco_folder), "train")
+    assert not caplog.records
+    edit_annotations(coco_folder, lambda c: c["annotations"][2].update(area=0))
+    open_pose_dataset(str(coco_folder), "train")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"1 {findings.OFF_IMAGE.words}, for instance id 103" in record.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -108,15 +116,13 @@ def test_what_the_evaluation_needs_is_filled_in(coco_folder, edit_annotations, c
         ({"iscrowd": 3}, "'iscrowd' must be 0 or 1"),
     ],
 )
-def test_malformed_annotations_are_named_and_skipped(
-    coco_folder, edit_annotations, caplog, change, words
-):
+def test_malformed_annotations_are_named_and_skipped(coco_folder, edit_annotations, change, words):
     path = edit_annotations(coco_folder, lambda c: c["annotations"][2].update(change))
     found = read_annotations(path)
     assert len(found.people) == 5
     assert len(found.coco["annotations"]) == 5
-    assert "annotations[2]" in caplog.text
-    assert words in caplog.text
+    assert "annotations[2]" in found.report.summary()
+    assert words in found.report.summary()
     with pytest.raises(UserError, match=r"1 of 6 annotations are malformed.*annotations\[2\]"):
         read_annotations(path, max_bad_share=0.0)
 
@@ -190,6 +196,14 @@ def test_own_keypoints_from_categories(coco_folder, edit_annotations):
     assert skeleton.flip_pairs == ((1, 2), (3, 4))
     assert skeleton.limbs == ((0, 1), (0, 2))
     assert skeleton.sigmas == (0.05,) * 5
+
+    def rename(content):
+        content["categories"][0]["keypoints"] = ["tip", "fin", "tail", "gill", "eye"]
+
+    found = read_annotations(edit_annotations(coco_folder, rename))
+    assert found.report.count(findings.NO_FLIP_PAIRS) == 1
+    assert found.skeleton.flip_pairs == ()
+    edit_annotations(coco_folder, lambda c: c["categories"][0].update(keypoints=names))
 
     def add(content):
         content["categories"][0] |= {

@@ -1,13 +1,11 @@
 """A skeleton from what a COCO-layout file says about itself in its `categories`."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vitpose_jax.data.coco.findings import NO_FLIP_PAIRS, Finding
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, flip_pairs_by_name
-
-log = logging.getLogger(__name__)
 
 DEFAULT_SIGMA = 0.05
 """OKS falloff where a data set gives none (COCO's range from 0.025, eyes, to 0.107, hips)."""
@@ -19,7 +17,7 @@ def keypoint_categories(categories: Sequence[Any], where: str) -> list[Mapping[s
     """The first category with keypoints, and after it all others with the same ones.
 
     Args:
-        categories: the list of that name.
+        categories: the file's list of them.
         where: the file's name, for messages.
 
     Raises:
@@ -34,18 +32,24 @@ def keypoint_categories(categories: Sequence[Any], where: str) -> list[Mapping[s
     return [c for c in named if c["keypoints"] == named[0]["keypoints"]]
 
 
-def skeleton_from_category(category: Mapping[str, Any], where: str) -> Skeleton:
-    """Read keypoint names, flip pairs, limbs and OKS sigmas from one entry of `categories`.
+def skeleton_from_category(
+    category: Mapping[str, Any], where: str
+) -> tuple[Skeleton, list[Finding]]:
+    """Read keypoint names, flip pairs, limbs and OKS sigmas from an entry of `categories`.
 
-    A file with the names of a known data set gets that data set's skeleton. Otherwise:
-    `keypoints` (names) is needed; `skeleton` (limbs, counted from 1) is COCO's own field;
-    `flip_pairs` (pairs of names, or of indices from 0), `sigmas` (one per keypoint) and
-    `upper_body` (names or indices) may be added. Without `flip_pairs` the pairs are found by
-    names that differ in left/right; without `sigmas` all are 0.05.
+    A file with the names of a known data set gets that data set's skeleton. Otherwise `keypoints`
+    (names) is needed, and `skeleton` (limbs, counted from 1) is COCO's own field; `flip_pairs`
+    (pairs of names, or of indices from 0), `sigmas` (one per keypoint) and `upper_body` (names or
+    indices) may be added. Without them, pairs are found by names that differ in left/right, sigmas
+    are those of COCO's keypoints of the same names, else 0.05, and the upper body is everything
+    whose name is of no leg or foot.
 
     Args:
         category: the entry.
         where: the file's name, for messages.
+
+    Returns:
+        The skeleton, and what is odd about it.
 
     Raises:
         UserError: a field of the wrong type or length, or one that names an unknown keypoint.
@@ -58,28 +62,22 @@ def skeleton_from_category(category: Mapping[str, Any], where: str) -> Skeleton:
     own_fields = {"flip_pairs", "sigmas", "upper_body"} & set(category)
     for known in SKELETONS.values():
         if known.keypoint_names == tuple(names) and not own_fields:
-            return known
+            return known, []
 
+    found = []
     if "flip_pairs" in category:
-        pairs = _indices(category["flip_pairs"], names, "flip_pairs", where, size=2)
+        pairs = _pairs(category["flip_pairs"], names, where)
     else:
         pairs = flip_pairs_by_name(names)
         if not pairs and len(names) > 1:
-            log.warning(
-                "%s: no keypoint names differ in left/right and no 'flip_pairs' are given: "
-                "mirrored images will keep every keypoint's name.",
-                where,
-            )
-    flat = [index for pair in pairs for index in pair]
-    if len(flat) != len(set(flat)):
-        raise UserError(f"{where}: categories: 'flip_pairs' uses a keypoint twice")
+            found.append(Finding(NO_FLIP_PAIRS, str(category.get("name"))))
     if "upper_body" in category:
-        upper = _indices(category["upper_body"], names, "upper_body", where, size=None)
+        upper = _indices(category["upper_body"], names, "upper_body", where)
     else:
         upper = tuple(
             i for i, n in enumerate(names) if not any(part in n.lower() for part in _LOWER_BODY)
         )
-    return Skeleton(
+    skeleton = Skeleton(
         name=str(category.get("name", "custom")),
         keypoint_names=tuple(names),
         flip_pairs=pairs,
@@ -87,16 +85,25 @@ def skeleton_from_category(category: Mapping[str, Any], where: str) -> Skeleton:
         sigmas=_sigmas(category.get("sigmas"), names, where),
         upper_body=upper,
     )
+    return skeleton, found
 
 
-def _indices(value: Any, names: list[str], key: str, where: str, size: int | None) -> tuple:
-    """Names or indices, in groups of `size` (or none), as indices."""
+def _pairs(value: Any, names: list[str], where: str) -> tuple[tuple[int, int], ...]:
+    """Pairs of names or indices as pairs of indices."""
+    if not isinstance(value, list):
+        raise UserError(f"{where}: categories: 'flip_pairs' must be a list")
+    if any(not isinstance(pair, list) or len(pair) != 2 for pair in value):
+        raise UserError(f"{where}: categories: 'flip_pairs' must hold groups of 2")
+    flat = _indices([name for pair in value for name in pair], names, "flip_pairs", where)
+    if len(flat) != len(set(flat)):
+        raise UserError(f"{where}: categories: 'flip_pairs' uses a keypoint twice")
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _indices(value: Any, names: list[str], key: str, where: str) -> tuple[int, ...]:
+    """Names or indices as indices."""
     if not isinstance(value, list):
         raise UserError(f"{where}: categories: '{key}' must be a list")
-    if size is not None:
-        if any(not isinstance(group, list) or len(group) != size for group in value):
-            raise UserError(f"{where}: categories: '{key}' must hold groups of {size}")
-        return tuple(_indices(group, names, key, where, None) for group in value)
     indices = [names.index(v) if v in names else v for v in value]
     for v in indices:
         if not isinstance(v, int) or isinstance(v, bool) or not 0 <= v < len(names):

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from etils import epath
 
+from vitpose_jax.data.coco.annotations import is_number
 from vitpose_jax.data.coco.categories import keypoint_categories
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.people import People
@@ -46,14 +48,14 @@ def read_detections(
     min_score: float = 0.0,
     category_ids: Collection[int] = (1,),
 ) -> People:
-    """Boxes of people with a score of at least `min_score`, uncleaned.
+    """Read boxes of people with a score of at least `min_score`, uncleaned.
 
-    Boxes on images that the data set does not have, and malformed ones, are left out and counted.
+    Malformed boxes, and those on images that the data set does not have, are left out and counted.
 
     Args:
         path: JSON list of {image_id, category_id, bbox (x, y, width, height), score}.
-        image_ids: (M,) ids of the data set's images.
-        image_wh: (M, 2) their sizes.
+        image_ids: (M,), ids of the data set's images.
+        image_wh: (M, 2), their sizes.
         num_keypoints: K; the keypoints of the result are all unlabelled.
         min_score: the original's threshold is 0.
         category_ids: whose boxes to take: the data set's own (COCO's person is 1).
@@ -70,8 +72,7 @@ def read_detections(
     rows = {int(image_id): row for row, image_id in enumerate(image_ids)}
     kept, malformed, elsewhere = [], [], 0
     for index, entry in enumerate(entries):
-        problem = _problem(entry)
-        if problem:
+        if problem := _problem(entry):
             malformed.append(f"[{index}]: {problem}")
         elif entry["category_id"] in category_ids and entry["score"] >= min_score:
             if entry["image_id"] in rows:
@@ -101,18 +102,16 @@ def read_detections(
     return people
 
 
-def _problem(entry: object) -> str | None:
+def _problem(entry: Any) -> str | None:
+    """What is wrong with a box's fields, in words; None where they can be used."""
     if not isinstance(entry, dict):
         return "is not an object"
     for key in ("image_id", "category_id"):
         if not isinstance(entry.get(key), int):
             return f"'{key}' must be an integer, is {entry.get(key)!r}"
     box, score = entry.get("bbox"), entry.get("score")
-    numbers = isinstance(box, list) and len(box) == 4
-    if not numbers or not all(isinstance(v, int | float) and abs(v) < 1e9 for v in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return f"'bbox' must be four finite numbers, is {box!r}"
-    if not isinstance(score, int | float) or not abs(score) < 1e9:
+    if not is_number(score):
         return f"'score' must be a number, is {score!r}"
-    if box[2] <= 0 or box[3] <= 0:
-        return f"'bbox' has no area: {box!r}"
-    return None
+    return f"'bbox' has no area: {box!r}" if box[2] <= 0 or box[3] <= 0 else None

@@ -25,14 +25,14 @@ COCO_HELP = (
 class FolderImages:
     """The images of a folder, by row."""
 
-    def __init__(self, folder: epath.PathLike, file_names: Sequence[str]):
+    def __init__(self, folder: epath.PathLike, file_names: Sequence[str]) -> None:
         self._folder = epath.Path(folder)
         self._prefix = str(folder).rstrip("/")
         self._local = "://" not in self._prefix
         self._file_names = tuple(file_names)
 
     def missing(self) -> np.ndarray:
-        """Bool (M,): which files are not there (one listing per folder, no file is opened)."""
+        """Bool (M,), which files are not there; lists each folder once and opens no file."""
         present: dict[str, set[str]] = {}
         absent = np.zeros(len(self._file_names), bool)
         for row, name in enumerate(self._file_names):
@@ -44,7 +44,7 @@ class FolderImages:
         return absent
 
     def path(self, row: int) -> str:
-        """Where image `row` lies."""
+        """The path of image `row`."""
         return f"{self._prefix}/{self._file_names[row]}"
 
     def read(self, row: int) -> bytes:
@@ -86,6 +86,8 @@ def open_coco_folder(
         if not needed.exists():
             raise UserError(f"{folder} is not in COCO's layout: {needed} is missing. {COCO_HELP}")
     annotations = read_annotations(annotation_file, max_bad_share=max_bad_share)
+    report = annotations.report
+    log.log(logging.WARNING if report.is_unusual else logging.INFO, "%s", report.summary())
     images = FolderImages(image_folder, annotations.file_names)
     missing = images.missing()
     if missing.any():

@@ -69,11 +69,14 @@ def open_records(
             "images themselves",
             *(folder, *marker.input_size, *input_size),
         )
+    skeleton, found = skeleton_from_category(marker.category, str(folder))
+    for finding in found:
+        log.warning("%s: %s", folder, finding.kind.words)
     log.info("%s: %d people on %d images", folder, len(people), len(image_ids))
     return PoseDataset(
         name=str(folder),
         split=split,
-        skeleton=skeleton_from_category(marker.category, str(folder)),
+        skeleton=skeleton,
         input_size=input_size,
         load_people=lambda: people,
         images=images,
