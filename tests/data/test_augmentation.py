@@ -10,7 +10,7 @@ from vitpose_jax.data.augmentation import (
     place_keypoints,
     unaugmented,
 )
-from vitpose_jax.keypoints.crops import box_to_center_scale
+from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.keypoints.warping import warp_crop
 
@@ -106,7 +106,7 @@ def test_half_body_frames_the_chosen_half():
     i = int(np.flatnonzero(is_upper)[0])
     extent = np.ptp(keypoints[i, :11], axis=0)
     size = np.maximum(extent, extent[::-1] * (0.75, 4 / 3)) * 1.5
-    np.testing.assert_allclose(placements.scale[i] * 200, size, rtol=1e-5)
+    np.testing.assert_allclose(placements.scale[i] * PIXEL_STD, size, rtol=1e-5)
     # With eight labelled keypoints, one more would be needed.
     visible[:, 8:] = 0
     placements = draw_placements(only, numbers, box, keypoints, visible, width, SIZE, COCO)

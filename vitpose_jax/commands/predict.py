@@ -86,8 +86,8 @@ def add_parser(commands: Commands) -> None:
     )
     add(
         "--dataset",
-        choices=("coco", "aic", "mpii", "ap10k", "apt36k", "wholebody"),
-        help="which head of ViTPose+ weights, and whose keypoints",
+        metavar="NAME",
+        help="which head of ViTPose+ weights, and whose keypoints: coco, wholebody, ap10k, ...",
     )
     add_num_heads(model)
     add("--input-size", type=parse_size, metavar="HxW", help="crop size (default: the weights')")

@@ -53,7 +53,7 @@ class Placements:
 
     Attributes:
         center: float32 (B, 2), image pixels.
-        scale: float32 (B, 2), (width, height) / 200.
+        scale: float32 (B, 2), (width, height) / PIXEL_STD.
         rotation: float64 (B,), degrees.
         flip: bool (B,), whether the image is mirrored first.
     """

@@ -48,7 +48,7 @@ def box_to_center_scale(
 
     Returns:
         center: float32 (..., 2), image pixels.
-        scale: float32 (..., 2), (width, height) / 200.
+        scale: float32 (..., 2), (width, height) / PIXEL_STD.
     """
     x, y, w, h = np.moveaxis(np.asarray(box_xywh, np.float64), -1, 0)
     aspect = input_size[1] / input_size[0]
@@ -68,7 +68,7 @@ def udp_affine(
 
     Args:
         center: (..., 2), image pixels.
-        scale: (..., 2), (width, height) / 200.
+        scale: (..., 2), (width, height) / PIXEL_STD.
         rotation: (...), degrees, turns the image's content clockwise as seen.
         input_size: (height, width) of the crop.
 

@@ -60,7 +60,7 @@ def heatmap_to_image(
 
     Args:
         heatmap_xy: float (B, K, 2), heatmap pixels.
-        center: (B, 2), image pixels; scale: (B, 2), (width, height) / 200: the crop's region.
+        center: (B, 2), image pixels; scale: (B, 2), (width, height) / PIXEL_STD: the crop's region.
         heatmap_size: (height, width).
         udp: sizes count intervals (the region spans heatmap_size - 1), else pixels.
     """

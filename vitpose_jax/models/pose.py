@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.skeletons import Skeleton
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.decoders import DECODERS, DecoderConfig
 from vitpose_jax.models.layers import full_precision
 from vitpose_jax.models.necks import NeckConfig, build_neck
 from vitpose_jax.models.vit import ViT, ViTConfig
 
-# The data sets of ViTPose+, in the order of its experts.
-EXPERT_DATASETS = ("coco", "aic", "mpii", "ap10k", "apt36k", "wholebody")
+EXPERT_DATASETS = tuple(SKELETONS)
+"""The data sets of ViTPose+, in the order of its experts."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def load_pose_model(
         input_size: (height, width) in pixels, multiples of 16; the position grid is interpolated
             where it differs from the weights' own.
         num_heads: attention heads, for an original file of an unusual width.
-        dataset: coco, aic, mpii, ap10k, apt36k or wholebody: which head of a ViTPose+ file to take,
+        dataset: a name in `SKELETONS`: which head of a ViTPose+ file to take,
             and whose expert to use by default.
 
     Raises:

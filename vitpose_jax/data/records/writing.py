@@ -1,7 +1,7 @@
-"""`vitpose prepare`: a data set's people as ArrayRecord crops, each person's JPEG cut out once.
+"""Writing a data set's people as ArrayRecord crops, for `vitpose prepare`.
 
-Cutting and reducing once saves decoding whole photographs in every epoch. The records are written
-by a tensorflow-datasets builder, without TensorFlow.
+Cutting each person out once saves decoding whole photographs in every epoch. A tensorflow-datasets
+builder writes the records, without TensorFlow.
 """
 
 import contextlib
@@ -10,9 +10,10 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,12 +45,12 @@ class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     name = RECORDS_FOLDER
-    # Nothing is downloaded, so there are no checksums beside this file to look for (the search
-    # needs importlib_resources, which tensorflow-datasets does not install).
+    # No checksums lie beside this file (the search for them needs importlib_resources, which
+    # tensorflow-datasets does not install).
     code_path = None
 
-    def __init__(self, *, datasets: dict[str, PoseDataset], **options):
-        """Takes the opened splits; `rows` and `from_image` are filled while writing."""
+    def __init__(self, *, datasets: dict[str, PoseDataset], **options: Any) -> None:
+        """Take the opened splits; `rows` and `from_image` are filled while writing."""
         self._datasets = datasets
         self.rows: dict[str, list[int]] = {split: [] for split in datasets}
         self.from_image: dict[str, list[np.ndarray]] = {split: [] for split in datasets}
@@ -75,11 +76,13 @@ class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
             disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         del dl_manager
         return {split: self._generate_examples(split) for split in self._datasets}
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         dataset = self._datasets[split]
         people = dataset.people
         for row, jpeg, from_image in _encoded(dataset, split):
@@ -118,7 +121,7 @@ def _encoded(dataset: PoseDataset, split: str) -> Iterator[tuple[int, bytes, np.
 
 
 def _encode_person(dataset: PoseDataset, row: int, split: str) -> tuple[bytes, np.ndarray]:
-    """A person's part of the image as JPEG, and the map (2, 3) from image pixels to it."""
+    """Encode a person's part of the image as JPEG; also the map (2, 3) from the image to it."""
     people = dataset.people
     pixels = dataset.images.load(people, row, 1.0).pixels
     (x0, y0, x1, y1), factor = stored_region(
@@ -144,14 +147,13 @@ def prepare(
     splits: tuple[str, ...] = ("train", "val"),
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> None:
-    """Write a data set's people as records; does nothing where that is already done.
+    """Write a data set's people as records, unless that is already done.
 
-    An interrupted run leaves a folder that is not taken for a finished one; running again
-    starts over.
+    What an interrupted run leaves is not taken for a finished folder; the next run starts over.
 
     Args:
         source: what `open_pose_dataset` opens (not a folder of records).
-        out: a new folder, may be on `gs://`.
+        out: a new folder; may be on `gs://`.
         input_size: (height, width) of the crops that training will cut from the records.
         splits: which splits to write.
         max_bad_share: the largest share of bad annotations or images that is skipped.
@@ -177,11 +179,11 @@ def prepare(
     builder = CocoKeypoints(datasets=datasets, data_dir=str(out), file_format="array_record")
     log.info("writing %d people into %s", sum(map(len, datasets.values())), out)
     with tempfile.TemporaryDirectory() as nothing, contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_dir=nothing)  # it would talk of a download
+        builder.download_and_prepare(download_dir=nothing)  # it would print of a download
     for split, dataset in datasets.items():
         _write_table(out, split, dataset, builder)
     counts = {split: len(builder.rows[split]) for split in splits}
-    categories = keypoint_categories(dataset.coco_gt["categories"], source)
+    categories = keypoint_categories(datasets[splits[-1]].coco_gt["categories"], source)
     Marker(source, input_size, counts, dict(categories[0])).write(out)
     for split, count in counts.items():
         log.info("%s: %d people of %s written", split, count, source)
@@ -189,15 +191,14 @@ def prepare(
 
 def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: CocoKeypoints) -> None:
     """Write the split's table and annotations."""
-    columns = dataset.people.take(np.array(builder.rows[split], np.int64)).columns()
+    table: dict[str, Any] = {
+        "from_image": np.array(builder.from_image[split]),
+        "image_ids": dataset.image_ids,
+        "image_sizes": dataset.load_image_wh(),
+        **dataset.people.take(np.array(builder.rows[split], np.int64)).columns(),
+    }
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        from_image=np.array(builder.from_image[split]),
-        image_ids=dataset.image_ids,
-        image_sizes=dataset.load_image_wh(),
-        **columns,
-    )
+    np.savez_compressed(buffer, **table)
     (out / f"people_{split}.npz").write_bytes(buffer.getvalue())
     coco = dict(dataset.coco_gt)
     coco["annotations"] = [
@@ -208,12 +209,9 @@ def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: Coc
 
 
 def _refuse_other(
-    out: epath.Path,
-    found: Marker,
-    source: str,
-    input_size: tuple[int, int],
-    splits: tuple[str, ...],
+    out: epath.Path, found: Marker, source: str, input_size: tuple[int, int], splits: Iterable[str]
 ) -> None:
+    """Refuse a finished folder that was made otherwise."""
     for key, value in (("source", source), ("input_size", input_size)):
         if getattr(found, key) != value:
             raise UserError(
@@ -226,7 +224,7 @@ def _refuse_other(
 
 
 def _make_empty(out: epath.Path) -> None:
-    """Make the folder, or clear it of what an interrupted run left; all else is not ours to remove.
+    """Make the folder, or clear it of what an interrupted run left, and of nothing else.
 
     Raises:
         UserError: it cannot be made, or holds other files.
