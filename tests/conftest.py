@@ -54,7 +54,7 @@ def write_coco_folder(folder: Path, num_images: int = 6) -> Path:
             scene = render_scene(np.random.default_rng([7, first + i]))
             height, width = scene.pixels.shape[:2]
             name = f"{i:012d}.jpg"
-            cv2.imwrite(str(folder / f"{split}2017" / name), scene.pixels)
+            cv2.imwrite(str(folder / f"{split}2017" / name), scene.pixels[..., ::-1])
             images.append({"id": i, "file_name": name, "width": width, "height": height})
             person = int(np.flatnonzero(scene.annotated)[-1])
             visible = scene.visible[person]

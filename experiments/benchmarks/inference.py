@@ -244,7 +244,7 @@ def trained_effect(options: argparse.Namespace, _: dict[str, float]) -> list[dic
         estimator = PoseEstimator.from_pretrained(options.weights, dtype)
         pictures = (dataset.images.load(dataset.people, row, 1.0).pixels for row in rows)
         items = (
-            (picture[:, :, ::-1], dataset.people.box[row : row + 1])
+            (picture, dataset.people.box[row : row + 1])
             for row, picture in zip(rows, pictures, strict=True)
         )
         return [prediction.people[0] for prediction in estimator.stream(items, keep_images=False)]

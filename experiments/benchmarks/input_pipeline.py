@@ -24,9 +24,9 @@ from harness import keep
 from vitpose_jax.data.augmentation import unaugmented
 from vitpose_jax.data.batches import train_batches
 from vitpose_jax.data.dataset import PoseDataset
-from vitpose_jax.data.images import decode_image, reduction
 from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.records.writing import prepare
+from vitpose_jax.files.pictures import decode_image, reduction
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.warping import warp_crop
 
@@ -178,7 +178,7 @@ def reduced_decoding(folder: str, input_size: tuple[int, int]) -> dict:
         if factor == 1:
             continue
         data = dataset.images.read(dataset.people.image_row[row])
-        wh = dataset.people.image_wh[row]
+        wh = tuple(dataset.people.image_wh[row].tolist())
         full, reduced = decode_image(data, wh), decode_image(data, wh, factor)
         area = cv2.resize(full, reduced.shape[1::-1], interpolation=cv2.INTER_AREA)
         inner = matrix.astype(float) @ np.diag([factor, factor, 1.0])
@@ -186,7 +186,7 @@ def reduced_decoding(folder: str, input_size: tuple[int, int]) -> dict:
         crops = [np.empty((*input_size, 3), np.uint8) for _ in range(3)]
         sources = ((full, matrix), (reduced, inner), (area, inner))
         for (image, where), crop in zip(sources, crops, strict=True):
-            warp_crop(image, where.astype(float), crop, blue_first=True)
+            warp_crop(image, where.astype(float), crop)
         full, reduced, area = (crop.astype(int) for crop in crops)
         to_area.append(np.abs(reduced - area).mean())
         to_full.append(np.abs(reduced - full).mean())

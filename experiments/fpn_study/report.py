@@ -268,7 +268,7 @@ def draw_pictures(study: Study, rows: list[str], file: Path, count: int = 6) -> 
         columns.append((name, keypoints, whose))
     sheet = []
     for person in chosen:
-        picture = dataset.images.load(people, person, 1.0).pixels
+        picture = dataset.images.load(people, person, 1.0).pixels[..., ::-1]  # as OpenCV writes
         x, y, w, h = people.box[person]
         margin = 0.2 * max(w, h)
         x0, y0 = max(int(x - margin), 0), max(int(y - margin), 0)

@@ -72,7 +72,7 @@ class Picture:
     """An image, or the part and resolution of it that was at hand.
 
     Attributes:
-        pixels: uint8 (height, width, 3), in OpenCV's channel order (blue, green, red).
+        pixels: uint8 (height, width, 3), red, green, blue.
         from_image: float64 (2, 3), original image pixels -> `pixels`; None where they are the same.
     """
 

@@ -150,7 +150,7 @@ class PersonCrops:
             return False
         if picture.from_image is not None:
             matrix = _after(matrix, picture.from_image)
-        warp_crop(picture.pixels, matrix, crop, blue_first=True)
+        warp_crop(picture.pixels, matrix, crop)
         return True
 
     def _batch(

@@ -1,35 +1,40 @@
-"""Reading pictures of every kind into one form: uint8 RGB, upright."""
+"""The one reader of pictures, for training and inference alike, and their writer.
+
+Whatever a picture comes as, its pixels are uint8 RGB, upright, with transparency laid on white.
+"""
 
 import contextlib
+import io
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.writing import make_folder, replacing
 
 ImageLike = np.ndarray | str | os.PathLike | Image.Image
-"""What `load_image` reads; of arrays all kinds that NumPy takes, such as JAX's."""
+"""What `load_image` reads; as arrays all that NumPy takes, such as JAX's."""
+
+Pixels = UInt8[np.ndarray, "height width 3"]
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jfif", ".avif", ".ppm"}
 )
 
-_JPEG_END = b"\xff\xd9"
+# OpenCV's flags by reduction factor; it knows no IMREAD_REDUCED_RGB.
+_JPEG_FLAGS = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
+_JPEG_FLAGS |= {8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# The second bytes of markers, the first being 0xFF.
+_JPEG_SCAN, _JPEG_FRAMES = 0xDA, frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
-# Pillow warns of pictures above 89 million pixels, which cameras make by now, and refuses those
-# above twice that; the refusal is the guard against decompression bombs that we keep.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Damaged files are reported by the errors below, once and with their names.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-
-def load_image(source: ImageLike) -> np.ndarray:
+def load_image(source: ImageLike) -> Pixels:
     """Read a picture.
 
     Files and PIL pictures are turned upright (EXIF), transparency is laid on white, 16-bit greys
@@ -40,20 +45,18 @@ def load_image(source: ImageLike) -> np.ndarray:
         source: path, PIL picture, or array (height, width[, 1, 3 or 4]).
 
     Returns:
-        uint8 (height, width, 3), RGB; a new array, also of an array.
+        A new array, even of an array.
 
     Raises:
-        UserError: the file is missing, truncated, no picture or larger than 178 million pixels,
+        UserError: the file is missing, truncated, not a picture or larger than 178 million pixels,
             or the source has another shape or type.
     """
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        with _explained(str(path)), Image.open(path) as image:
-            pixels = _from_jpeg(image, path)
-            return _from_pil(image, str(path)) if pixels is None else pixels
+        with _named(str(source)):
+            return decode_image(_read(Path(source)))
     if isinstance(source, Image.Image):
-        with _explained("the PIL picture"):
-            return _from_pil(source.copy(), "the PIL picture")
+        with _named("the PIL picture"), _explained():
+            return _from_pil(source.copy())
     if hasattr(source, "__array__"):
         return _from_array(np.asarray(source))
     raise UserError(
@@ -61,12 +64,52 @@ def load_image(source: ImageLike) -> np.ndarray:
     )
 
 
+def decode_image(data: bytes, image_wh: tuple[int, int] | None = None, factor: int = 1) -> Pixels:
+    """Decode an image file, as `load_image` does.
+
+    Args:
+        data: the file's bytes.
+        image_wh: the (width, height) that annotations give; where the camera's orientation turns
+            the picture out of that size, it is ignored. None accepts any size.
+        factor: decode a JPEG at 1, 1/2, 1/4 or 1/8 of its resolution, which costs less; other
+            formats come in full.
+
+    Raises:
+        UserError: not a picture, damaged, or of another size. The message lacks the file's name.
+    """
+    pixels = _decode_jpeg(data, image_wh, factor) if _is_plain_jpeg(data) else None
+    if pixels is None:
+        if not data:
+            raise UserError("is empty; remove it or replace it")
+        with _explained(), Image.open(io.BytesIO(data)) as image:
+            pixels, factor = _from_pil(image, image_wh), 1
+    height, width = pixels.shape[:2]
+    if image_wh is not None and (width, height) != _reduced(image_wh, factor):
+        raise UserError(f"is {width}x{height}, the annotations say {image_wh[0]}x{image_wh[1]}")
+    return pixels
+
+
+def reduction(shrink: float) -> int:
+    """Return the largest factor for `decode_image` that leaves a pixel for each crop pixel.
+
+    Args:
+        shrink: original pixels per crop pixel.
+    """
+    return max(factor for factor in _JPEG_FLAGS if factor <= max(shrink, 1.0))
+
+
+def reduced_affine(factor: int) -> np.ndarray:
+    """Map pixel centres of an image to those of the same image reduced by `factor`; (2, 3)."""
+    offset = (1 / factor - 1) / 2
+    return np.array([[1 / factor, 0, offset], [0, 1 / factor, offset]])
+
+
 class EncodingError(UserError):
     """A picture that its file format cannot hold, such as a JPEG of more than 65,535 pixels."""
 
 
-def write_picture(path: Path, pixels: np.ndarray) -> None:
-    """Write a uint8 RGB (height, width, 3) picture in its suffix's format; makes its folder too.
+def write_picture(path: Path, pixels: Pixels) -> None:
+    """Write a picture in the format of the path's suffix; makes its folder too.
 
     Raises:
         UserError: it cannot be written.
@@ -82,33 +125,123 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
             raise
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError("no such file") from None
+    except IsADirectoryError:
+        raise UserError("is a folder, not a picture") from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})") from None
+
+
 @contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Whatever Pillow raises as one line about the picture of that name."""
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn whatever Pillow raises into one line that lacks the picture's name."""
     try:
         yield
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{name}: is a folder, not a picture") from None
     except UnidentifiedImageError:
-        what = "is empty" if os.path.getsize(name) == 0 else "is not a picture Pillow can read"
-        raise UserError(f"{name}: {what}; remove it or convert it to JPEG or PNG") from None
+        raise UserError(
+            "is not a picture Pillow can read; remove it or convert it to JPEG or PNG"
+        ) from None
     except Image.DecompressionBombError:
         raise UserError(
-            f"{name}: has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels; "
-            "scale it down"
+            f"has more than {_most_pixels() / 1e6:.0f} million pixels; scale it down"
         ) from None
-    except Exception as error:  # damaged files make Pillow's decoders raise whatever there is
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, not a decoder's
-            raise UserError(f"{name}: cannot be read ({error.strerror})") from None
+    except Exception as error:  # damaged files make Pillow's decoders raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{name}: is damaged or truncated ({reason}); replace it") from None
+        raise UserError(f"is damaged or truncated ({reason}); replace it") from None
 
 
-def _from_array(array: np.ndarray) -> np.ndarray:
+def _most_pixels() -> float:
+    """Return Pillow's limit, a guard against decompression bombs."""
+    return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float("inf")
+
+
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Whether this is a whole JPEG in grey or colour, which OpenCV reads as Pillow does.
+
+    OpenCV takes less than half the time, but would give what is there of a file cut short: one
+    without an end marker after the start of the first scan. A thumbnail before that has an end
+    marker of its own; after the picture's, anything may come.
+    """
+    if data[:2] != _JPEG_START:
+        return False
+    at, channels, num_pixels = 2, 0, 0
+    while at + 9 < len(data) and data[at] == 0xFF and data[at + 1] != _JPEG_SCAN:
+        if data[at + 1] == 0xFF:  # a filling byte
+            at += 1
+            continue
+        if data[at + 1] in _JPEG_FRAMES:
+            height, width = (int.from_bytes(data[i : i + 2], "big") for i in (at + 5, at + 7))
+            channels, num_pixels = data[at + 9], height * width
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return channels in (1, 3) and num_pixels <= _most_pixels() and data.rfind(_JPEG_END, at) >= 0
+
+
+def _decode_jpeg(data: bytes, image_wh: tuple[int, int] | None, factor: int) -> Pixels | None:
+    """Decode with OpenCV; None where it cannot."""
+    buffer, flags = np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | _JPEG_FLAGS[factor]
+    try:
+        pixels = cv2.imdecode(buffer, flags)
+        if pixels is None or image_wh is None:
+            return pixels
+        if pixels.shape[1::-1] != _reduced(image_wh, factor):
+            pixels = cv2.imdecode(buffer, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    return pixels
+
+
+def _reduced(image_wh: tuple[int, int], factor: int) -> tuple[int, int]:
+    return -(-int(image_wh[0]) // factor), -(-int(image_wh[1]) // factor)
+
+
+def _from_pil(image: Image.Image, image_wh: tuple[int, int] | None = None) -> Pixels:
+    """Convert a picture, which is changed on the way; `image_wh` as for `decode_image`."""
+    if 0 in image.size:
+        raise UserError(f"has no pixels ({image.width} x {image.height})")
+    image.load()
+    _turn_upright(image, image_wh)
+    if image.mode.startswith("I"):  # "I;16" and, from some decoders, "I"
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise UserError("has 32 bits a pixel; convert it to 8 or 16 bits")
+        return _from_array((grey >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise UserError("has floating-point pixels; convert it to 8 bits")
+    try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        image = image if image.mode == "RGB" else image.convert("RGB")
+    except ValueError:
+        raise UserError(f"has pixels of mode {image.mode}; convert it to RGB") from None
+    return _from_array(np.asarray(image))
+
+
+def _turn_upright(image: Image.Image, image_wh: tuple[int, int] | None) -> None:
+    """Turn a picture as its EXIF block says, unless that takes it out of the size `image_wh`."""
+    with contextlib.suppress(Exception):  # a damaged EXIF block says nothing about the pixels
+        on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        fits = image_wh is not None and image.size == tuple(image_wh)
+        if not (on_its_side and fits and image.width != image.height):
+            ImageOps.exif_transpose(image, in_place=True)
+
+
+def _from_array(array: np.ndarray) -> Pixels:
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     good = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
@@ -119,46 +252,3 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     if array.ndim == 2 or array.shape[2] == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     return np.array(array[:, :, :3], order="C")
-
-
-def _from_jpeg(image: Image.Image, path: Path) -> np.ndarray | None:
-    """The pixels of an opened file by OpenCV: Pillow's, in less than half its time.
-
-    None where Pillow is to read it: other formats and colours, and what is cut short, of which
-    OpenCV would give the part that is there.
-    """
-    if image.format != "JPEG" or image.mode != "RGB":
-        return None
-    data = np.fromfile(path, np.uint8)
-    if data[-2:].tobytes() != _JPEG_END:
-        return None
-    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The picture itself, turned as its EXIF block says."""
-    with contextlib.suppress(Exception):  # a damaged EXIF block says nothing about the pixels
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
-
-
-def _from_pil(image: Image.Image, name: str) -> np.ndarray:
-    if 0 in image.size:
-        raise UserError(f"{name}: has no pixels ({image.width} x {image.height})")
-    image.load()
-    image = _upright(image)
-    if image.mode.startswith("I"):  # "I;16" and, from some decoders, "I"
-        grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise UserError(f"{name}: has 32 bits a pixel; convert it to 8 or 16 bits")
-        return _from_array((grey >> 8).astype(np.uint8))
-    if image.mode == "F":
-        raise UserError(f"{name}: has floating-point pixels; convert it to 8 bits")
-    try:
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-        return _from_array(np.asarray(image if image.mode == "RGB" else image.convert("RGB")))
-    except ValueError:
-        raise UserError(f"{name}: has pixels of mode {image.mode}; convert it to RGB") from None

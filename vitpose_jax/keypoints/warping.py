@@ -20,9 +20,7 @@ cv2.setNumThreads(1)
 _buffers = threading.local()
 
 
-def warp_crop(
-    image: np.ndarray, matrix: np.ndarray, crop: np.ndarray, *, blue_first: bool = False
-) -> None:
+def warp_crop(image: np.ndarray, matrix: np.ndarray, crop: np.ndarray) -> None:
     """Cut a crop out of an image: bilinear, black outside the image.
 
     With four channels instead of three OpenCV 5 warps more than twice as fast, to the same values.
@@ -30,17 +28,16 @@ def warp_crop(
     pixel away, so that values change by rounding at most).
 
     Args:
-        image: uint8 (height, width, 3), red, green, blue.
+        image: uint8 (height, width, 3).
         matrix: (2, 3), image pixels to crop pixels.
-        crop: uint8 (H, W, 3), red, green, blue: written.
-        blue_first: the image is blue, green, red, as OpenCV reads it.
+        crop: uint8 (H, W, 3): written.
     """
     part, matrix = _part_seen(image, matrix, crop.shape[:2])
     wide = _scratch("source", (*part.shape[:2], 4))
     cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, dst=wide)
     warped = _scratch("crop", (*crop.shape[:2], 4))
     cv2.warpAffine(wide, matrix, crop.shape[1::-1], dst=warped, flags=cv2.INTER_LINEAR)
-    cv2.cvtColor(warped, cv2.COLOR_BGRA2RGB if blue_first else cv2.COLOR_RGBA2RGB, dst=crop)
+    cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=crop)
 
 
 def warp_crops(image: np.ndarray, matrices: np.ndarray, crops: np.ndarray) -> None:

@@ -8,10 +8,10 @@ from etils import epath
 
 from vitpose_jax.data.coco.annotations import read_annotations
 from vitpose_jax.data.dataset import PoseDataset
-from vitpose_jax.data.images import decode_image, reduced_affine, reduction
 from vitpose_jax.data.people import BadImage, People, Picture
 from vitpose_jax.data.tolerance import too_many
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.pictures import decode_image, reduced_affine, reduction
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +65,13 @@ class FolderImages:
     def load(self, people: People, row: int, shrink: float) -> Picture:
         """See `ImageSource.load`."""
         image = int(people.image_row[row])
-        factor = reduction(shrink)
-        data = self.read(image)
+        data, factor = self.read(image), reduction(shrink)
+        width, height = people.image_wh[row].tolist()
         try:
-            pixels = decode_image(data, people.image_wh[row], factor)
-        except BadImage as error:
+            pixels = decode_image(data, (width, height), factor)
+        except UserError as error:
             raise BadImage(f"{self.path(image)}: {error}") from None
-        if factor == 1 or pixels.shape[1] == people.image_wh[row][0]:
+        if factor == 1 or pixels.shape[1] == width:
             return Picture(pixels)
         return Picture(pixels, reduced_affine(factor))
 

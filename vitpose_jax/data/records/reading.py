@@ -12,11 +12,11 @@ from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
 from vitpose_jax.data.coco.categories import skeleton_from_category
 from vitpose_jax.data.dataset import PoseDataset
-from vitpose_jax.data.images import decode_image, reduced_affine, reduction
 from vitpose_jax.data.people import BadImage, People, Picture
 from vitpose_jax.data.records.layout import RECORDS_FOLDER, Marker, damaged
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
+from vitpose_jax.files.pictures import decode_image, reduced_affine, reduction
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class RecordImages:
             example = tf_example.Example.FromString(self._source[row])
             jpeg = example.features.feature["image"].bytes_list.value[0]
             pixels = decode_image(jpeg, None, factor)
-        except (BadImage, IndexError, ValueError, RuntimeError) as error:
+        except (UserError, IndexError, ValueError, RuntimeError) as error:
             raise BadImage(f"record {row} of {self._paths[0]}: {error}") from None
         if factor > 1:
             stored = reduced_affine(factor)[:, :2] @ stored

@@ -135,7 +135,7 @@ def _encode_person(dataset: PoseDataset, row: int, split: str) -> tuple[bytes, n
     from_image = np.array(
         [[sx, 0, (0.5 - x0) * sx - 0.5], [0, sy, (0.5 - y0) * sy - 0.5]], np.float64
     )
-    _, jpeg = cv2.imencode(".jpg", part, _JPEG_OPTIONS[split])
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(part, cv2.COLOR_RGB2BGR), _JPEG_OPTIONS[split])
     return jpeg.tobytes(), from_image
 
 

@@ -21,7 +21,7 @@ class Scene:
     """One rendered image and the people on it.
 
     Attributes:
-        pixels: uint8 (h, w, 3), blue, green, red.
+        pixels: uint8 (h, w, 3), red, green, blue.
         keypoints: float32 (P, 17, 2), pixels; 0 where outside the image.
         visible: float32 (P, 17), 0 outside, 1 hidden, 2 visible.
         boxes: float32 (P, 4), extent of the visible part of each person.
@@ -215,4 +215,5 @@ def _annotate(canvas: Canvas, figures: list[Figure], rng: np.random.Generator) -
         boxes[person] = cv2.boundingRect(seen)
         areas[person] = cv2.countNonZero(seen)
     annotated = (visible == 2).sum(axis=1) >= MIN_VISIBLE
-    return Scene(_finish(canvas.colours, rng), keypoints, visible, boxes, areas, annotated)
+    pixels = cv2.cvtColor(_finish(canvas.colours, rng), cv2.COLOR_BGR2RGB)
+    return Scene(pixels, keypoints, visible, boxes, areas, annotated)
