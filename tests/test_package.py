@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-HEAVY = ("torch", "transformers", "jax", "flax", "tensorflow", "cv2", "grain")
+HEAVY = ("torch", "transformers", "jax", "flax", "tensorflow", "cv2", "grain", "numpy", "etils")
 
 
 @pytest.mark.parametrize("statement", ["import vitpose_jax", "import vitpose_jax.cli"])

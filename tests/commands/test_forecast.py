@@ -198,9 +198,9 @@ def test_an_interrupted_video_keeps_the_people_found(
         ('[{"frame": 0, "file_name": ["a"]}, {"frame": 0}]', "holds 2 videos"),
         ("[" * 100000, "is not JSON"),
         (entry(keypoints=[10**400] * 51), "`keypoints` is not"),
-        (entry(bbox=["a", 1, 2, 3]), "`bbox` must be four numbers"),
-        (entry(bbox=7), "`bbox` must be four numbers"),
-        (entry(bbox_score="x"), "`bbox_score` must be"),
+        (entry(bbox=["a", 1, 2, 3]), "bbox must be four numbers"),
+        (entry(bbox=7), "bbox must be four numbers"),
+        (entry(bbox_score="x"), "bbox_score must be"),
     ],
 )
 def test_keypoint_files_that_cannot_be(

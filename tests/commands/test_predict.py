@@ -139,7 +139,7 @@ def test_bad_boxes_cost_only_themselves(
     assert len(lines) == 4
     for line, (entry, what) in zip(
         lines,
-        [(0, "size 0 x 9"), (1, "size -7 x 9"), (3, "no number"), (4, "outside")],
+        [(0, "size 0 x 9"), (1, "size -7 x 9"), (3, "not a number"), (4, "outside")],
         strict=True,
     ):
         assert f"entry {entry} ({path.name})" in line

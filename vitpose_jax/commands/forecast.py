@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from vitpose_jax.commands.options import Commands, add_min_score, add_num_heads, open_finder
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.writing import make_folder
 
 if TYPE_CHECKING:
     from vitpose_jax.inference.person import Person
@@ -49,6 +48,7 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from vitpose_jax.data.motion.resampling import resample
+    from vitpose_jax.files.writing import make_folder
     from vitpose_jax.inference.forecasting import (
         draw_video,
         forecast_results,
@@ -66,8 +66,7 @@ def run(options: argparse.Namespace) -> int:
     if config.dims != 2:
         raise UserError(f"{options.weights} forecasts 3D joints; videos give 2D keypoints")
     skeleton = _find_skeleton(config.num_joints, options.weights)
-    source, out = Path(options.input), Path(options.out)
-    make_folder(out)
+    source, out = Path(options.input), make_folder(options.out)
     frames: Sequence[Sequence[Person]]
     if source.suffix.lower() == ".json":
         frames, fps = read_keypoints(source, skeleton), options.fps or config.fps

@@ -14,7 +14,6 @@ from vitpose_jax.commands.options import (
     parse_size,
 )
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.writing import make_folder
 
 if TYPE_CHECKING:
     from vitpose_jax.inference.estimator import PoseEstimator
@@ -107,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
     import jax
 
     from vitpose_jax.commands.console import print_problems
+    from vitpose_jax.files.writing import make_folder
     from vitpose_jax.inference.boxes import BoxFile
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.inference.inputs import expand_inputs
@@ -115,8 +115,7 @@ def run(options: argparse.Namespace) -> int:
     sources = expand_inputs(options.inputs)
     finder = open_finder(options.boxes, options.detector, options.dataset in ANIMALS)
     box_notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
-    out = Path(options.out)
-    make_folder(out)
+    out = make_folder(options.out)
     estimator = PoseEstimator.from_pretrained(
         options.weights,
         dtype=options.dtype,

@@ -1,4 +1,4 @@
-"""Work that other threads do meanwhile."""
+"""Work done by other threads while the caller goes on."""
 
 import contextlib
 import threading
@@ -8,28 +8,28 @@ from concurrent.futures import ThreadPoolExecutor
 WAITING = 16
 
 
-class Background(contextlib.AbstractContextManager):
-    """Has work done by threads; one thread does it in the order in which it was handed over.
+class Background(contextlib.AbstractContextManager["Background"]):
+    """A bounded queue of work for threads; a single thread keeps the order.
 
-    Closing it finishes what was handed over, also where an error or Ctrl-C ends the block. When
-    something fails, what is waiting is dropped, and the caller learns of it from the next call.
+    Closing it finishes the queue, even when an error or Ctrl-C ends the block. After the first
+    error the rest of the queue is dropped, and the next call raises that error.
     """
 
     def __init__(self, threads: int) -> None:
         """Start.
 
         Args:
-            threads: how many things are done at once; WAITING more may wait.
+            threads: how many pieces of work run at once; WAITING more may wait.
         """
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="vitpose-background")
         self._room = threading.Semaphore(threads + WAITING)
         self._error: Exception | None = None
 
     def submit(self, work: Callable[..., None], *arguments: object) -> None:
-        """Have `work(*arguments)` done; waits while too much is waiting.
+        """Queue `work(*arguments)`; block while the queue is full.
 
         Raises:
-            Exception: the first that work handed over before has raised.
+            Exception: the first error of earlier work.
         """
         self._room.acquire()
         if self._error is not None:
@@ -37,7 +37,7 @@ class Background(contextlib.AbstractContextManager):
             raise self._error
         self._pool.submit(self._do, work, arguments)
 
-    def _do(self, work: Callable[..., None], arguments: tuple) -> None:
+    def _do(self, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
         try:
             if self._error is None:
                 work(*arguments)
@@ -47,7 +47,7 @@ class Background(contextlib.AbstractContextManager):
             self._room.release()
 
     def close(self) -> None:
-        """Wait until all is done; raises as `submit` does."""
+        """Wait until everything is done; raise as `submit` does."""
         self._pool.shutdown()
         if self._error is not None:
             raise self._error

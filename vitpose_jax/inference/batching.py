@@ -1,4 +1,4 @@
-"""People of many images in full batches, and what is found of them back to their images."""
+"""People of many images in full batches, and the results back to their images."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,26 +13,26 @@ BATCHES_IN_FLIGHT = 2
 RunBatch = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[jax.Array, ...]]
 """crops (B, H, W, 3), center and scale (B, 2) -> arrays (B, ...); need not wait for the device."""
 
-_Members = list[tuple[Item, int]]
-"""Images and the numbers of their people, in a batch's order."""
+_Member = tuple[Item, int]
+"""An image, and the row of one of its people."""
 
 
 class Batches:
-    """Sends people off as soon as they fill a batch, and gives their items the rows found."""
+    """Runs people as soon as they fill a batch, and gives their items the result rows."""
 
     def __init__(self, run: RunBatch, size: int) -> None:
         """Start without people.
 
         Args:
-            run: what to do with a batch.
+            run: processes a batch.
             size: people per batch.
         """
         self._run, self._size = run, size
-        self._unbatched: deque[tuple[Item, int]] = deque()
-        self._running: deque[tuple[_Members, tuple[jax.Array, ...]]] = deque()
+        self._unbatched: deque[_Member] = deque()
+        self._running: deque[tuple[list[_Member], tuple[jax.Array, ...]]] = deque()
 
     def add(self, item: Item) -> None:
-        """Take on an image's people; waits for the device only if it falls behind."""
+        """Queue an image's people; wait for the device only if it falls behind."""
         self._unbatched.extend((item, row) for row in range(len(item.crops)))
         while len(self._unbatched) >= self._size:
             self._launch()
@@ -40,16 +40,16 @@ class Batches:
                 self._collect()
 
     def flush(self) -> None:
-        """Run what fills no batch and wait for everything; all items are done then."""
+        """Run the people that fill no batch and wait; all items are done then."""
         while self._unbatched:
             self._launch()
         while self._running:
             self._collect()
 
     def _launch(self) -> None:
-        """Send off the next batch, or where there is less left its padded rest; returns at once.
+        """Start the next batch and return at once; pad a last one that is not full.
 
-        On a CPU, where padding costs as much as people do, the rest goes one by one.
+        On a CPU, where padding costs as much as people do, the last people go one at a time.
         """
         count, size = min(self._size, len(self._unbatched)), self._size
         if count < size and jax.default_backend() == "cpu":

@@ -1,7 +1,7 @@
 """People's boxes from a JSON file: COCO detections, COCO annotations, or our own results."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import number, read_json
@@ -16,7 +17,7 @@ from vitpose_jax.inference.inputs import Source
 from vitpose_jax.inference.person import Person, box_problem
 
 PERSON_CATEGORY = 1
-"""COCO's, which a box without a category is of; a file's own `categories` may say another."""
+"""COCO's person; also the category of boxes without one. A file's `categories` may differ."""
 
 Key = tuple[str | int | None, int | None]
 """(file name or image id, frame of a video or None)."""
@@ -24,43 +25,43 @@ Key = tuple[str | int | None, int | None]
 
 @dataclass(frozen=True)
 class BoxFile:
-    """Boxes by picture.
+    """The boxes of a file, by picture and in the file's order.
 
     Attributes:
-        path: where they come from.
-        boxes: float64 (N, 5) arrays of x, y, w, h, score, in the file's order.
+        path: the file.
+        boxes: (N, 5) x, y, width, height, score.
         entries: the boxes' positions in the file, from 0.
         categories: the boxes' category ids.
         skipped: how many boxes of other categories and of crowds were left out.
     """
 
     path: Path
-    boxes: Mapping[Key, np.ndarray]
+    boxes: Mapping[Key, Float64[np.ndarray, "boxes 5"]]
     entries: Mapping[Key, list[int]]
     categories: Mapping[Key, list[int]]
     skipped: int = 0
 
     @cached_property
-    def _names(self) -> dict[bool, set[str | int]]:
-        """What it calls pictures (False) and videos (True)."""
+    def _names(self) -> dict[bool, set[str | int | None]]:
+        """The file's names of pictures (False) and of videos (True)."""
         return {
             video: {name for name, frame in self.boxes if (frame is not None) == video}
             for video in (False, True)
         }
 
     def name_of(self, source: Source) -> str | int | None:
-        """How the file knows a picture or video; None where it has no box for it.
+        """The file's name for a picture or video; None if it has no box for it.
 
-        That is by its name, any end of its path (val2017/1.jpg, 1.jpg), or a picture's number
-        (image_id).
+        Names match by the source's own name, by any end of its path (val2017/1.jpg, 1.jpg), or by
+        a picture's number (image_id).
         """
         parts = Path(source.location).parts
         ends = (Path(*parts[i:]).as_posix() for i in range(len(parts)))
         known = self._names[source.kind != "image"]
         return next((n for n in (source.name, *ends, source.image_id) if n in known), None)
 
-    def of(self, source: Source, frame: int | None = None) -> np.ndarray:
-        """The boxes (N, 5) of a picture, or of a video's frame; (0, 5) where there are none."""
+    def of(self, source: Source, frame: int | None = None) -> Float64[np.ndarray, "boxes 5"]:
+        """The boxes of a picture, or of a video's frame."""
         return self.boxes.get((self.name_of(source), frame), np.zeros((0, 5)))
 
     def check(
@@ -91,11 +92,11 @@ class BoxFile:
                 )
         return labelled, problems
 
-    def notes(self, sources: list[Source]) -> list[str]:
-        """What a user should know who thinks that every source has its boxes here.
+    def notes(self, sources: Sequence[Source]) -> list[str]:
+        """What the user may not expect: sources without boxes, shared names, boxes left out.
 
         Raises:
-            UserError: none of them has.
+            UserError: no source has a box.
         """
         takers: dict[str | int | None, list[Source]] = {}
         for source in sources:
@@ -103,8 +104,8 @@ class BoxFile:
         unknown = takers.pop(None, [])
         if not takers:
             raise UserError(
-                f"{self.path}: has no box for any of the {len(sources)} inputs; a picture is found "
-                "by file_name, or by image_id where that number is its file's name, a video by "
+                f"{self.path}: has no box for any of the {len(sources)} inputs; pictures are "
+                "matched by file_name, or by image_id as the number in the file's name, videos by "
                 "file_name, with the number of the frame as frame"
             )
         notes = []
@@ -113,8 +114,8 @@ class BoxFile:
         if shared := {name: same for name, same in takers.items() if len(same) > 1}:
             name, same = next(iter(shared.items()))
             notes.append(
-                f"{len(shared)} name(s) in {self.path} stand for several inputs, which get the "
-                f"same boxes: {name} for {_listed([source.name for source in same])}"
+                f"{len(shared)} name(s) in {self.path} match several inputs, which get the same "
+                f"boxes: {name} for {_listed([source.name for source in same])}"
             )
         if self.skipped:
             notes.append(f"{self.skipped} box(es) of other categories or crowds left out")
@@ -124,51 +125,76 @@ class BoxFile:
 def read_boxes(path: str | Path, any_category: bool = False) -> BoxFile:
     """Read boxes.
 
-    Takes a list of detections ({"image_id" or "file_name", "bbox", and perhaps "score",
+    The file is a list of detections ({"image_id" or "file_name", "bbox", and optionally "score",
     "category_id", "frame"}), or an object with "annotations" and "images" as COCO's.
 
     Args:
         path: the file.
-        any_category: keep all boxes, as for animals; else those of people (category 1, unless the
-            file's "categories" give "person" another id) and those without a category.
+        any_category: keep all boxes, as for animals; by default only those of people (category 1,
+            unless the file's "categories" give "person" another id) and those without a category.
 
     Raises:
-        UserError: a missing, empty or malformed file, or one that holds no boxes.
+        UserError: a missing, empty or malformed file, or one without boxes.
     """
     path = Path(path)
     content = read_json(path)
     entries, names = _entries(path, content)
     person = _person_category(content)
-    grouped: dict[Key, list[list[float]]] = {}
-    positions: dict[Key, list[int]] = {}
-    categories: dict[Key, list[int]] = {}
+    boxes: dict[Key, list[list[float]]] = defaultdict(list)
+    positions: dict[Key, list[int]] = defaultdict(list)
+    categories: dict[Key, list[int]] = defaultdict(list)
     others: Counter[int] = Counter()
     crowds = 0
     for index, entry in enumerate(entries):
         key, row, category = _parse_entry(f"{path}: entry {index}", entry, names, person)
-        if entry.get("iscrowd"):  # a region of COCO's annotations, no person
+        if entry.get("iscrowd"):  # a region of COCO's annotations, not one person
             crowds += 1
         elif any_category or category == person:
-            grouped.setdefault(key, []).append(row)
-            positions.setdefault(key, []).append(index)
-            categories.setdefault(key, []).append(category)
+            boxes[key].append(row)
+            positions[key].append(index)
+            categories[key].append(category)
         else:
             others[category] += 1
-    if not grouped:
+    if not boxes:
         seen = ", ".join(f"{count} of category_id {i}" for i, count in sorted(others.items()))
         what = f"boxes of people (category_id {person}), only {seen}" if others else "boxes"
-        raise UserError(f"{path}: holds no {what}, so that there is nothing to predict")
-    boxes = {key: np.array(rows) for key, rows in grouped.items()}
-    return BoxFile(path, boxes, positions, categories, crowds + others.total())
+        raise UserError(f"{path}: holds no {what}; there is nothing to predict")
+    rows = {key: np.array(values) for key, values in boxes.items()}
+    return BoxFile(path, rows, dict(positions), dict(categories), crowds + others.total())
+
+
+def parse_box(where: str, value: Any) -> list[float]:
+    """Parse a bbox: x, y, width, height, NaN for null; `where` begins the error's message.
+
+    Raises:
+        UserError: the value is something else.
+    """
+    sides = [math.nan if v is None else number(v) for v in value] if isinstance(value, list) else []
+    box = [side for side in sides if side is not None]
+    if len(box) != 4 or len(sides) != 4:
+        raise UserError(f"{where}: bbox must be four numbers, x, y, width, height")
+    return box
+
+
+def parse_score(where: str, name: str, value: Any) -> float:
+    """Parse a score of the given name; `where` begins the error's message.
+
+    Raises:
+        UserError: the value is not a finite number.
+    """
+    score = number(value)
+    if score is None or not math.isfinite(score):
+        raise UserError(f"{where}: {name} must be a finite number, not {value!r:.40}")
+    return score
 
 
 def _listed(names: list[str]) -> str:
-    """The first three of some names, and how many more there are."""
+    """The first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _person_category(content: Any) -> int:
-    """The id of the category called person, where the file has `categories`."""
+    """The id of the category called person, if the file has `categories`."""
     categories = content.get("categories") if isinstance(content, dict) else None
     for category in categories if isinstance(categories, list) else []:
         if isinstance(category, dict) and category.get("name") == "person":
@@ -178,7 +204,7 @@ def _person_category(content: Any) -> int:
 
 
 def _entries(path: Path, content: Any) -> tuple[list[Any], dict[Any, str]]:
-    """The list of boxes, and the file names of image ids where the file tells them."""
+    """The list of boxes, and file names by image id if the file has them."""
     if isinstance(content, list):
         return content, {}
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
@@ -197,23 +223,19 @@ def _entries(path: Path, content: Any) -> tuple[list[Any], dict[Any, str]]:
 def _parse_entry(
     where: str, entry: Any, names: dict[Any, str], person: int
 ) -> tuple[Key, list[float], int]:
-    """(what it is on, x, y, w, h and score, category) of one entry."""
+    """(picture or frame; x, y, width, height and score; category) of one entry."""
     if not isinstance(entry, dict):
         raise UserError(f"{where}: must be an object with image_id or file_name, and bbox")
     name = entry.get("file_name", entry.get("image_id"))
     name = names.get(name, name) if isinstance(name, int | str) else None
     if name is None:
         raise UserError(f"{where}: has neither image_id (a number) nor file_name")
-    box, frame = entry.get("bbox"), entry.get("frame")
-    box = [math.nan if v is None else number(v) for v in box] if isinstance(box, list) else []
-    if len(box) != 4 or None in box:
-        raise UserError(f"{where}: bbox must be four numbers, x, y, width, height")
-    score = number(entry.get("score", 1.0))
-    if score is None or not math.isfinite(score):
-        raise UserError(f"{where}: score must be a finite number, not {entry['score']!r:.40}")
+    box = parse_box(where, entry.get("bbox"))
+    score = parse_score(where, "score", entry.get("score", 1.0))
+    frame = entry.get("frame")
     if not (frame is None or isinstance(frame, int)):
         raise UserError(f"{where}: frame must be a whole number, not {frame!r:.40}")
     category = entry.get("category_id", person)
     if not isinstance(category, int):
-        raise UserError(f"{where}: category_id must be a whole number, not {category!r}")
+        raise UserError(f"{where}: category_id must be a whole number, not {category!r:.40}")
     return (name, frame), [*box, score], category

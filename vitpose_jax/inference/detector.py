@@ -1,9 +1,9 @@
 """Finding people: D-FINE (Peng et al., ICLR 2025) through ONNX Runtime.
 
-Why D-FINE: code and COCO weights are Apache-2.0 (unlike the AGPL YOLOs); its small size finds
-48.5 AP on COCO by its authors' table where YOLOX-S, the other permissive candidate, finds 40.5; it
-needs no letterbox, anchors or suppression, so that there is little to get wrong here; and ready
-ONNX files are on the Hugging Face hub. They are pinned by revision.
+Why D-FINE: its code and COCO weights are Apache-2.0 (unlike the AGPL YOLOs); by its authors' table
+its small size reaches 48.5 AP on COCO, where YOLOX-S, the other permissive candidate, reaches 40.5;
+it needs no letterbox, anchors or suppression; and the Hugging Face hub has ready ONNX files, pinned
+here by revision.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Float, Float32, Float64
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.pictures import Pixels
 
 DETECTORS = {
     "dfine-n": ("onnx-community/dfine_n_coco-ONNX", "380d2839c327efaf65dd0fe0c2c10ab7fadd5473"),
@@ -28,13 +30,13 @@ MODEL_FILE = "onnx/model.onnx"
 OTHER_WAYS = "or give --boxes FILE, or --detector none to take each whole image as one person"
 
 PERSON_CLASS = {1: 0, 80: 0, 91: 1}
-"""Which class is a person, by the number of classes (COCO's 80, or its 91 category ids)."""
+"""The class of people, by the number of classes (COCO's 80, or its 91 category ids)."""
 
 
 class PersonDetector:
     """Finds the boxes of people in an image.
 
-    Works with D-FINE, RT-DETR and other networks of the DETR family exported by transformers'
+    Works with D-FINE, RT-DETR and other networks of the DETR family exported with transformers'
     conventions: input pixels in [0, 1], (1, 3, H, W); outputs `logits` (1, N, classes) and
     `pred_boxes` (1, N, 4), centre and size relative to the image.
     """
@@ -47,7 +49,7 @@ class PersonDetector:
             threshold: people with a lower score are left out.
 
         Raises:
-            UserError: ONNX Runtime is missing, the file cannot be had, or is of another kind.
+            UserError: ONNX Runtime is missing, or the file cannot be fetched or used.
         """
         runtime = _import_onnxruntime()
         path = _find_model(str(model))
@@ -68,42 +70,38 @@ class PersonDetector:
             )
         self._name, self._size = _image_input(path, self._session.get_inputs())
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Boxes of the people in an image, best first.
-
-        Args:
-            image: uint8 (height, width, 3), RGB.
-
-        Returns:
-            float64 (N, 5): x, y, width, height in image pixels, clipped to the image; score.
-        """
+    def __call__(self, image: Pixels) -> Float64[np.ndarray, "people 5"]:
+        """Find people, best first: x, y, width, height in pixels, inside the image; score."""
         feed = {self._name: prepare_image(image, self._size)}
         logits, boxes = self._session.run(["logits", "pred_boxes"], feed)
         return select_people(logits[0], boxes[0], image.shape[1::-1], self._threshold)
 
 
-def prepare_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch a uint8 RGB image to (height, width) = size: float32 (1, 3, height, width) in [0, 1].
+def prepare_image(image: Pixels, size: tuple[int, int]) -> Float32[np.ndarray, "1 3 rows columns"]:
+    """Stretch an image to (height, width) = size, with values in [0, 1].
 
-    The aspect is not kept: D-FINE was trained so.
+    The aspect is not kept, as in D-FINE's training.
     """
     resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(resized.transpose(2, 0, 1)[None], dtype=np.float32) / 255
 
 
 def select_people(
-    logits: np.ndarray, boxes: np.ndarray, image_wh: tuple[int, int], threshold: float
-) -> np.ndarray:
-    """Raw outputs to people.
+    logits: Float[np.ndarray, "queries classes"],
+    boxes: Float[np.ndarray, "queries 4"],
+    image_wh: tuple[int, int],
+    threshold: float,
+) -> Float64[np.ndarray, "people 5"]:
+    """Turn raw outputs into people, best first.
 
     Args:
-        logits: (N, classes), before the sigmoid.
-        boxes: (N, 4), x and y of the centre, width, height, relative to the image.
+        logits: before the sigmoid.
+        boxes: x and y of the centre, width, height, relative to the image.
         image_wh: (width, height) in pixels.
         threshold: lowest score.
 
     Returns:
-        float64 (M, 5): x, y, width, height in pixels, inside the image; score; best first.
+        x, y, width, height in pixels, inside the image; score.
     """
     if logits.shape[-1] not in PERSON_CLASS:
         raise UserError(
@@ -122,12 +120,12 @@ def select_people(
 
 
 def _image_input(path: str, inputs: Sequence[Any]) -> tuple[str, tuple[int, int]]:
-    """Name, height and width of a detector's only input, (1, 3, height, width) in float32.
+    """Name, and height and width, of a detector's only input, (1, 3, height, width) in float32.
 
-    Of a network that takes images of any size, the size that D-FINE was trained at.
+    For a network that takes images of any size, these are the sides that D-FINE was trained at.
     """
     shape = inputs[0].shape if len(inputs) == 1 else []
-    free = [not isinstance(side, int) for side in shape]  # such a side is a name, or None
+    free = [not isinstance(side, int) for side in shape]  # a free side is a name, or None
     fits = len(shape) == 4 and (free[0] or shape[0] == 1) and (free[1] or shape[1] == 3)
     if not fits or inputs[0].type != "tensor(float)":
         found = "; ".join(f"{i.name}, {i.type} of shape {i.shape}" for i in inputs) or "nothing"
@@ -164,10 +162,10 @@ def _find_model(model: str) -> str:
 
     repository, revision = DETECTORS[model]
     verbosity = hub_logging.get_verbosity()
-    hub_logging.set_verbosity_error()  # its warnings of every retry say less than the error below
+    hub_logging.set_verbosity_error()  # its warnings about retries say less than our error
     try:
         return huggingface_hub.hf_hub_download(repository, MODEL_FILE, revision=revision)
-    except Exception as error:  # offline, refused, no disk space: all the same to the user
+    except Exception as error:  # offline, refused, no disk space, ...
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"the detector {model} could not be fetched from {repository} ({reason}); go online "

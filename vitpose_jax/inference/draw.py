@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 
+from vitpose_jax.files.pictures import Pixels
 from vitpose_jax.inference.person import Person
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.drawing import (
@@ -26,25 +28,22 @@ TRACK_COLOURS = (
 
 
 def draw_people(
-    image: np.ndarray,
+    image: Pixels,
     people: Sequence[Person],
     skeleton: Skeleton,
     min_score: float = 0.3,
     boxes: bool = True,
     legend: bool = True,
-) -> np.ndarray:
+) -> Pixels:
     """Draw people's skeletons, smaller people first so that they do not cover those in front.
 
     Args:
-        image: uint8 (height, width, 3), RGB.
+        image: left as it is.
         people: whom to draw.
         skeleton: their keypoints.
         min_score: keypoints with a lower score are left out.
         boxes: draw boxes, with score and track number.
         legend: say in a corner which colour is which side.
-
-    Returns:
-        A new uint8 (height, width, 3).
     """
     canvas = np.ascontiguousarray(image).copy()
     for person in sorted(people, key=lambda person: np.nan_to_num(np.prod(person.box[2:]))):
@@ -56,18 +55,10 @@ def draw_people(
     return canvas
 
 
-def draw_ghosts(image: np.ndarray, poses: np.ndarray, skeleton: Skeleton, track: int) -> np.ndarray:
-    """Draw a person's future poses (m, K, 2), the later the fainter, in their track's colour.
-
-    Args:
-        image: uint8 (height, width, 3), RGB.
-        poses: (m, K, 2), image pixels.
-        skeleton: their keypoints.
-        track: the person's number.
-
-    Returns:
-        A new uint8 (height, width, 3).
-    """
+def draw_ghosts(
+    image: Pixels, poses: Float[np.ndarray, "steps joints 2"], skeleton: Skeleton, track: int
+) -> Pixels:
+    """Draw a person's future poses in their track's colour, the later the fainter."""
     canvas = image
     for step in reversed(range(len(poses))):
         layer = canvas.copy()
@@ -79,17 +70,14 @@ def draw_ghosts(image: np.ndarray, poses: np.ndarray, skeleton: Skeleton, track:
 
 
 def overlay_heatmaps(
-    image: np.ndarray, people: Sequence[Person], input_size: tuple[int, int]
-) -> np.ndarray:
+    image: Pixels, people: Sequence[Person], input_size: tuple[int, int]
+) -> Pixels:
     """Lay the heatmaps of all people's keypoints over a darkened, grey image.
 
     Args:
-        image: uint8 (height, width, 3), RGB.
+        image: left as it is.
         people: with `heatmaps`; those without are skipped.
         input_size: (height, width) of the network's crops.
-
-    Returns:
-        A new uint8 (height, width, 3).
     """
     height, width = image.shape[:2]
     heat = np.zeros((height, width), np.float32)
@@ -113,7 +101,7 @@ def track_colour(track: int) -> Colour:
     return TRACK_COLOURS[(track - 1) % len(TRACK_COLOURS)]
 
 
-def _draw_box(canvas: np.ndarray, person: Person) -> None:
+def _draw_box(canvas: Pixels, person: Person) -> None:
     if not np.isfinite(person.box).all():
         return
     colour = BOX_COLOUR if person.track is None else track_colour(person.track)
@@ -127,7 +115,7 @@ def _draw_box(canvas: np.ndarray, person: Person) -> None:
     _draw_label(canvas, f"{number}{person.score:.2f}", low, colour)
 
 
-def _draw_label(canvas: np.ndarray, text: str, corner: np.ndarray, colour: Colour) -> int:
+def _draw_label(canvas: Pixels, text: str, corner: np.ndarray, colour: Colour) -> int:
     """Write text on a plate that stands on `corner`; return the plate's height."""
     font, size = cv2.FONT_HERSHEY_SIMPLEX, float(np.clip(min(canvas.shape[:2]) / 1100, 0.36, 2.0))
     (text_width, text_height), base = cv2.getTextSize(text, font, size, 1)
@@ -141,7 +129,7 @@ def _draw_label(canvas: np.ndarray, text: str, corner: np.ndarray, colour: Colou
     return height
 
 
-def _draw_legend(canvas: np.ndarray) -> None:
+def _draw_legend(canvas: Pixels) -> None:
     if min(canvas.shape[:2]) < 120:
         return
     margin = min(canvas.shape[:2]) // 60

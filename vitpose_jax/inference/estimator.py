@@ -1,9 +1,8 @@
-"""From images and boxes to poses: the network in one compiled function, fed in full batches.
+"""From images and boxes to poses: one compiled function, fed full batches of people.
 
-Pictures are decoded and people cut out by threads on the host, while the device works on the
-batch before. Crops travel as bytes; normalisation, the mirrored pass, averaging, decoding and the
-way back to image pixels are one jitted function of one batch size, compiled once (on CPUs of two:
-what is left at the end goes one by one).
+Threads on the host read images and crop people while the device works on the batch before. Crops
+travel as bytes; everything from normalisation to image coordinates is one jitted function, compiled
+for a full batch and, on CPUs, for the single people left over at the end.
 """
 
 import logging
@@ -19,7 +18,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.pictures import ImageLike
+from vitpose_jax.files.pictures import ImageLike, Pixels
 from vitpose_jax.inference.batching import Batches
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.preparation import BoxSource, Item, prepare_ahead
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 
 CPU_BATCH, ACCELERATOR_BATCH = 8, 64
 BATCHES_WAITING = 4
-"""How many batches' worth of images may wait for one among them that has people in no batch yet."""
+"""How many batches' worth of images may wait for one of them whose people are in no batch yet."""
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -44,14 +43,14 @@ class Prediction:
 
     Attributes:
         people: one per box, in the boxes' order.
-        image_wh: (width, height) of the upright image; (0, 0) where it could not be used.
-        image: uint8 RGB, unless it could not be used or was not to be kept.
+        image_wh: (width, height) of the upright image; (0, 0) if it could not be used.
+        image: None if it could not be used or was not to be kept.
         error: why the image could not be used.
     """
 
     people: list[Person]
     image_wh: tuple[int, int] = (0, 0)
-    image: np.ndarray | None = None
+    image: Pixels | None = None
     error: UserError | None = None
 
 
@@ -106,7 +105,6 @@ class PoseEstimator:
                 f"the {self.skeleton.name} skeleton has {self.skeleton.num_keypoints} keypoints, "
                 f"but the network gives {model.config.num_keypoints}"
             )
-        self._keep_heatmaps = keep_heatmaps
         self._graph, state = nnx.split(model)
         self._state = cast_matrices(state, model.dtype)
         flip_index = tuple(map(int, self.skeleton.flip_index)) if flip_test else None
@@ -174,7 +172,7 @@ class PoseEstimator:
                 in pixels of the upright image.
             boxes: (N, 4) x, y, width, height, or (N, 5) with a score behind; or a function from
                 the image to such boxes; None takes the whole image as one person. A box that shows
-                nothing (no number, no size, outside the image) gives a person of zeros.
+                nothing (not numbers, without area, outside the image) gives a person of zeros.
 
         Raises:
             UserError: the image cannot be read, or the boxes have another shape.
@@ -187,19 +185,18 @@ class PoseEstimator:
         skip_errors: bool = False,
         keep_images: bool = True,
     ) -> Iterator[Prediction]:
-        """The people of many images, in their order, batched across images.
+        """Find the people of many images, in order, batched across images.
 
-        Images are read, detected on and cropped by threads, a few ahead of the device; what is
-        waiting is bounded, so that `items` may be endless, and arrays and PIL pictures are copied
-        as they are taken, so that they may be used again. An error is raised, or yielded, when
-        all before it has been yielded.
+        Threads read images, run detectors on them and crop people, a few images ahead of the
+        device. The queue is bounded, so `items` may be endless; arrays and PIL pictures are copied
+        when taken, so the caller may reuse them. Errors are raised, or yielded, in their turn.
 
         Args:
             items: (image, boxes) as for `__call__`.
             skip_errors: yield predictions that carry the error instead of raising it.
             keep_images: give every `Prediction` its image (large pictures need memory).
         """
-        waiting: deque[Item] = deque()  # in order; those at the front are yielded when done
+        waiting: deque[Item] = deque()
         batches = Batches(self._run, self.batch_size)
         for item in prepare_ahead(items, self.input_size, keep_images):
             waiting.append(item)
@@ -213,8 +210,10 @@ class PoseEstimator:
             yield self._finish(item, skip_errors)
 
     def compile(self, size: int | None = None) -> None:
-        """Compile now, instead of when it is needed, the function of so many people at once: a
-        full batch by default, or 1, by which a CPU does what is left at the end of a stream."""
+        """Compile the function for `size` people now, instead of when it is first needed.
+
+        A full batch by default; 1 is for the people that a CPU has left at the end of a stream.
+        """
         size = size or self.batch_size
         crops = np.zeros((size, *self.input_size, 3), np.uint8)
         region = np.ones((size, 2), np.float32)
@@ -241,17 +240,17 @@ class PoseEstimator:
         rows = iter(item.rows)
         people = []
         for box, usable in zip(item.boxes, item.usable, strict=True):
-            xy, scores, *heatmaps = next(rows) if usable else self._nobody()
-            person = Person(xy, scores, box[:4], float(box[4]), None, *heatmaps)
-            people.append(person)
+            xy, scores, *kept = next(rows) if usable else self._empty_pose()
+            heatmaps = kept[0] if kept else None
+            people.append(Person(xy, scores, box[:4], float(box[4]), heatmaps=heatmaps))
         return Prediction(people, item.image_wh, item.image)
 
-    def _nobody(self) -> tuple[np.ndarray, ...]:
-        """What stands for a box that shows nothing."""
+    def _empty_pose(self) -> tuple[np.ndarray, ...]:
+        """The network's output for a box that shows nothing."""
         count = self.skeleton.num_keypoints
         zeros = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
         heatmaps = np.zeros((*self.model.config.heatmap_size, count), np.float32)
-        return (*zeros, heatmaps) if self._keep_heatmaps else zeros
+        return (*zeros, heatmaps) if self._options.keep_heatmaps else zeros
 
 
 def _compute_dtype(dtype: DTypeLike | None) -> jnp.dtype:

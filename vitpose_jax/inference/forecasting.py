@@ -106,13 +106,14 @@ def forecast_tracks(
 def forecast_results(name: str, futures: Futures) -> Iterator[dict[str, Any]]:
     """One JSON entry for each forecast of the video `name`; what is not a number is null."""
     for (frame, track), future in sorted(futures.items(), key=lambda item: item[0]):
-        points = np.round(future.poses, 2)
+        points = np.round(future.poses, 2).astype(object)
+        points[~np.isfinite(future.poses)] = None
         yield {
             "file_name": name,
             "frame": frame,
             "track_id": track,
             "after_seconds": np.round(future.after_seconds, 4).tolist(),
-            "keypoints": np.where(np.isfinite(points), points, None).tolist(),
+            "keypoints": points.tolist(),
         }
 
 

@@ -1,8 +1,9 @@
-"""What the user pointed at: files, folders, globs, videos and cameras, as a flat list."""
+"""What the user pointed at (files, folders, globs, videos and cameras) as a flat list."""
 
 import glob
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from vitpose_jax.files.pictures import IMAGE_SUFFIXES
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"}
 )
+KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 STREAM_PREFIXES = ("rtsp://", "http://", "https://")
 
 SourceKind = Literal["image", "video", "camera"]
@@ -25,8 +27,7 @@ class Source:
     Attributes:
         kind: what it is.
         location: path of a file, number of a camera, or address of a stream.
-        name: what results call it: the file name, or the path below the folder it was found in;
-            different for every source.
+        name: its name in results: the file's, or the path below the folder it was found in; unique.
     """
 
     kind: SourceKind
@@ -35,16 +36,16 @@ class Source:
 
     @property
     def image_id(self) -> int | None:
-        """COCO's convention: the number that is the file's name; None where it is none."""
+        """A picture's COCO id: the number that is the file's name, if it is one."""
         stem = Path(self.name).stem
         return int(stem) if self.kind == "image" and stem.isascii() and stem.isdigit() else None
 
 
-def expand_inputs(inputs: list[str]) -> list[Source]:
+def expand_inputs(inputs: Sequence[str]) -> list[Source]:
     """Turn the command's arguments into sources, each file once, folders and globs sorted.
 
     A folder gives the pictures and videos directly inside it (`FOLDER/**/*.jpg` goes deeper); a
-    bare number that is no file is a camera.
+    bare number that is not a file is a camera.
 
     Raises:
         UserError: an argument that matches nothing.
@@ -58,7 +59,7 @@ def expand_inputs(inputs: list[str]) -> list[Source]:
 
 def _expand(argument: str) -> list[Source]:
     path = Path(argument)
-    # os.path's tests, other than pathlib's, take what no path can be for what is not there.
+    # Unlike pathlib's, os.path's tests are simply false for what cannot be a path.
     if os.path.isdir(path):
         return [_file(p, p.name) for p in _files_in(path)]
     if os.path.isfile(path):
@@ -77,34 +78,30 @@ def _expand(argument: str) -> list[Source]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """Its pictures and videos; not hidden files, which macOS leaves beside pictures (._1.jpg)."""
+    """The folder's pictures and videos, but not hidden files such as macOS's ._1.jpg."""
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror})") from None
-    files = [p for p in paths if p.suffix.lower() in _known_suffixes() and p.is_file()]
+    files = [p for p in paths if p.suffix.lower() in KNOWN_SUFFIXES and p.is_file()]
     files = [p for p in files if not p.name.startswith(".")]
     if not files:
         raise UserError(
             f"{folder}: no picture or video in this folder "
-            f"(looked for {', '.join(sorted(_known_suffixes()))})"
+            f"(looked for {', '.join(sorted(KNOWN_SUFFIXES))})"
         )
     return files
 
 
-def _known_suffixes() -> frozenset[str]:
-    return IMAGE_SUFFIXES | VIDEO_SUFFIXES
-
-
 def _file(path: Path, name: str) -> Source:
-    kind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image"
+    kind: SourceKind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image"
     return Source(kind, str(path), Path(name).as_posix())
 
 
 def _with_unique_names(sources: list[Source]) -> list[Source]:
-    """Files of one name are called by their paths below the folder that all are in.
+    """Rename files that share a name to their paths below the folder that holds all files.
 
-    Such a path may be what another file is called by now; then that one gets its path as well.
+    Such a path may already be another file's name; then that file gets its path as well.
     """
     files = [os.path.abspath(s.location) for s in sources if s.kind != "camera"]
     base = os.path.commonpath(map(os.path.dirname, files)) if files else ""

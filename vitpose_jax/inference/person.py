@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.pictures import Pixels
 from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
 from vitpose_jax.keypoints.oks import oks_nms, person_scores
 from vitpose_jax.keypoints.skeletons import Skeleton
 
-BoxesLike = np.ndarray | list | None
+BoxesLike = np.ndarray | Sequence[Any] | None
+"""(N, 4) x, y, width, height, or (N, 5) with a score behind; None is the whole image."""
 
 MIN_BOX_SIDE = 1e-3
-"""Pixels; far below it the arithmetic of crops, and points in float32, are no numbers any more."""
+"""Pixels; far below it, crops and points in float32 can no longer be computed."""
 
 
 @dataclass(frozen=True)
@@ -21,34 +25,34 @@ class Person:
     """A pose.
 
     Attributes:
-        keypoints: float32 (K, 2), (x, y) in pixels of the image.
-        keypoint_scores: float32 (K,), the heatmaps' maxima: about 1 where sure, 0 where lost.
-        box: float64 (4,), (x, y, w, h) in pixels of the image, exactly as it was given.
+        keypoints: (x, y) in pixels of the image.
+        keypoint_scores: the heatmaps' maxima: about 1 where sure, 0 where lost.
+        box: x, y, width, height in pixels of the image, exactly as it was given.
         box_score: the detector's confidence, 1 where unknown.
         track: the person's number throughout a video, from 1; None outside videos.
-        heatmaps: float32 (h, w, K) over the box's padded region, where they were asked for.
-        category: COCO's category id, the box's own where it came from a file with such.
+        heatmaps: over the box's padded region, if they were asked for.
+        category: COCO's category id; the box's own where a file gave one.
     """
 
-    keypoints: np.ndarray
-    keypoint_scores: np.ndarray
-    box: np.ndarray
+    keypoints: Float[np.ndarray, "keypoints 2"]
+    keypoint_scores: Float[np.ndarray, " keypoints"]
+    box: Float64[np.ndarray, "4"]
     box_score: float = 1.0
     track: int | None = None
-    heatmaps: np.ndarray | None = None
+    heatmaps: Float32[np.ndarray, "height width channels"] | None = None
     category: int = 1
 
     @property
     def score(self) -> float:
-        """Box score x mean of the keypoint scores above 0.2, as in the COCO protocol."""
+        """Box score times the mean of the keypoint scores above 0.2, as in the COCO protocol."""
         return float(person_scores(self.keypoint_scores[None], np.array([self.box_score]))[0])
 
 
-def box_problem(box: np.ndarray, image_wh: tuple[int, int]) -> str | None:
-    """What is wrong with a box (x, y, w, h), or None where there is something to look at."""
+def box_problem(box: Float[np.ndarray, " sides"], image_wh: tuple[int, int]) -> str | None:
+    """What is wrong with a box (x, y, width, height, ...); None if it shows part of the image."""
     x, y, w, h = (float(v) for v in box[:4])
     if not np.isfinite([x, y, w, h]).all():
-        return "has a coordinate that is no number"
+        return "has a coordinate that is not a number"
     if w < MIN_BOX_SIDE or h < MIN_BOX_SIDE:
         return f"has size {w:g} x {h:g}: width and height must be at least {MIN_BOX_SIDE:g} pixels"
     if x >= image_wh[0] or y >= image_wh[1] or x + w <= 0 or y + h <= 0:
@@ -58,10 +62,11 @@ def box_problem(box: np.ndarray, image_wh: tuple[int, int]) -> str | None:
     return None
 
 
-def as_boxes(boxes: BoxesLike, image: np.ndarray) -> np.ndarray:
-    """Boxes as float64 (N, 5): x, y, width, height, score; None is the whole image, scored 1.
+def as_boxes(boxes: BoxesLike, image: Pixels) -> Float64[np.ndarray, "boxes 5"]:
+    """Boxes with scores: x, y, width, height, score; the score is 1 where none is given.
 
-    Raises UserError on what is not (N, 4) or (N, 5) numbers, and on scores that are not finite.
+    Raises:
+        UserError: another shape, something other than numbers, or a score that is not finite.
     """
     if boxes is None:
         height, width = image.shape[:2]

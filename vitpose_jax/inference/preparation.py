@@ -1,4 +1,4 @@
-"""The host's part of an estimate: pictures read and people cut out by threads, a little ahead."""
+"""The host's part of an estimate: threads read images and crop people, a little ahead."""
 
 import os
 from collections import deque
@@ -20,7 +20,7 @@ BoxSource = BoxesLike | Callable[[np.ndarray], np.ndarray]
 WORKERS = min(max(4, os.cpu_count() or 1), 16)
 
 
-def _nothing() -> np.ndarray:
+def _empty() -> np.ndarray:
     return np.zeros(0)
 
 
@@ -32,35 +32,35 @@ class Item:
         image: uint8 RGB, if it is to be kept.
         image_wh: (width, height).
         boxes: (N, 5), see `as_boxes`.
-        usable: bool (N,), those that show something: M.
+        usable: bool (N,), which boxes show something; these M have crops.
         crops: uint8 (M, height, width, 3).
         center, scale: (M, 2), the crops' regions.
-        error: why nothing could be got from it.
-        rows: what the network says of the people so far, in the crops' order.
+        error: why the image cannot be used.
+        rows: the network's outputs so far, in the crops' order.
     """
 
     image: np.ndarray | None = None
     image_wh: tuple[int, int] = (0, 0)
-    boxes: np.ndarray = field(default_factory=_nothing)
-    usable: np.ndarray = field(default_factory=_nothing)
-    crops: np.ndarray = field(default_factory=_nothing)
-    center: np.ndarray = field(default_factory=_nothing)
-    scale: np.ndarray = field(default_factory=_nothing)
+    boxes: np.ndarray = field(default_factory=_empty)
+    usable: np.ndarray = field(default_factory=_empty)
+    crops: np.ndarray = field(default_factory=_empty)
+    center: np.ndarray = field(default_factory=_empty)
+    scale: np.ndarray = field(default_factory=_empty)
     error: Exception | None = None
     rows: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
+        """Whether the network has seen all of the image's people."""
         return len(self.rows) == len(self.crops)
 
 
 def prepare_ahead(
     items: Iterable[tuple[ImageLike, BoxSource]], input_size: tuple[int, int], keep_images: bool
 ) -> Iterator[Item]:
-    """The items in their order, read and cropped by threads that run a little ahead.
+    """Read and crop images in threads that run a little ahead; yield them in order.
 
-    Errors, also those of a function that finds boxes, come as items: their turn is after what was
-    there before them.
+    Errors, including those of a function that finds boxes, come as items, in their turn.
 
     Args:
         items: images and boxes; taken in the caller's thread.
@@ -71,8 +71,9 @@ def prepare_ahead(
         ahead: deque[Future[Item]] = deque()
         try:
             for image, boxes in items:
-                taken = _taken(image, boxes)
-                ahead.append(pool.submit(_prepare, *taken, input_size, keep_images))
+                boxes = boxes.copy() if isinstance(boxes, np.ndarray) else boxes
+                snapshot = snapshot_input(image)
+                ahead.append(pool.submit(_prepare, snapshot, boxes, input_size, keep_images))
                 if len(ahead) > 2 * WORKERS:
                     yield ahead.popleft().result()
             while ahead:
@@ -82,43 +83,38 @@ def prepare_ahead(
                 future.cancel()
 
 
-def _taken(
-    image: ImageLike, boxes: BoxSource
-) -> tuple[str | os.PathLike | np.ndarray | UserError, BoxSource]:
-    """An item as threads may read it later: only files are left for them to open.
+def snapshot_input(image: ImageLike) -> str | os.PathLike[str] | np.ndarray | UserError:
+    """An image in a form that a thread can safely read later: a file's path, or pixels of its own.
 
-    By then the caller may have filled an array anew (one buffer for all frames of a video), and a
-    PIL picture, which reads its file when it is first used, is no safe thing for two threads.
+    The caller may refill an array meanwhile (one buffer for all frames of a video), and a PIL
+    picture, which reads its file on first use, is not safe to share between threads. An unusable
+    picture is returned as its error, to be raised in its turn.
     """
+    if isinstance(image, str | os.PathLike):
+        return image
     try:
-        image = image if isinstance(image, str | os.PathLike) else load_image(image)
+        return load_image(image)
     except UserError as error:
-        image = error
-    return image, boxes.copy() if isinstance(boxes, np.ndarray) else boxes
+        return error
 
 
 def _prepare(
-    image: str | os.PathLike | np.ndarray | UserError, boxes: BoxSource, *how: object
-) -> Item:
-    try:
-        if isinstance(image, UserError):
-            raise image
-        return _cropped(image, boxes, *how)
-    except Exception as error:
-        return Item(error=error)
-
-
-def _cropped(
-    image: str | os.PathLike | np.ndarray,
+    image: str | os.PathLike[str] | np.ndarray | UserError,
     boxes: BoxSource,
     input_size: tuple[int, int],
     keep_image: bool,
 ) -> Item:
-    pixels = image if isinstance(image, np.ndarray) else load_image(image)
-    boxes = as_boxes(boxes(pixels) if callable(boxes) else boxes, pixels)
-    wh = pixels.shape[1::-1]
-    usable = np.array([box_problem(box, wh) is None for box in boxes], bool)
-    center, scale = box_to_center_scale(boxes[usable, :4], input_size)
-    crops = np.empty((len(center), *input_size, 3), np.uint8)
-    warp_crops(pixels, udp_affine(center, scale, 0.0, input_size), crops)
-    return Item(pixels if keep_image else None, wh, boxes, usable, crops, center, scale)
+    try:
+        if isinstance(image, UserError):
+            raise image
+        pixels = image if isinstance(image, np.ndarray) else load_image(image)
+        found = as_boxes(boxes(pixels) if callable(boxes) else boxes, pixels)
+        height, width = pixels.shape[:2]
+        usable = np.array([box_problem(box, (width, height)) is None for box in found], bool)
+        center, scale = box_to_center_scale(found[usable, :4], input_size)
+        crops = np.empty((len(center), *input_size, 3), np.uint8)
+        warp_crops(pixels, udp_affine(center, scale, 0.0, input_size), crops)
+    except Exception as error:
+        return Item(error=error)
+    kept = pixels if keep_image else None
+    return Item(kept, (width, height), found, usable, crops, center, scale)

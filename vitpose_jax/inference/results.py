@@ -1,4 +1,4 @@
-"""Poses as COCO results: what is written, and how it gets onto the disk whole or not at all."""
+"""Poses as COCO results."""
 
 import json
 import math
@@ -17,9 +17,9 @@ def coco_result(
 ) -> dict[str, Any]:
     """One entry of a COCO results file.
 
-    `keypoints` are x, y, score of every keypoint in turn; `bbox` is the box as it was given. What
-    is no finite number is null. `image_id` is there where the file's name is a number, `frame`
-    (from 0) and `track_id` in videos.
+    `keypoints` are x, y, score of every keypoint in turn; `bbox` is the box as it was given.
+    Numbers that are not finite are null. Pictures may have an `image_id`; frames of videos have
+    `frame` (from 0) and `track_id`.
     """
     points = np.column_stack([person.keypoints, person.keypoint_scores])
     result: dict[str, Any] = {"file_name": file_name}

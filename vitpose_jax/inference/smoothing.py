@@ -12,21 +12,24 @@ from vitpose_jax.inference.person import Person
 
 
 class OneEuroFilter:
-    """Filters arrays of one shape, element by element.
-
-    `min_cutoff` (Hz) is the cutoff at rest: lower is steadier. `beta` (Hz per unit of speed) is how
-    fast the cutoff rises: higher lags less. `speed_cutoff` (Hz) smooths the speed itself.
-    """
+    """Filters arrays of one shape, element by element."""
 
     def __init__(
         self, min_cutoff: float = 1.0, beta: float = 0.0, speed_cutoff: float = 1.0
     ) -> None:
+        """Start without history.
+
+        Args:
+            min_cutoff: Hz at rest; lower is steadier.
+            beta: Hz per unit of speed by which the cutoff rises; higher lags less.
+            speed_cutoff: Hz, smooths the speed itself.
+        """
         self._min_cutoff, self._beta, self._speed_cutoff = min_cutoff, beta, speed_cutoff
         self._value: np.ndarray | None = None
         self._speed: np.ndarray | float = 0.0
 
     def __call__(self, value: np.ndarray, elapsed: float) -> np.ndarray:
-        """The filtered value; `elapsed` is the time in seconds since the value before (> 0)."""
+        """Filter the next value, `elapsed` seconds (> 0) after the one before."""
         if self._value is None:
             self._value = np.asarray(value, np.float64)
             return self._value
@@ -38,12 +41,12 @@ class OneEuroFilter:
 
 
 def _weight(cutoff: np.ndarray | float, elapsed: float) -> np.ndarray | float:
-    """How much of a new value a first-order low-pass filter lets in."""
+    """How much of a new value a first-order low-pass filter lets through."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff * elapsed))
 
 
 class PoseSmoother:
-    """Smooths the keypoints of tracked people, each person by filters of their own.
+    """Smooths the keypoints of tracked people, with a filter for each person.
 
     Coordinates are filtered in units of the person's size (the root of the box's area), so that the
     same settings suit people near and far. A person who was away for half a second starts anew.
@@ -51,13 +54,12 @@ class PoseSmoother:
 
     def __init__(self, fps: float, min_cutoff: float = 1.5, beta: float = 3.0) -> None:
         """Start without history; `fps` is the video's rate, the rest as in `OneEuroFilter`."""
-        self._fps = fps
-        self._settings = {"min_cutoff": min_cutoff, "beta": beta}
+        self._fps, self._min_cutoff, self._beta = fps, min_cutoff, beta
         self._filters: dict[int, tuple[OneEuroFilter, float, int]] = {}
         self._frame = 0
 
     def update(self, people: Sequence[Person]) -> list[Person]:
-        """The next frame's people with smoothed keypoints; those without a track unchanged."""
+        """The next frame's people with smooth keypoints; those without a track unchanged."""
         self._frame += 1
         return [p if p.track is None else self._smooth(p, p.track) for p in people]
 
@@ -67,7 +69,7 @@ class PoseSmoother:
         known = self._filters.get(track)
         if known is None or self._frame - known[2] > 0.5 * self._fps:
             size = float(np.sqrt(np.prod(person.box[2:])))
-            known = OneEuroFilter(**self._settings), size, self._frame - 1
+            known = OneEuroFilter(self._min_cutoff, self._beta), size, self._frame - 1
         filter_, size, before = known
         self._filters[track] = filter_, size, self._frame
         smooth = filter_(person.keypoints / size, (self._frame - before) / self._fps) * size

@@ -20,12 +20,11 @@ class _Track:
 
 
 class Tracker:
-    """Gives people numbers that last, by their boxes' overlap and their poses' likeness.
+    """Numbers people throughout a video, by how their boxes overlap and how alike their poses are.
 
-    Every frame's people are matched to the known tracks so that the sum of similarities is largest
-    (Hungarian method); a similarity is the mean of the boxes' intersection over union and, where
-    both poses are seen, their object keypoint similarity. A track that nobody matches is remembered
-    for `patience` frames.
+    Each frame's people are matched to the known tracks so that the sum of similarities is largest
+    (Hungarian method). A similarity is the boxes' intersection over union or, if both poses were
+    found, its mean with their object keypoint similarity.
     """
 
     def __init__(self, skeleton: Skeleton, min_similarity: float = 0.2, patience: int = 30) -> None:
@@ -56,14 +55,15 @@ class Tracker:
                 track.person, track.missed = people[column], 0
                 numbers[int(column)] = track.number
         self._tracks = [track for track in self._tracks if track.missed <= self._patience]
-        return [self._named(p, numbers.get(i)) for i, p in enumerate(people)]
+        return [
+            replace(person, track=numbers.get(i) or self._start_track(person))
+            for i, person in enumerate(people)
+        ]
 
-    def _named(self, person: Person, number: int | None) -> Person:
-        if number is None:
-            self._last_number += 1
-            number = self._last_number
-            self._tracks.append(_Track(number, person))
-        return replace(person, track=number)
+    def _start_track(self, person: Person) -> int:
+        self._last_number += 1
+        self._tracks.append(_Track(self._last_number, person))
+        return self._last_number
 
     def _similarity(self, a: Person, b: Person) -> float:
         overlap = box_iou(a.box, b.box)

@@ -2,7 +2,9 @@
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, Float
 
+from vitpose_jax.files.pictures import Pixels
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 Colour = tuple[int, int, int]
@@ -26,18 +28,18 @@ BODY_KEYPOINTS = 23
 
 
 def draw_skeleton(
-    canvas: np.ndarray,
-    keypoints: np.ndarray,
-    shown: np.ndarray,
+    canvas: Pixels,
+    keypoints: Float[np.ndarray, "keypoints 2"],
+    shown: Bool[np.ndarray, " keypoints"],
     skeleton: Skeleton,
     colour: Colour | None = None,
 ) -> None:
     """Draw a skeleton into `canvas`, its lines as thick as suits its size.
 
     Args:
-        canvas: uint8 (height, width, 3), RGB, changed in place.
-        keypoints: (K, 2), canvas pixels.
-        shown: bool (K,), which keypoints to draw.
+        canvas: changed in place.
+        keypoints: canvas pixels.
+        shown: which keypoints to draw.
         skeleton: names and limbs.
         colour: for the whole skeleton, instead of the sides' colours.
     """
@@ -62,7 +64,7 @@ def draw_skeleton(
         _draw_disc(canvas, keypoints[k], radius * 1.1, colour or SIDE_COLOURS[sides[k]])
 
 
-def coordinate_limit(canvas: np.ndarray) -> float:
+def coordinate_limit(canvas: Pixels) -> float:
     """The largest coordinate to draw at; far beyond the canvas, OpenCV's numbers overflow."""
     return 4.0 * max(canvas.shape)
 
@@ -79,7 +81,7 @@ def _limb_colour(a: str, b: str) -> Colour:
     return SIDE_COLOURS[sides.pop() if len(sides) == 1 else "centre"]
 
 
-def _draw_disc(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: Colour) -> None:
+def _draw_disc(canvas: Pixels, centre: np.ndarray, radius: float, colour: Colour) -> None:
     fixed_radius = round(radius * 2**FRACTION_BITS)
     cv2.circle(
         canvas, fixed_point(centre), fixed_radius, colour, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS
