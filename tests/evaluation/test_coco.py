@@ -120,4 +120,6 @@ def test_nothing_predicted_scores_zero(reference):
 def test_annotations_without_people_are_refused(reference):
     predictions, truth, expected, _ = reference
     with pytest.raises(UserError, match="no person with keypoints"):
-        coco.evaluate_coco(predictions, {**truth, "annotations": []}, expected["sigmas"])
+        coco.evaluate_coco(
+            predictions, {**truth, "annotations": []}, np.asarray(expected["sigmas"])
+        )

@@ -1,48 +1,54 @@
-"""How good a forecast is: baselines to be held against, and metrics per future frame and joint.
-
-A forecast is a function from what was observed to all future frames,
-(observed (B, n, J, D) float32, visible (B, n, J) bool) -> (B, m, J, D).
-"""
+"""How good a forecast is: baselines to compare it with, and metrics per future frame and joint."""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32
 
 from vitpose_jax.data.motion.windows import MotionWindows, last_seen, person_size
 from vitpose_jax.errors import UserError
 
 Forecast = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""What was observed, float32 (B, n, J, D), and its visibility, bool (B, n, J) -> all future
+frames (B, m, J, D)."""
+
+Observed = Float[np.ndarray, "batch observed joints dims"]
+Visible = Bool[np.ndarray, "batch observed joints"]
+Future = Float32[np.ndarray, "batch future joints dims"]
 
 PIXELS = 50.0
 """Threshold of the original predictor's score: hits lie strictly within it."""
 
 COUNTS = ("count", "sized")
+"""Among the metrics, how many joints the others rest on."""
+
 BY_SIZE = ("error_heights", "pck_0.1_box", "pck_0.2_box")
-"""Among the metrics: how many joints they rest on, and those that rest on the latter count."""
+"""The metrics that rest on `sized`; all others rest on `count`."""
 
 DAMPING = 0.5
-"""Share of the velocity that the damped fit keeps from frame to frame: the smallest fifth-frame
-error of 0.5, 0.55 .. 1 on the training split of CMU motion in 3DPW's layout, 2D detections."""
+"""Share of the velocity that the damped fit keeps from frame to frame: of 0.5, 0.55 .. 1 the one
+with the smallest fifth-frame error on the training split of CMU motion in 3DPW's layout, 2D
+detections."""
 
 
-def zero_velocity(observed: np.ndarray, visible: np.ndarray, frames: int) -> np.ndarray:
+def zero_velocity(observed: Observed, visible: Visible, frames: int) -> Future:
     """The last seen position of every joint, `frames` times."""
     return np.repeat(last_seen(observed, visible)[:, None], frames, axis=1)
 
 
-def constant_velocity(observed: np.ndarray, visible: np.ndarray, frames: int) -> np.ndarray:
-    """Goes on with the step between the last two frames; still where a joint lacks one of them."""
+def constant_velocity(observed: Observed, visible: Visible, frames: int) -> Future:
+    """The step between the last two frames, repeated; none where a joint lacks one of them."""
     return linear_fit(observed, visible, frames, fitted=2, damping=1.0)
 
 
-def damped_fit(observed: np.ndarray, visible: np.ndarray, frames: int) -> np.ndarray:
+def damped_fit(observed: Observed, visible: Visible, frames: int) -> Future:
     """The line through the last three frames, each further step shorter than the one before."""
     return linear_fit(observed, visible, frames, fitted=3, damping=DAMPING)
 
 
 def linear_fit(
-    observed: np.ndarray, visible: np.ndarray, frames: int, *, fitted: int, damping: float
-) -> np.ndarray:
+    observed: Observed, visible: Visible, frames: int, *, fitted: int, damping: float
+) -> Future:
     """From the last pose along the least-squares velocity of the last `fitted` frames.
 
     Future step k = 1, 2, .. is damping^(k-1) times that velocity. A joint not visible in all of
@@ -52,7 +58,7 @@ def linear_fit(
     time = np.arange(fitted) - (fitted - 1) / 2
     weights = time / max((time**2).sum(), 1e-9)
     velocity = np.einsum("t,btjd->bjd", weights, observed[:, -fitted:])
-    velocity = np.where(visible[:, -fitted:].all(1)[..., None], velocity, 0)
+    velocity = np.where(np.expand_dims(visible[:, -fitted:].all(1), -1), velocity, 0)
     travel = np.cumsum(damping ** np.arange(frames))[None, :, None, None]
     return (last_seen(observed, visible)[:, None] + travel * velocity[:, None]).astype(np.float32)
 
@@ -65,7 +71,11 @@ BASELINES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
 
 
 def baseline(name: str, frames: int) -> Forecast:
-    """A baseline by name as a forecast of that many frames."""
+    """A baseline by name, as a forecast of that many frames.
+
+    Raises:
+        UserError: no such baseline.
+    """
     if name not in BASELINES:
         raise UserError(f"no baseline {name!r}; choose one of {', '.join(BASELINES)}")
     return lambda observed, visible: BASELINES[name](observed, visible, frames)
@@ -74,7 +84,7 @@ def baseline(name: str, frames: int) -> Forecast:
 def forecast_windows(
     forecast: Forecast, windows: Mapping[str, np.ndarray], batch_size: int = 512
 ) -> np.ndarray:
-    """Forecasts of all windows, float32 (N, m, J, D); every batch has the same, padded size."""
+    """Forecast all windows, float32 (N, m, J, D), in batches of one, padded size."""
     observed, visible = windows["observed"], windows["observed_visible"]
     count, size = len(observed), min(batch_size, len(observed))
     parts = []
@@ -87,19 +97,19 @@ def forecast_windows(
 def evaluate_forecast(
     predicted: np.ndarray, windows: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """All metrics of a forecast, per future frame and joint.
+    """All metrics of a forecast, per future frame and joint; only visible joints count.
 
     Args:
         predicted: (N, m, J, D), pixels if D is 2, metres if 3.
-        windows: arrays of `MotionWindows.arrays()`; only visible future joints count.
+        windows: arrays of `MotionWindows.arrays()`.
 
     Returns:
-        float64 (m, J) arrays, NaN where nothing is visible. In 2D: `pck_50px` (share of joints
-        closer than 50 px), `error_px`, `pck_0.1_box`, `pck_0.2_box` (within that share of the
-        longer side of the box around the last observed pose) and `error_heights` (that side as
-        the unit). In 3D: `error_mm`, `error_heights` and the two box PCKs.
-        `count`: how many joints each rests on; `sized`: how many of people whose last observed pose
-        has a size, on which the box PCKs and `error_heights` rest.
+        float64 (m, J) arrays, NaN where nothing is visible. In 2D `pck_50px` (share of joints
+        closer than 50 px) and `error_px`, in 3D `error_mm`. With the longer side of the box around
+        the last observed pose as the unit, `error_heights`, and the shares of joints within 0.1
+        and 0.2 of it, `pck_0.1_box` and `pck_0.2_box`. How many joints each rests on: `count`, and
+        of people whose last observed pose has a size, `sized`.
+
     Raises:
         UserError: the forecast does not fit the windows or is not finite.
     """
@@ -113,7 +123,7 @@ def evaluate_forecast(
         raise UserError("the forecast holds values that are not finite numbers")
     error = np.linalg.norm(predicted.astype(np.float64) - truth, axis=-1)
     last = last_seen(windows["observed"], windows["observed_visible"])
-    size = person_size(last, windows["observed_visible"].any(1)).astype(np.float64)
+    size = person_size(last, np.any(windows["observed_visible"], axis=1)).astype(np.float64)
     sized = visible & (size > 0)[:, None, None]
     relative = error / np.where(size > 0, size, 1)[:, None, None]
     metrics = {
@@ -133,10 +143,7 @@ def evaluate_forecast(
 
 
 def per_frame(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Metrics (m, J) -> (m,): means over the joints of each future frame, NaN where there are none.
-
-    The two counts are left out.
-    """
+    """Means (m,) of all metrics but the counts over the joints; NaN where there are none."""
     frames = {}
     for name, values in metrics.items():
         if name not in COUNTS:
@@ -147,7 +154,7 @@ def per_frame(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def mean_frame(values: np.ndarray) -> float:
-    """Mean over the future frames that have a value; NaN where none has."""
+    """The mean over the future frames that have a value; NaN where none has."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else np.nan
 
@@ -164,7 +171,7 @@ def summarize(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
 def compare(
     forecasts: Mapping[str, Forecast], windows: MotionWindows
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Metrics of several forecasts on the same windows, by the forecasts' names."""
+    """The metrics of several forecasts on the same windows, by the forecasts' names."""
     arrays = windows.arrays()
     return {
         name: evaluate_forecast(forecast_windows(forecast, arrays), arrays)
@@ -173,7 +180,7 @@ def compare(
 
 
 def table(results: Mapping[str, Mapping[str, np.ndarray]], metric: str) -> str:
-    """One metric of several forecasts as Markdown: a row each, a column per future frame."""
+    """One metric as Markdown: a row per forecast, a column per future frame."""
     rows = {name: per_frame(metrics)[metric] for name, metrics in results.items()}
     frames = len(next(iter(rows.values())))
     shown = (lambda v: f"{100 * v:.1f}") if metric.startswith("pck") else (lambda v: f"{v:.4g}")
@@ -188,7 +195,7 @@ def table(results: Mapping[str, Mapping[str, np.ndarray]], metric: str) -> str:
 def joint_table(
     results: Mapping[str, Mapping[str, np.ndarray]], metric: str, names: list[str], frame: int = -1
 ) -> str:
-    """One metric at one future frame per joint as Markdown: a row per joint."""
+    """One metric at one future frame as Markdown: a row per joint, a column per forecast."""
     lines = [f"| {metric} | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
     for joint, name in enumerate(names):
         cells = " | ".join(f"{metrics[metric][frame, joint]:.4g}" for metrics in results.values())
@@ -197,6 +204,6 @@ def joint_table(
 
 
 def _mean(values: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Mean over windows (N, m, J) -> (m, J), where visible."""
+    """The mean of values (N, m, J) over the windows in which they are visible."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(visible, values, 0).sum(0) / visible.sum(0)
