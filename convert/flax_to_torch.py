@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.weights.huggingface import write_huggingface, write_original
+from vitpose_jax.weights.huggingface import write_huggingface
 from vitpose_jax.weights.loading import load_stored
+from vitpose_jax.weights.original import write_original
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert what the command line names; returns the exit status."""
     options = parse(argv)
     try:
-        stored, _ = load_stored(options.source)
+        stored = load_stored(options.source)
         if Path(options.out).suffix == ".pth":
             for note in write_original(stored, options.out):
                 print(f"note: {note}")

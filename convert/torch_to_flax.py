@@ -15,10 +15,11 @@ from collections.abc import Sequence
 
 from vitpose_jax.commands.options import add_num_heads, parse_size
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.pose import EXPERT_DATASETS
+from vitpose_jax.keypoints.skeletons import EXPERT_DATASETS
+from vitpose_jax.weights.checkpoint import Hints
 from vitpose_jax.weights.conversion import convert
-from vitpose_jax.weights.loading import resized
 from vitpose_jax.weights.native import check_overwrite, write_folder
+from vitpose_jax.weights.positions import resized
 from vitpose_jax.weights.sources import resolve_source
 
 
@@ -67,14 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     try:
         check_overwrite(options.out)
-        stored, report = convert(
-            resolve_source(options.source),
+        hints = Hints(
             num_heads=options.num_heads,
             dataset=options.dataset,
             input_size=options.input_size,
             fpn_strides=options.fpn_strides and tuple(options.fpn_strides),
             fpn_taps=options.fpn_taps and tuple(options.fpn_taps),
         )
+        stored, report = convert(resolve_source(options.source), hints)
         print(report)
         write_folder(resized(stored, options.input_size, options.source), options.out)
     except UserError as error:

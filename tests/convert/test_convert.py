@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.weights import load_pose_model
+from vitpose_jax.weights.checkpoint import Hints
 from vitpose_jax.weights.conversion import convert
 from vitpose_jax.weights.huggingface import write_huggingface
 
@@ -43,7 +44,7 @@ def test_original_there_and_back(golden: Path, tmp_path: Path, kind: str) -> Non
 
 
 def test_the_data_set_travels_with_the_weights(golden: Path, tmp_path: Path) -> None:
-    stored, _ = convert(golden / "hf_vitpose_tiny_simple", dataset="ap10k")
+    stored, _ = convert(golden / "hf_vitpose_tiny_simple", Hints(dataset="ap10k"))
     write_huggingface(stored, tmp_path / "back")
     assert load_pose_model(tmp_path / "back").config.dataset == "ap10k"
 
@@ -127,7 +128,7 @@ def test_a_folder_for_transformers_is_written_aside(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder that cannot be written whole is left empty."""
-    stored, _ = convert(golden / "hf_vitpose_tiny")
+    stored, _ = convert(golden / "hf_vitpose_tiny", Hints())
 
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device")

@@ -19,10 +19,10 @@ from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.tasks import run
 from vitpose_jax.tasks.export import export_run
-from vitpose_jax.tasks.initial_weights import check_keypoints
 from vitpose_jax.tasks.pose import build_evaluation, build_task, open_data, pose_config
 from vitpose_jax.training import loop
 from vitpose_jax.weights import load_pose_model, save_pose_model
+from vitpose_jax.weights.loading import check_keypoints
 
 FISH = {
     "id": 3,
@@ -223,7 +223,9 @@ def test_the_share_of_bad_images_is_the_configurations(coco_folder):
 
 def test_a_run_given_as_weights_is_told_to_be_exported(trained, fish):
     config, folder = trained
-    with pytest.raises(UserError, match=f"a training run, not weights: `vitpose export {folder}"):
+    with pytest.raises(
+        UserError, match=f"is a training run, not weights: run `vitpose export {folder}"
+    ):
         PoseEstimator.from_pretrained(folder)
     given = config.copy_and_resolve_references()
     given.init_from = str(folder)

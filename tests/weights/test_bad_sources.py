@@ -14,7 +14,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
-from vitpose_jax.weights import load_backbone_weights, load_pose_model, save_pose_model
+from vitpose_jax.weights import load_pose_model, load_weights_into, save_pose_model
 
 torch = pytest.importorskip("torch")
 
@@ -145,7 +145,7 @@ def test_native_folder_spoilt(golden: Path, tmp_path: Path) -> None:
 
 def test_foreign_folder_is_not_overwritten(golden: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "vitpose"}')
-    with pytest.raises(UserError, match="not written by this package"):
+    with pytest.raises(UserError, match="holds another kind of model"):
         save_pose_model(load_pose_model(golden / "hf_vitpose_tiny_simple"), tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_backbone_of_another_kind(golden: Path, source: str, differences: str) -
     config = PoseConfig(ViTConfig(100, 3, 5), DecoderConfig(in_channels=100))
     model = PoseModel(config, rngs=nnx.Rngs(0))
     with pytest.raises(UserError, match=f"{source}: .*another than the model's: {differences}"):
-        load_backbone_weights(model, golden / source)
+        load_weights_into(model, golden / source, ("backbone",))
 
 
 def test_missing_torch_names_the_extra(golden: Path) -> None:

@@ -63,7 +63,7 @@ def test_refusals(tmp_path: Path, golden: Path) -> None:
         load_forecaster(golden / "vitpose_tiny_classic.pth")
     with pytest.raises(UserError, match="not a forecaster's"):
         load_forecaster(golden / "hf_vitpose_tiny")
-    with pytest.raises(UserError, match="not a forecaster's"):
+    with pytest.raises(UserError, match="holds another kind of model"):
         save_forecaster(build_forecaster(TINY), _pose_folder(tmp_path))
     with pytest.raises(UserError, match="no forecaster of kind 'x'"):
         build_forecaster({"kind": "x"})

@@ -21,12 +21,13 @@ from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.weights import (
+    conversion,
     load_backbone,
-    load_backbone_weights,
     load_pose_model,
     load_weights_into,
     save_pose_model,
 )
+from vitpose_jax.weights.checkpoint import Hints
 from vitpose_jax.weights.conversion import convert
 from vitpose_jax.weights.forecaster import build_forecaster, save_forecaster
 from vitpose_jax.weights.positions import resize_positions
@@ -126,7 +127,7 @@ def test_pretraining_file_into_a_model(mae: tuple[Path, dict], golden: Path) -> 
     config = PoseConfig(ViTConfig(96, 4, 3), DecoderConfig(in_channels=96))
     model = PoseModel(config, rngs=nnx.Rngs(0))
     head = leaves(model.decoder)
-    load_backbone_weights(model, file)
+    load_weights_into(model, file, ("backbone",))
     expected = resize_positions(encoder["pos_embed"].numpy(), (14, 14), (16, 12))
     np.testing.assert_array_equal(model.backbone.pos_embed[...], expected)
     reference = load_pose_model(golden / "vitpose_tiny_classic.pth", num_heads=3)
@@ -148,7 +149,7 @@ def test_pretraining_file_with_patches_of_14_pixels(
     model = PoseModel(
         PoseConfig(ViTConfig(96, 4, 3), DecoderConfig(in_channels=96)), rngs=nnx.Rngs(0)
     )
-    load_backbone_weights(model, tmp_path / "huge.pth")
+    load_weights_into(model, tmp_path / "huge.pth", ("backbone",))
     assert "patches of 14x14 pixels: kernel padded with zeros to 16x16" in caplog.text
     padded = torch.nn.functional.pad(kernel, (1, 1, 1, 1)).permute(2, 3, 1, 0).reshape(-1, 96)
     np.testing.assert_array_equal(model.backbone.patch_embed.kernel[...], padded.numpy())
@@ -159,13 +160,13 @@ def test_pretraining_file_with_patches_of_14_pixels(
 
 def test_report_of_a_pretraining_file(mae: tuple[Path, dict], tmp_path: Path) -> None:
     file, encoder = mae
-    _, report = convert(file, num_heads=3)
+    _, report = convert(file, Hints(num_heads=3))
     assert "decoder_embed.weight" in report.ignored
     assert "cls_token" in report.ignored
     assert report.missing == ("decoder (the file holds a backbone only)",)
     bare = {k: v for k, v in encoder.items() if not k.startswith("norm.")}
     torch.save({"model": bare}, tmp_path / "bare.pth")
-    _, report = convert(tmp_path / "bare.pth", num_heads=3)
+    _, report = convert(tmp_path / "bare.pth", Hints(num_heads=3))
     assert "backbone.last_norm (identity)" in report.missing
 
 
@@ -285,12 +286,8 @@ def test_conversion_is_kept_until_the_file_changes(
     file.write_bytes((golden / "vitpose_tiny_simple.pth").read_bytes())
     first = load_pose_model(file, num_heads=3)
 
-    import vitpose_jax.weights.loading as loading
-
     conversions = []
-    monkeypatch.setattr(
-        loading, "convert", lambda *a, **o: conversions.append(a) or convert(*a, **o)
-    )
+    monkeypatch.setattr(conversion, "convert", lambda *a: conversions.append(a) or convert(*a))
     assert_same(load_pose_model(file, num_heads=3), first)
     assert not conversions
     load_pose_model(file, num_heads=6)

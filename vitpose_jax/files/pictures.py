@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, first_line
 from vitpose_jax.files.writing import make_folder, replacing
 
 ImageLike = np.ndarray | str | os.PathLike | Image.Image
@@ -160,8 +160,7 @@ def _explained() -> Iterator[None]:
             f"has more than {_most_pixels() / 1e6:.0f} million pixels; scale it down"
         ) from None
     except Exception as error:  # damaged files make Pillow's decoders raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"is damaged or truncated ({reason}); replace it") from None
+        raise UserError(f"is damaged or truncated ({first_line(error)}); replace it") from None
 
 
 def _most_pixels() -> float:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, first_line
 from vitpose_jax.files.pictures import Pixels
 
 DETECTORS = {
@@ -59,7 +59,7 @@ class PersonDetector:
             providers = runtime.get_available_providers()
             self._session = runtime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # the runtime's exceptions share no base class
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise UserError(f"{path}: ONNX Runtime cannot load this detector ({reason})") from None
         self._threshold = threshold
         outputs = [output.name for output in self._session.get_outputs()]
@@ -166,7 +166,7 @@ def _find_model(model: str) -> str:
     try:
         return huggingface_hub.hf_hub_download(repository, MODEL_FILE, revision=revision)
     except Exception as error:  # offline, refused, no disk space, ...
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(
             f"the detector {model} could not be fetched from {repository} ({reason}); go online "
             f"once, {OTHER_WAYS}"

@@ -27,7 +27,6 @@ from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.models.prediction import PredictionOptions, cast_matrices, prediction_program
 from vitpose_jax.weights import load_pose_model
-from vitpose_jax.weights.sources import refuse_run
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +141,6 @@ class PoseEstimator:
         """
         if dataset is not None and dataset not in SKELETONS:
             raise UserError(f"no data set {dataset!r}: choose one of {', '.join(SKELETONS)}")
-        refuse_run(weights)
         model = load_pose_model(
             weights,
             dtype=_compute_dtype(dtype),

@@ -2,7 +2,6 @@
 
 The numbers are those of mmpose 0.24's `dataset_info`, from which ViTPose was trained; the OKS
 sigmas of COCO are the COCO API's, those of the others are the data sets' own or adapted by mmpose.
-The order of `SKELETONS` is the order of ViTPose+'s experts (its data-set index).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+
+from vitpose_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -270,3 +271,17 @@ def _wholebody() -> Skeleton:
 SKELETONS: dict[str, Skeleton] = {
     s.name: s for s in (_coco(), _aic(), _mpii(), _animal("ap10k"), _animal("apt36k"), _wholebody())
 }
+
+EXPERT_DATASETS = tuple(SKELETONS)
+"""The data sets of ViTPose+, in the order of its experts."""
+
+
+def expert_index(dataset: str) -> int:
+    """The position of a data set among ViTPose+'s experts.
+
+    Raises:
+        UserError: it has no such expert.
+    """
+    if dataset not in SKELETONS:
+        raise UserError(f"no data set {dataset!r}: choose one of {', '.join(EXPERT_DATASETS)}")
+    return EXPERT_DATASETS.index(dataset)

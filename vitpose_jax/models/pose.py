@@ -9,14 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+from vitpose_jax.keypoints.skeletons import Skeleton, expert_index
 from vitpose_jax.models.decoders import DECODERS, DecoderConfig
 from vitpose_jax.models.layers import full_precision
 from vitpose_jax.models.necks import NeckConfig, build_neck
 from vitpose_jax.models.vit import ViT, ViTConfig
-
-EXPERT_DATASETS = tuple(SKELETONS)
-"""The data sets of ViTPose+, in the order of its experts."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,8 @@ class PoseConfig:
                 f"the decoder takes {self.decoder.in_channels} channels but the "
                 f"{'backbone' if self.neck is None else 'neck'} gives {given}"
             )
-        if self.dataset is not None and self.dataset not in EXPERT_DATASETS:
-            raise UserError(
-                f"no data set {self.dataset!r}: choose one of {', '.join(EXPERT_DATASETS)}"
-            )
+        if self.dataset is not None:
+            expert_index(self.dataset)
         if self.skeleton is not None and self.skeleton.num_keypoints != self.num_keypoints:
             raise UserError(
                 f"the decoder gives {self.num_keypoints} keypoints but the {self.skeleton.name} "
@@ -142,7 +137,7 @@ class PoseModel(nnx.Module):
             ValueError: crops of another size; `dataset_index` or `key` missing.
         """
         if dataset_index is None and self.config.dataset is not None:
-            dataset_index = EXPERT_DATASETS.index(self.config.dataset)
+            dataset_index = expert_index(self.config.dataset)
         with full_precision(self.dtype):
             train_backbone = train and not freeze_backbone
             neck = self.config.neck

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.skeletons import EXPERT_DATASETS
 from vitpose_jax.models.backends import attention, gelu
 from vitpose_jax.models.layers import Dense, LayerNorm, add_bias, drop_path
 
@@ -277,7 +278,7 @@ class ViT(nnx.Module):
         if dataset_index is None:
             raise ValueError(
                 f"this is a mixture of {experts} experts: pass dataset_index, an int or ({batch},) "
-                "ints (0 COCO, 1 AIC, 2 MPII, 3 AP-10K, 4 APT-36K, 5 WholeBody)"
+                f"ints ({', '.join(f'{i} {name}' for i, name in enumerate(EXPERT_DATASETS))})"
             )
         if jnp.shape(dataset_index) not in ((), (batch,)):
             raise ValueError(

@@ -34,7 +34,7 @@ from vitpose_jax.weights.forecaster import (
     load_forecaster,
     save_forecaster,
 )
-from vitpose_jax.weights.sources import is_run, refuse_run
+from vitpose_jax.weights.sources import is_run
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,6 @@ def initial_model(config: ml_collections.ConfigDict) -> Forecaster:
         raise UserError("config.model.kind: only a 'forecaster' is trained here")
     source = config.get("init_from")
     if source:
-        refuse_run(source)
         loaded = load_forecaster(source)
         if not isinstance(loaded, Forecaster):
             raise UserError(

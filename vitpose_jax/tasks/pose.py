@@ -18,13 +18,12 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.decoding import find_peaks
 from vitpose_jax.keypoints.encoding import encode_heatmaps
 from vitpose_jax.keypoints.normalization import normalize_crops
-from vitpose_jax.keypoints.skeletons import SKELETONS
+from vitpose_jax.keypoints.skeletons import EXPERT_DATASETS, SKELETONS
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.necks import NeckConfig
-from vitpose_jax.models.pose import EXPERT_DATASETS, PoseConfig, PoseModel
+from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.tasks.initial_weights import (
-    check_keypoints,
     load_initial_weights,
     load_whole,
 )
@@ -33,6 +32,7 @@ from vitpose_jax.tasks.pose_evaluation import PoseEvaluation
 from vitpose_jax.tasks.sections import read_section
 from vitpose_jax.training.sharding import local_batch_size, process_shard
 from vitpose_jax.training.task import Task
+from vitpose_jax.weights.loading import check_keypoints
 
 DTYPES = ("float32", "bfloat16")
 """What `config.dtype` may be."""

@@ -1,17 +1,14 @@
-"""Weights on disk and in the wild: reading, mapping, writing."""
+"""Weights on disk and in the wild: read, mapped to our parameters, written."""
 
-from vitpose_jax.weights.loading import (
-    load_backbone,
-    load_backbone_weights,
-    load_pose_model,
-    load_weights_into,
-    save_pose_model,
-)
+from vitpose_jax.weights.forecaster import load_forecaster, save_forecaster
+from vitpose_jax.weights.loading import load_backbone, load_pose_model, load_weights_into
+from vitpose_jax.weights.native import save_pose_model
 
 __all__ = [
     "load_backbone",
-    "load_backbone_weights",
+    "load_forecaster",
     "load_pose_model",
     "load_weights_into",
+    "save_forecaster",
     "save_pose_model",
 ]

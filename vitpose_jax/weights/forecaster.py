@@ -4,17 +4,22 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
 from vitpose_jax.models.pose_predictor import PosePredictor, PredictorConfig
-from vitpose_jax.weights.native import fill, parameter_arrays, write_weights
-from vitpose_jax.weights.sources import TORCH_SUFFIXES, read_config, read_safetensors
-from vitpose_jax.weights.sources import read_torch_file as read_torch
+from vitpose_jax.weights.native import check_overwrite, filled, parameter_arrays
+from vitpose_jax.weights.sources import TORCH_SUFFIXES, refuse_run
+from vitpose_jax.weights.tensors import (
+    read_config,
+    read_safetensors,
+    read_torch_file,
+    write_weights,
+)
 
 MODEL_TYPE = "vitpose_jax_forecaster"
 KINDS = {
@@ -34,12 +39,12 @@ PREDICTOR_NAMES = (
 
 
 def build_forecaster(
-    config: Mapping[str, object], seed: int = 0, where: str = "config.json"
+    config: Mapping[str, Any], seed: int = 0, where: str = "config.json"
 ) -> Forecaster | PosePredictor:
     """A forecaster with random weights from a JSON-able configuration with its `kind`.
 
     Raises:
-      UserError: an unknown kind or field, or a value that is none.
+        UserError: an unknown kind or field, or a value that does not fit.
     """
     values = dict(config)
     kind = values.pop("kind", None)
@@ -48,25 +53,23 @@ def build_forecaster(
     module, configuration = KINDS[kind]
     try:
         return module(configuration(**values), rngs=nnx.Rngs(seed))
-    except (TypeError, ValueError, UserError) as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {error}") from None
 
 
-def describe_forecaster(model: Forecaster | PosePredictor) -> dict[str, object]:
+def describe_forecaster(model: Forecaster | PosePredictor) -> dict[str, Any]:
     """What `build_forecaster` takes."""
     kind = next(name for name, (module, _) in KINDS.items() if isinstance(model, module))
     return {"kind": kind, **dataclasses.asdict(model.config)}
 
 
 def save_forecaster(model: Forecaster | PosePredictor, folder: str | Path) -> None:
-    """Writes config.json and model.safetensors; an interrupted write leaves the old files.
+    """Write config.json and model.safetensors; an interrupted write leaves the old files.
 
     Raises:
-      UserError: a config.json of something else is there, or the folder cannot be written.
+        UserError: a config.json of something else is there, or the folder cannot be written.
     """
-    file = Path(folder) / "config.json"
-    if file.exists() and read_config(file.parent).get("model_type") != MODEL_TYPE:
-        raise UserError(f"{file} is not a forecaster's; choose another folder")
+    check_overwrite(folder, MODEL_TYPE)
     config = {"model_type": MODEL_TYPE} | describe_forecaster(model)
     write_weights(folder, parameter_arrays(model), {"config.json": config})
 
@@ -75,8 +78,9 @@ def load_forecaster(source: str | Path) -> Forecaster | PosePredictor:
     """A forecaster from a folder of ours, or the original predictor from its PyTorch state dict.
 
     Raises:
-      UserError: nothing there, another model's weights, damaged or refused files.
+        UserError: nothing there, a training run, another model's weights, damaged or refused files.
     """
+    refuse_run(source)
     path = Path(source).expanduser()
     if path.is_dir():
         return _load_folder(path)
@@ -84,15 +88,15 @@ def load_forecaster(source: str | Path) -> Forecaster | PosePredictor:
         raise UserError(f"{source}: no such file or folder of forecaster weights")
     if path.suffix not in TORCH_SUFFIXES:
         raise UserError(f"{path}: give a folder of weights or a PyTorch file of the original")
-    return predictor_from_torch(read_torch(path), str(path))
+    return predictor_from_torch(read_torch_file(path), str(path))
 
 
 def predictor_from_torch(tensors: Mapping[str, np.ndarray], where: str) -> PosePredictor:
-    """The original predictor with the tensors of its state dict; sizes are read off the tensors.
+    """The original predictor with the tensors of its state dict, whose shapes tell its sizes.
 
-    Head count and horizon leave no trace in the file: 8 and 5, as in the original.
+    The file does not tell the number of heads nor of future frames: 8 and 5, as in the original.
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for key, value in tensors.items():
         module, _, leaf = key.replace("in_proj_", "in_proj.").rpartition(".")
         for pattern, ours in PREDICTOR_NAMES:
@@ -118,7 +122,8 @@ def predictor_from_torch(tensors: Mapping[str, np.ndarray], where: str) -> PoseP
         depth=depth,
         mlp_width=arrays["layers.0.fc1.kernel"].shape[1],
     )
-    return _filled(PosePredictor, config, arrays, where)
+    abstract = nnx.eval_shape(lambda: PosePredictor(config, rngs=nnx.Rngs(0)))
+    return filled(abstract, arrays, where)
 
 
 def _load_folder(folder: Path) -> Forecaster | PosePredictor:
@@ -128,13 +133,5 @@ def _load_folder(folder: Path) -> Forecaster | PosePredictor:
             f"{folder / 'config.json'} is not a forecaster's; was a pose model given instead?"
         )
     abstract = nnx.eval_shape(lambda: build_forecaster(values, where=str(folder / "config.json")))
-    arrays = read_safetensors(folder / "model.safetensors")
-    graph, state = nnx.split(abstract)
-    fill(state, arrays, "", str(folder / "model.safetensors"))
-    return nnx.merge(graph, state)
-
-
-def _filled(module: type, config: PredictorConfig, arrays: Mapping, where: str) -> PosePredictor:
-    graph, state = nnx.split(nnx.eval_shape(lambda: module(config, rngs=nnx.Rngs(0))))
-    fill(state, {name: jnp.asarray(value) for name, value in arrays.items()}, "", where)
-    return nnx.merge(graph, state)
+    file = folder / "model.safetensors"
+    return filled(abstract, read_safetensors(file), str(file))

@@ -8,17 +8,20 @@ Three namings of the same numbers:
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
 
-Tensors = Mapping[str, np.ndarray]
+Naming = Literal["original", "huggingface"]
 
-# The table. Columns: ours, layout, original, huggingface, each behind a prefix (see `backbone_rows`
-# and `decoder_rows`). Several keys in one cell are tensors side by side along the output channels.
+# The table. Columns: ours, layout, original, huggingface, each behind a prefix (see `table_rows`).
+# Several keys in one cell are tensors side by side along the output channels.
 BACKBONE = (
     ("pos_embed", "same", "pos_embed", "embeddings.position_embeddings"),
     ("patch_embed.kernel", "patches", "patch_embed.proj.weight",
@@ -68,6 +71,30 @@ FINAL = {
     ),
 }
 
+# The necks of the ViTPose-FPN study, which transformers does not have; `{i}` counts the levels.
+NECK = {
+    "strided": (
+        ("bottom_convs.{i}.kernel", "pixel conv", "neck.bottom_convs.{i}.weight", ""),
+        ("bottom_convs.{i}.bias", "same", "neck.bottom_convs.{i}.bias", ""),
+        ("lateral_convs.{i}.kernel", "pixel conv", "neck.lateral_convs.{i}.weight", ""),
+        ("lateral_convs.{i}.bias", "same", "neck.lateral_convs.{i}.bias", ""),
+        ("output_convs.{i}.kernel", "conv", "neck.output_convs.{i}.weight", ""),
+        ("output_convs.{i}.bias", "same", "neck.output_convs.{i}.bias", ""),
+    ),
+    "blocks": (
+        ("proj_layers.{i}.kernel", "pixel conv", "keypoint_head.proj_layers.{i}.weight", ""),
+        ("proj_layers.{i}.bias", "same", "keypoint_head.proj_layers.{i}.bias", ""),
+        ("stride_convs.{i}.kernel", "conv", "keypoint_head.fpn_stride_convs.{i}.weight", ""),
+        ("stride_convs.{i}.bias", "same", "keypoint_head.fpn_stride_convs.{i}.bias", ""),
+        ("smooth_convs.{i}.kernel", "conv", "keypoint_head.smooth_convs.{i}.0.weight", ""),
+        ("smooth_convs.{i}.bias", "same", "keypoint_head.smooth_convs.{i}.0.bias", ""),
+        ("smooth_norms.{i}.scale", "same", "keypoint_head.smooth_convs.{i}.1.weight", ""),
+        ("smooth_norms.{i}.bias", "same", "keypoint_head.smooth_convs.{i}.1.bias", ""),
+        ("smooth_norms.{i}.mean", "same", "keypoint_head.smooth_convs.{i}.1.running_mean", ""),
+        ("smooth_norms.{i}.var", "same", "keypoint_head.smooth_convs.{i}.1.running_var", ""),
+    ),
+}
+
 # Layouts that only reorder axes: ours in terms of PyTorch's, and PyTorch's in terms of ours.
 AXES = {
     "linear": ((1, 0), (1, 0)),  # (out, in) <-> (in, out)
@@ -90,7 +117,7 @@ class Row:
     huggingface: tuple[str, ...]
     stacked: bool = False
 
-    def keys(self, naming: str) -> tuple[str, ...]:
+    def keys(self, naming: Naming) -> tuple[str, ...]:
         return self.original if naming == "original" else self.huggingface
 
     def to_ours(self, tensors: list[np.ndarray]) -> np.ndarray:
@@ -100,7 +127,7 @@ class Row:
             return np.stack(parts)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
-    def to_torch(self, array: np.ndarray, naming: str) -> dict[str, np.ndarray]:
+    def to_torch(self, array: np.ndarray, naming: Naming) -> dict[str, np.ndarray]:
         """Our array to PyTorch's tensors by key (views where possible)."""
         keys = self.keys(naming)
         parts = list(array) if self.stacked else np.split(array, len(keys), axis=-1)
@@ -128,20 +155,34 @@ def _to_torch(array: np.ndarray, layout: str) -> np.ndarray:
     return array.transpose(AXES[layout][1])
 
 
+def table_rows(config: PoseConfig | ViTConfig) -> list[Row]:
+    """The table written out for a whole model, or for a backbone alone."""
+    if isinstance(config, ViTConfig):
+        return backbone_rows(config)
+    neck = [] if config.neck is None else neck_rows(config.neck)
+    return backbone_rows(config.backbone) + neck + decoder_rows(config.decoder)
+
+
 def backbone_rows(config: ViTConfig) -> list[Row]:
-    """The table written out for one backbone."""
-    rows = _rows(BACKBONE, ("backbone", "backbone", "backbone"))
+    rows = _rows(BACKBONE, ("backbone.", "backbone.", "backbone."))
     for i in range(config.depth):
-        prefixes = (f"backbone.blocks.{i}", f"backbone.blocks.{i}", f"backbone.encoder.layer.{i}")
+        ours = theirs = f"backbone.blocks.{i}."
+        prefixes = (ours, theirs, f"backbone.encoder.layer.{i}.")
         rows += _rows(BLOCK, prefixes)
         if config.num_experts:
             rows += _rows(EXPERTS, prefixes, experts=config.num_experts)
     return rows
 
 
+def neck_rows(config: NeckConfig) -> list[Row]:
+    table = NECK[config.kind]
+    levels = range(len(config.strides))
+    return [row for i in levels for row in _rows(table, ("neck.", "", ""), i=i)]
+
+
 def decoder_rows(config: DecoderConfig) -> list[Row]:
-    """The table written out for one decoder."""
-    prefixes, rows = ("decoder", "keypoint_head", "head"), []
+    prefixes = ("decoder.", "keypoint_head.", "head.")
+    rows = []
     if config.kind == "classic":
         for i in range(len(config.filters)):
             rows += _rows(DECONV, prefixes, i=i, n=i + 1, conv=3 * i, norm=3 * i + 1)
@@ -154,35 +195,37 @@ def _rows(
     experts: int = 0,
     **numbers: int,
 ) -> list[Row]:
-    rows = []
-    for ours, layout, *theirs in table:
-        keys = [
-            tuple(
-                f"{prefix}.{key.format(e=e, **numbers)}"
-                for e in range(experts or 1)
-                for key in cell.split()
-            )
-            for prefix, cell in zip(prefixes[1:], theirs, strict=True)
-        ]
-        name = f"{prefixes[0]}.{ours.format(**numbers)}"
-        rows.append(Row(name, layout, *keys, stacked=experts > 0))
-    return rows
+    def keys(prefix: str, cell: str) -> tuple[str, ...]:
+        return tuple(
+            prefix + key.format(e=e, **numbers) for e in range(experts or 1) for key in cell.split()
+        )
+
+    return [
+        Row(
+            prefixes[0] + ours.format(**numbers),
+            layout,
+            keys(prefixes[1], original),
+            keys(prefixes[2], huggingface),
+            stacked=experts > 0,
+        )
+        for ours, layout, original, huggingface in table
+    ]
 
 
 def from_torch(
-    tensors: Tensors,
+    tensors: Mapping[str, np.ndarray],
     rows: list[Row],
-    naming: str,
+    naming: Naming,
     shapes: Mapping[str, tuple[int, ...]],
     where: str,
 ) -> dict[str, np.ndarray]:
     """Our float32 arrays by name.
 
     Args:
-        tensors: PyTorch's tensors by key; others than the table's are left alone.
+        tensors: PyTorch's, by key; others than the table's are left alone.
         rows: the table.
-        naming: "original" or "huggingface".
-        shapes: the shape each of our arrays must get.
+        naming: of the tensors.
+        shapes: the shape that each of our arrays must get.
         where: the file, for messages.
 
     Raises:
@@ -190,7 +233,6 @@ def from_torch(
     """
     arrays = {}
     for row in rows:
-        keys = row.keys(naming)
         # A zero-stride stand-in tells the shapes expected without a second table.
         stand_in = np.broadcast_to(np.float32(0), shapes[row.ours])
         for key, expected in row.to_torch(stand_in, naming).items():
@@ -204,15 +246,16 @@ def from_torch(
                     f"{where}: tensor {key!r} has shape {tensors[key].shape}, expected "
                     f"{expected.shape}; the file is of another architecture"
                 )
-        arrays[row.ours] = np.ascontiguousarray(
-            row.to_ours([tensors[key] for key in keys]), dtype=np.float32
-        )
+        array = row.to_ours([tensors[key] for key in row.keys(naming)])
+        arrays[row.ours] = np.ascontiguousarray(array, dtype=np.float32)
     return arrays
 
 
-def to_torch(arrays: Tensors, rows: list[Row], naming: str) -> dict[str, np.ndarray]:
-    """PyTorch's tensors by key, with the batch counters that batch norms carry there."""
-    tensors = {}
+def to_torch(
+    arrays: Mapping[str, np.ndarray], rows: list[Row], naming: Naming
+) -> dict[str, np.ndarray]:
+    """PyTorch's tensors by key, with the batch counters that batch norms have there."""
+    tensors: dict[str, np.ndarray] = {}
     for row in rows:
         tensors |= row.to_torch(np.asarray(arrays[row.ours]), naming)
     for key in list(tensors):

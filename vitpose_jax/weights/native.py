@@ -1,24 +1,23 @@
 """Our own folders of weights: config.json and model.safetensors under our parameters' names."""
 
-import contextlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.writing import make_folder, replacing
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
-from vitpose_jax.weights.sources import read_config, read_safetensors
+from vitpose_jax.weights.tensors import read_config, read_safetensors, write_weights
 
 MODEL_TYPE = "vitpose_jax"
+Module = TypeVar("Module", bound=nnx.Module)
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,24 @@ class Stored:
     def backbone(self) -> ViTConfig:
         return self.config if isinstance(self.config, ViTConfig) else self.config.backbone
 
+    def with_backbone(self, backbone: ViTConfig, arrays: Mapping[str, np.ndarray]) -> "Stored":
+        """The same model around another backbone, with other arrays."""
+        if isinstance(self.config, ViTConfig):
+            return Stored(backbone, arrays)
+        return Stored(replace(self.config, backbone=backbone), arrays)
 
-def is_native(config: dict[str, Any]) -> bool:
-    """Whether a config.json was written by `write_folder`."""
-    return config.get("model_type") == MODEL_TYPE
 
+def save_pose_model(model: PoseModel, folder: str | Path) -> None:
+    """Write config.json and model.safetensors, which `load_pose_model` opens.
 
-def check_overwrite(folder: str | Path) -> None:
-    """Raises UserError where `write_folder` would overwrite a config.json that is not ours."""
-    file = Path(folder) / "config.json"
-    if file.exists() and not is_native(read_config(Path(folder))):
-        raise UserError(f"{file} was not written by this package; choose another folder")
+    Raises:
+        UserError: as `write_folder`.
+    """
+    write_folder(Stored(model.config, parameter_arrays(model)), folder)
 
 
 def write_folder(stored: Stored, folder: str | Path) -> None:
-    """Writes config.json and model.safetensors; an interrupted write leaves the old files.
+    """Write config.json and model.safetensors; an interrupted write leaves the old files.
 
     Raises:
         UserError: a config.json that is not ours is there, or the folder cannot be written.
@@ -59,81 +61,92 @@ def write_folder(stored: Stored, folder: str | Path) -> None:
     write_weights(folder, stored.arrays, {"config.json": {"model_type": MODEL_TYPE} | values})
 
 
-def write_weights(
-    folder: str | Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, dict[str, Any]]
-) -> None:
-    """Writes model.safetensors and files of JSON aside and puts them in place once all are whole.
+def check_overwrite(folder: str | Path, model_type: str = MODEL_TYPE) -> None:
+    """Raise UserError where a folder holds a config.json of something else."""
+    folder = Path(folder)
+    if not (folder / "config.json").exists():
+        return
+    found = read_config(folder).get("model_type")
+    if found != model_type:
+        raise UserError(
+            f"{folder}: holds another kind of model (config.json says model_type {found!r}); "
+            "choose another folder"
+        )
 
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
 
-    contiguous = {k: np.asarray(v, order="C") for k, v in arrays.items()}
-    make_folder(folder)
-    with contextlib.ExitStack() as files:  # which get their names in the reverse order
-        drafts = {name: files.enter_context(replacing(Path(folder) / name)) for name in texts}
-        for name, content in texts.items():
-            drafts[name].write_text(json.dumps(content, indent=2) + "\n")
-        draft = files.enter_context(replacing(Path(folder) / "model.safetensors"))
-        try:
-            save_file(contiguous, draft, metadata={"format": "pt"})  # transformers insists on it
-        except SafetensorError as error:  # where the disk is full
-            raise UserError(f"{folder}: cannot be written ({error})") from None
+def is_native(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json was written by `write_folder`."""
+    return config.get("model_type") == MODEL_TYPE
 
 
 def read_folder(folder: Path) -> Stored:
-    """Reads what `write_folder` wrote."""
-    config = read_config(folder)
-    values = {key: value for key, value in config.items() if key != "model_type"}
+    """Read what `write_folder` wrote."""
+    values = read_config(folder)
+    values.pop("model_type", None)
+    config: PoseConfig | ViTConfig
     try:
         if values.get("decoder") is None:
-            parsed = ViTConfig(**values["backbone"])
+            config = ViTConfig(**values["backbone"])
         else:
-            parsed = PoseConfig.from_dict(values)
+            config = PoseConfig.from_dict(values)
     except (KeyError, TypeError, UserError) as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
-    return Stored(parsed, read_safetensors(folder / "model.safetensors"))
+    return Stored(config, read_safetensors(folder / "model.safetensors"))
 
 
 def parameter_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
     """All parameters and batch statistics of a module on the host, by dotted path."""
     kept = nnx.state(module, nnx.Any(nnx.Param, nnx.BatchStat))
     return {
-        ".".join(map(str, path)): np.asarray(jax.device_get(variable[...]))
+        _dotted(path): np.asarray(jax.device_get(variable[...]))
         for path, variable in nnx.to_flat_state(kept)
     }
 
 
 def parameter_shapes(config: PoseConfig | ViTConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter and batch statistic of such a model, by dotted path."""
-    abstract = _abstract(config, jnp.float32)
-    prefix = "backbone." if isinstance(config, ViTConfig) else ""
-    kept = nnx.state(abstract, nnx.Any(nnx.Param, nnx.BatchStat))
+    module: PoseModel | ViT
+    if isinstance(config, ViTConfig):
+        prefix, module = "backbone.", _abstract_backbone(config, jnp.float32)
+    else:
+        prefix, module = "", _abstract_model(config, jnp.float32)
+    kept = nnx.state(module, nnx.Any(nnx.Param, nnx.BatchStat))
     return {
-        prefix + ".".join(map(str, path)): tuple(variable.shape)
-        for path, variable in nnx.to_flat_state(kept)
+        prefix + _dotted(path): tuple(variable.shape) for path, variable in nnx.to_flat_state(kept)
     }
 
 
-def build(stored: Stored, dtype: jnp.dtype, where: str) -> PoseModel | ViT:
-    """The module with the stored arrays as its weights; nothing random is drawn on the way.
+def build_pose_model(
+    config: PoseConfig, arrays: Mapping[str, np.ndarray], dtype: DTypeLike, where: str
+) -> PoseModel:
+    """The model with arrays as its weights, nothing random drawn on the way; raises as `fill`."""
+    return filled(_abstract_model(config, dtype), arrays, where)
 
-    Raises:
-        UserError: an array is missing or has another shape.
-    """
-    module = _abstract(stored.config, dtype)
-    prefix = "backbone." if isinstance(stored.config, ViTConfig) else ""
-    graph, state = nnx.split(module)
-    fill(state, stored.arrays, prefix, where)
+
+def build_backbone(
+    config: ViTConfig, arrays: Mapping[str, np.ndarray], dtype: DTypeLike, where: str
+) -> ViT:
+    """As `build_pose_model`, for the backbone alone."""
+    return filled(_abstract_backbone(config, dtype), arrays, where, "backbone.")
+
+
+def filled(
+    abstract: Module, arrays: Mapping[str, np.ndarray], where: str, prefix: str = ""
+) -> Module:
+    """An abstract module (of shapes alone) with arrays as its weights; raises as `fill`."""
+    graph, state = nnx.split(abstract)
+    fill(state, arrays, prefix, where)
     return nnx.merge(graph, state)
 
 
 def fill(state: nnx.State, arrays: Mapping[str, np.ndarray], prefix: str, where: str) -> None:
-    """Sets every variable of a state to the array of its dotted path behind `prefix`, in place."""
+    """Set every variable of a state, in place, to the array of its dotted path behind `prefix`.
+
+    Raises:
+        UserError: an array is missing or has another shape.
+    """
     for path, variable in nnx.to_flat_state(state):
-        name = prefix + ".".join(map(str, path))
+        name = prefix + _dotted(path)
         if name not in arrays:
             raise UserError(f"{where}: {name!r} is missing (expected shape {variable.shape})")
         if arrays[name].shape != tuple(variable.shape):
@@ -143,8 +156,12 @@ def fill(state: nnx.State, arrays: Mapping[str, np.ndarray], prefix: str, where:
         variable.set_value(jnp.asarray(arrays[name], jnp.float32))
 
 
-class _OneKey:
-    """In place of `nnx.Rngs` where nothing is drawn: counting keys is most of an abstract build."""
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+class _OneKey(nnx.Rngs):
+    """`nnx.Rngs` where nothing is drawn: counting keys is most of an abstract build."""
 
     def __init__(self) -> None:
         self.key = jax.random.key(0)
@@ -153,7 +170,9 @@ class _OneKey:
         return self.key
 
 
-def _abstract(config: PoseConfig | ViTConfig, dtype: jnp.dtype) -> PoseModel | ViT:
-    kind = ViT if isinstance(config, ViTConfig) else PoseModel
-    rngs = _OneKey()
-    return nnx.eval_shape(lambda: kind(config, dtype=dtype, rngs=rngs))
+def _abstract_model(config: PoseConfig, dtype: DTypeLike) -> PoseModel:
+    return nnx.eval_shape(lambda: PoseModel(config, dtype=dtype, rngs=_OneKey()))
+
+
+def _abstract_backbone(config: ViTConfig, dtype: DTypeLike) -> ViT:
+    return nnx.eval_shape(lambda: ViT(config, dtype=dtype, rngs=_OneKey()))

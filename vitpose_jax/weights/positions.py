@@ -1,10 +1,35 @@
-"""Position embeddings for another grid of patches."""
+"""Weights for another input size: position embeddings for another grid of patches."""
+
+import logging
+from dataclasses import replace
 
 import numpy as np
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.weights.native import Stored
+
+log = logging.getLogger("vitpose_jax")
 
 CUBIC = -0.75  # the kernel's free parameter in PyTorch's bicubic interpolation
+
+
+def resized(stored: Stored, input_size: tuple[int, int] | None, where: str) -> Stored:
+    """The same weights for another input size; says so when the position grid is interpolated."""
+    if input_size is None or tuple(input_size) == stored.backbone.input_size:
+        return stored
+    backbone = replace(stored.backbone, input_size=tuple(input_size))
+    old, new = stored.backbone.grid_size, backbone.grid_size
+    arrays = dict(stored.arrays)
+    if old != new:
+        log.warning(
+            "%s: position grid interpolated (bicubic) from %dx%d to %dx%d for input size %dx%d",
+            where,
+            *old,
+            *new,
+            *backbone.input_size,
+        )
+        arrays["backbone.pos_embed"] = resize_positions(arrays["backbone.pos_embed"], old, new)
+    return stored.with_backbone(backbone, arrays)
 
 
 def cubic_weights(old: int, new: int) -> np.ndarray:

@@ -1,0 +1,102 @@
+"""A PyTorch checkpoint before and after it is understood, and what the user says about it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.vit import ViTConfig
+from vitpose_jax.weights.mapping import Naming
+from vitpose_jax.weights.tensors import read_config, read_tensors, read_torch_file
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a checkpoint may not tell about itself; None leaves it to the checkpoint.
+
+    Attributes:
+        num_heads: attention heads, for an original file of an unusual width.
+        dataset: which head of a ViTPose+ file to take, and its default expert.
+        input_size: (height, width) in pixels the weights were made for, where neither a 4:3 grid
+            nor a square fits.
+        backbone_only: leave out everything but the backbone, known or not.
+        fpn_strides: of an original file's feature pyramid.
+        fpn_taps: the blocks, from 0, that an original file's pyramid reads.
+    """
+
+    num_heads: int | None = None
+    dataset: str | None = None
+    input_size: tuple[int, int] | None = None
+    backbone_only: bool = False
+    fpn_strides: tuple[int, ...] | None = None
+    fpn_taps: tuple[int, ...] | None = None
+
+    def check_num_heads(self, found: int, where: str) -> None:
+        """Raise UserError where config.json has another number of heads."""
+        if self.num_heads not in (None, found):
+            raise UserError(
+                f"{where}: num_heads {self.num_heads} was asked for, but config.json says {found}"
+            )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors as they lie in the file, and the folder's config.json (empty for a lone file)."""
+
+    where: str
+    tensors: dict[str, np.ndarray]
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def tensor(self, key: str, ndim: int | None = None) -> np.ndarray:
+        """The tensor of that key; UserError where it is missing or not of `ndim` dimensions."""
+        if key not in self.tensors:
+            raise UserError(f"{self.where}: tensor {key!r} is missing; not a ViTPose checkpoint")
+        tensor = self.tensors[key]
+        if ndim not in (None, tensor.ndim):
+            raise UserError(
+                f"{self.where}: tensor {key!r} has shape {tensor.shape}, expected {ndim} "
+                "dimensions; not a ViTPose checkpoint"
+            )
+        return tensor
+
+    def deconv_filters(self, key: str, first: int, step: int) -> tuple[int, ...]:
+        """Output channels of the deconvolutions whose keys count from `first` by `step`."""
+        filters: list[int] = []
+        while True:
+            tensor = self.tensors.get(key.format(first + step * len(filters)))
+            if tensor is None or tensor.ndim != 4:
+                return tuple(filters)
+            filters.append(tensor.shape[1])
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A checkpoint understood: our configurations, and its tensors under the mapping's keys.
+
+    `decoder` is None for a file that holds a backbone only; `notes` are for the user to read.
+    """
+
+    naming: Naming
+    backbone: ViTConfig
+    decoder: DecoderConfig | None
+    dataset: str | None
+    tensors: dict[str, np.ndarray]
+    notes: tuple[str, ...] = ()
+    neck: NeckConfig | None = None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a PyTorch file, or a folder of config.json and weights.
+
+    Raises:
+        UserError: unreadable, truncated, refused (a pickle that would run code), or no weights.
+    """
+    if path.is_dir():
+        return Checkpoint(str(path), read_tensors(path), read_config(path))
+    if path.suffix == ".safetensors":
+        raise UserError(f"{path}: give its folder instead; config.json is needed too")
+    return Checkpoint(str(path), read_torch_file(path))
