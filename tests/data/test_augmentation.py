@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from vitpose_jax.data.augmentation import (
     place_keypoints,
     unaugmented,
 )
+from vitpose_jax.data.people import People
 from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.keypoints.warping import warp_crop
@@ -31,21 +34,19 @@ def test_flip_and_affine_are_the_originals(golden, shared, prefix):
             name = truth["image_file"][i]
             image = cv2.imread(str(next((shared / "data/coco-mini").rglob(str(name)))))[..., ::-1]
             flip = bool(flips[i])
-        width = np.array([image.shape[1]])
         placements = Placements(
             truth[f"{prefix}center"][i : i + 1],
             truth[f"{prefix}scale"][i : i + 1],
             truth[f"{prefix}rotation"][i : i + 1],
             np.array([flip]),
         )
-        geometry = place_keypoints(
-            placements,
-            truth[f"{prefix}joints_in"][i : i + 1, :, :2],
-            truth[f"{prefix}joints_visible_in"][i : i + 1, :, 0],
-            width,
-            SIZE,
-            COCO,
+        people = replace(
+            People.empty(1, 17),
+            keypoints=truth[f"{prefix}joints_in"][i : i + 1, :, :2],
+            visible=truth[f"{prefix}joints_visible_in"][i : i + 1, :, 0],
+            image_wh=np.array([image.shape[1::-1]]),
         )
+        geometry = place_keypoints(placements, people, SIZE, COCO)
         np.testing.assert_allclose(
             geometry.crop_xy[0], truth[f"{prefix}joints_out"][i, :, :2], atol=2e-3
         )
@@ -58,22 +59,25 @@ def test_flip_and_affine_are_the_originals(golden, shared, prefix):
         assert off.max() <= (1 if CV5 else 8)
 
 
-def _people(count: int):
+def _people(count: int) -> People:
     rng = np.random.default_rng(1)
-    box = np.tile(np.float32([100, 80, 120, 200]), (count, 1))
-    keypoints = rng.uniform((100, 80), (220, 280), (count, 17, 2)).astype(np.float32)
-    return box, keypoints, np.full((count, 17), 2, np.float32), np.full(count, 640)
+    return replace(
+        People.empty(count, 17),
+        box=np.tile(np.float32([100, 80, 120, 200]), (count, 1)),
+        keypoints=rng.uniform((100, 80), (220, 280), (count, 17, 2)).astype(np.float32),
+        visible=np.full((count, 17), 2, np.float32),
+        image_wh=np.full((count, 2), (640, 480), np.int32),
+    )
 
 
 def _place(augmentation: Augmentation, count: int = 20_000) -> Placements:
-    rng = np.random.default_rng(2)
-    numbers = draw_numbers(rng, count)
-    return draw_placements(augmentation, numbers, *_people(count), SIZE, COCO)
+    numbers = draw_numbers(np.random.default_rng(2), count)
+    return draw_placements(augmentation, numbers, _people(count), SIZE, COCO)
 
 
 def test_placements_have_the_originals_distribution():
     placements = _place(Augmentation(half_body_probability=0))
-    center, scale = box_to_center_scale(_people(1)[0], SIZE)
+    center, scale = box_to_center_scale(_people(1).box, SIZE)
     factor = placements.scale[:, 0] / scale[0, 0]
     assert factor.min() == pytest.approx(0.5)
     assert factor.max() == pytest.approx(1.5)
@@ -92,11 +96,11 @@ def test_placements_have_the_originals_distribution():
 
 
 def test_half_body_frames_the_chosen_half():
-    box, keypoints, visible, width = _people(2000)
-    rng = np.random.default_rng(3)
-    numbers = draw_numbers(rng, 2000)
+    people = _people(2000)
+    keypoints = people.keypoints
+    numbers = draw_numbers(np.random.default_rng(3), 2000)
     only = Augmentation(0, 0.4, 0, 1.0, 8, 0.0, 40, 0.0)
-    placements = draw_placements(only, numbers, box, keypoints, visible, width, SIZE, COCO)
+    placements = draw_placements(only, numbers, people, SIZE, COCO)
     upper = keypoints[:, :11].mean(axis=1)
     lower = keypoints[:, 11:].mean(axis=1)
     is_upper = np.linalg.norm(placements.center - upper, axis=1) < 1e-2
@@ -108,22 +112,19 @@ def test_half_body_frames_the_chosen_half():
     size = np.maximum(extent, extent[::-1] * (0.75, 4 / 3)) * 1.5
     np.testing.assert_allclose(placements.scale[i] * PIXEL_STD, size, rtol=1e-5)
     # With eight labelled keypoints, one more would be needed.
-    visible[:, 8:] = 0
-    placements = draw_placements(only, numbers, box, keypoints, visible, width, SIZE, COCO)
-    expected = unaugmented(box, SIZE)
+    people.visible[:, 8:] = 0
+    placements = draw_placements(only, numbers, people, SIZE, COCO)
+    expected = unaugmented(people.box, SIZE)
     np.testing.assert_array_equal(placements.center, expected.center)
     np.testing.assert_array_equal(placements.scale, expected.scale)
 
 
 def test_inputs_are_left_alone():
-    box, keypoints, visible, width = _people(50)
-    visible[:, ::3] = 0
-    before = [a.copy() for a in (box, keypoints, visible)]
-    rng = np.random.default_rng(3)
-    numbers = draw_numbers(rng, 50)
-    placements = draw_placements(
-        Augmentation(), numbers, box, keypoints, visible, width, SIZE, COCO
-    )
-    place_keypoints(placements, keypoints, visible, width, SIZE, COCO)
-    for now, then in zip((box, keypoints, visible), before, strict=True):
-        np.testing.assert_array_equal(now, then)
+    people = _people(50)
+    people.visible[:, ::3] = 0
+    before = {name: column.copy() for name, column in people.columns().items()}
+    numbers = draw_numbers(np.random.default_rng(3), 50)
+    placements = draw_placements(Augmentation(), numbers, people, SIZE, COCO)
+    place_keypoints(placements, people, SIZE, COCO)
+    for name, column in people.columns().items():
+        np.testing.assert_array_equal(column, before[name])

@@ -1,13 +1,14 @@
 """Random placement of the crop in training: shift, flip, half body, scale, rotation.
 
-The original flips the whole image and warps it afterwards. Here all steps are drawn first and
-composed into one affine map from the original image to the crop, so that pixels are touched once.
+The original flips the whole image and warps it afterwards. Here all steps are composed into one
+affine map from the original image to the crop, so that pixels are touched once.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from vitpose_jax.data.people import People
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.skeletons import Skeleton
 
@@ -20,9 +21,8 @@ class Augmentation:
         shift_probability: how often the centre is shifted, before everything else.
         shift: width of the shift's uniform range, in box sizes (0.4: from -0.2 to 0.2).
         flip_probability: how often the image is mirrored.
-        half_body_probability: how often only the upper or the lower body is cropped, for people
-            with more than `half_body_min_keypoints` labelled keypoints.
-        half_body_min_keypoints: see above.
+        half_body_probability: how often only the upper or the lower body is cropped.
+        half_body_min_keypoints: only people with more labelled keypoints are halved.
         scale: the region is scaled by clip(1 + scale n, 1 - scale, 1 + scale), n standard normal.
         rotation: degrees; the angle is clip(rotation n, -2 rotation, 2 rotation).
         rotation_probability: how often the region is rotated at all.
@@ -49,7 +49,7 @@ NO_AUGMENTATION = Augmentation(
 
 @dataclass(frozen=True)
 class Placements:
-    """Where B crops lie, each in its (mirrored, if `flip`) original image.
+    """Where B crops lie, each in its original image, mirrored if `flip`.
 
     Attributes:
         center: float32 (B, 2), image pixels.
@@ -70,7 +70,7 @@ class CropGeometry:
 
     Attributes:
         matrix: float64 (B, 2, 3), original image (not mirrored) -> crop.
-        crop_xy: float32 (B, K, 2), keypoints on the crop, also of unlabelled ones.
+        crop_xy: float32 (B, K, 2), keypoints on the crop, the unlabelled ones too.
         visible: float32 (B, K), left and right exchanged where mirrored.
     """
 
@@ -84,63 +84,49 @@ _NORMAL = ("which_half", "scale", "rotation")
 
 
 def draw_numbers(rng: np.random.Generator, count: int) -> np.ndarray:
-    """All that is random about samples: float64 (count, 10), 7 uniform and 3 normal numbers."""
+    """Draw all that is random about samples: float64 (count, 10), 7 uniform and 3 normal."""
     uniform, normal = rng.random((count, len(_UNIFORM))), rng.standard_normal((count, len(_NORMAL)))
     return np.concatenate([uniform, normal], axis=1)
 
 
-def _named(numbers: np.ndarray) -> dict[str, np.ndarray]:
-    return dict(zip(_UNIFORM + _NORMAL, numbers.T, strict=True))
-
-
 def person_number(numbers: np.ndarray) -> float:
-    """The number (in [0, 1)) that picks one of several people; see `draw_numbers`."""
+    """Of one sample's numbers (10,), the one in [0, 1) that picks one of several people."""
     return numbers[_UNIFORM.index("person")]
 
 
 def unaugmented(box: np.ndarray, input_size: tuple[int, int]) -> Placements:
-    """Upright crops around boxes (B, 4), as in evaluation."""
+    """Place upright crops around boxes (B, 4), as in evaluation."""
     center, scale = box_to_center_scale(box, input_size)
     return Placements(center, scale, np.zeros(len(box)), np.zeros(len(box), bool))
 
 
-def flip_keypoints(
-    keypoints: np.ndarray, visible: np.ndarray, image_width: np.ndarray, skeleton: Skeleton
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror keypoints (B, K, 2) on images of width (B,) and exchange left and right.
+def _mirror(people: People, flip: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints and visibility, mirrored and with left and right exchanged where `flip` (B,).
 
-    As in the original, unlabelled keypoints become (0, 0).
+    As in the original, mirroring makes unlabelled keypoints (0, 0).
     """
-    visible = visible[:, skeleton.flip_index]
-    mirrored = keypoints[:, skeleton.flip_index]
-    mirrored[..., 0] = image_width[:, None] - 1 - mirrored[..., 0]
-    return mirrored * (visible[..., None] > 0), visible
+    keypoints, visible = people.keypoints.copy(), people.visible.copy()
+    visible[flip] = visible[flip][:, skeleton.flip_index]
+    mirrored = keypoints[flip][:, skeleton.flip_index]
+    mirrored[..., 0] = people.image_wh[flip, 0, None] - 1 - mirrored[..., 0]
+    keypoints[flip] = mirrored * (visible[flip][..., None] > 0)
+    return keypoints, visible
 
 
 def place_keypoints(
-    placements: Placements,
-    keypoints: np.ndarray,
-    visible: np.ndarray,
-    image_width: np.ndarray,
-    input_size: tuple[int, int],
-    skeleton: Skeleton,
+    placements: Placements, people: People, input_size: tuple[int, int], skeleton: Skeleton
 ) -> CropGeometry:
-    """The crops' affine maps, with the mirroring in them, and the keypoints on the crops.
+    """The crops' affine maps, mirroring included, and the keypoints on the crops.
 
     Args:
         placements: where the crops lie.
-        keypoints: (B, K, 2), original image pixels.
-        visible: (B, K).
-        image_width: (B,), of the original images.
+        people: B people.
         input_size: (height, width) of the crops.
-        skeleton: whose left and right to exchange.
+        skeleton: tells left from right.
     """
-    flip = placements.flip
+    flip, image_width = placements.flip, people.image_wh[:, 0]
     matrix = udp_affine(placements.center, placements.scale, placements.rotation, input_size)
-    keypoints, visible = keypoints.copy(), visible.copy()
-    keypoints[flip], visible[flip] = flip_keypoints(
-        keypoints[flip], visible[flip], image_width[flip], skeleton
-    )
+    keypoints, visible = _mirror(people, flip, skeleton)
     crop_xy = keypoints @ matrix[:, :, :2].transpose(0, 2, 1) + matrix[:, None, :, 2]
     matrix = matrix.astype(np.float64)
     matrix[flip, :, 2] += matrix[flip, :, 0] * (image_width[flip, None] - 1)
@@ -151,10 +137,7 @@ def place_keypoints(
 def draw_placements(
     augmentation: Augmentation,
     numbers: np.ndarray,
-    box: np.ndarray,
-    keypoints: np.ndarray,
-    visible: np.ndarray,
-    image_width: np.ndarray,
+    people: People,
     input_size: tuple[int, int],
     skeleton: Skeleton,
 ) -> Placements:
@@ -162,26 +145,20 @@ def draw_placements(
 
     Args:
         augmentation: ranges and probabilities.
-        numbers: (B, 10), see `draw_numbers`.
-        box: (B, 4), cleaned, original image pixels.
-        keypoints: (B, K, 2), original image pixels.
-        visible: (B, K).
-        image_width: (B,), of the original images.
+        numbers: (B, 10), from `draw_numbers`.
+        people: B people.
         input_size: (height, width) of the crops.
-        skeleton: for the half body and the flip.
+        skeleton: tells upper from lower body, and left from right.
     """
-    drawn = _named(numbers)
-    center, scale = box_to_center_scale(box, input_size)
+    drawn = dict(zip(_UNIFORM + _NORMAL, numbers.T, strict=True))
+    center, scale = box_to_center_scale(people.box, input_size)
     shift = augmentation.shift * (np.stack([drawn["shift_x"], drawn["shift_y"]], -1) - 0.5)
     shifted = drawn["shift"] < augmentation.shift_probability
-    center = center + shifted[:, None] * shift * box[:, 2:]
+    center = center + shifted[:, None] * shift * people.box[:, 2:]
 
     flip = drawn["flip"] < augmentation.flip_probability
-    keypoints, visible = keypoints.copy(), visible.copy()
-    keypoints[flip], visible[flip] = flip_keypoints(
-        keypoints[flip], visible[flip], image_width[flip], skeleton
-    )
-    center[flip, 0] = image_width[flip] - 1 - center[flip, 0]
+    keypoints, visible = _mirror(people, flip, skeleton)
+    center[flip, 0] = people.image_wh[flip, 0] - 1 - center[flip, 0]
 
     enough = np.count_nonzero(visible, axis=1) > augmentation.half_body_min_keypoints
     halved = np.flatnonzero(enough & (drawn["half_body"] < augmentation.half_body_probability))
@@ -206,10 +183,10 @@ def _half_bodies(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Extent (n, 4) and mean (n, 2) of the upper or lower body's labelled keypoints.
 
-    The original prefers the upper body where a standard normal number is below 0.5, which is in 69%
-    of the cases, and takes the other half where the preferred has fewer than three keypoints. The
-    last value, bool (n,), is false where too few are labelled, or (not in the original, which
-    divides by zero there) where they all share one place.
+    The original prefers the upper body where a standard normal number is below 0.5, in 69% of the
+    cases, and takes the other half where the preferred one has fewer than three keypoints. The last
+    value, bool (n,), is false where too few are labelled, or where they share one position (at
+    which the original divides by zero).
     """
     is_upper = np.zeros(keypoints.shape[1], bool)
     is_upper[list(skeleton.upper_body)] = True

@@ -21,11 +21,11 @@ class _Draws:
     """Endless batches of rows, every epoch in its own order, with each sample's random numbers.
 
     Both are looked up in the epoch's table. grain's own shuffle and random_map work index by index,
-    which costs as much as a tenth of the time of reading and warping a crop from a record, and more
-    than decoding a photograph where there are few rows (a cipher of 2^16 steps is walked down).
+    which takes a tenth as long as reading and warping a crop from a record, and longer than
+    decoding a photograph where there are few rows (a cipher of 2^16 steps is walked down).
     """
 
-    def __init__(self, num_rows: int, seed: int, batch_size: int, shard: tuple[int, int]):
+    def __init__(self, num_rows: int, seed: int, batch_size: int, shard: tuple[int, int]) -> None:
         self._num_rows, self._seed = num_rows, seed
         self._batch_size, (self._shard, self._num_shards) = batch_size, shard
 
@@ -45,13 +45,13 @@ class _Draws:
 
 @lru_cache(maxsize=3)
 def _epoch(num_rows: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """An epoch's order of rows, and the random numbers of the sample at each place."""
+    """An epoch's order of rows, and the random numbers of each of its samples."""
     rng = np.random.default_rng([seed, epoch])
     return rng.permutation(num_rows), draw_numbers(rng, num_rows)
 
 
 class _TrainingBatch(grain.transforms.Map):
-    def __init__(self, crops: TrainingCrops, augmentation: Augmentation):
+    def __init__(self, crops: TrainingCrops, augmentation: Augmentation) -> None:
         self._crops, self._augmentation = crops, augmentation
 
     def map(self, drawn: Mapping[str, np.ndarray]) -> Batch:
@@ -59,7 +59,7 @@ class _TrainingBatch(grain.transforms.Map):
 
 
 def _read_options(num_threads: int | None) -> grain.ReadOptions:
-    """A thread makes a whole batch; as many batches are kept ready as there are threads."""
+    """One thread makes a whole batch; as many batches are kept ready as there are threads."""
     threads = min(16, os.cpu_count() or 1) if num_threads is None else num_threads
     return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
 
@@ -76,17 +76,17 @@ def train_batches(
 ) -> grain.IterDataset[Batch]:
     """Endless shuffled, augmented batches.
 
-    Every sample is a function of `seed` and its position in the stream alone: neither threads nor
-    worker processes change it, and with n shards of batch size b, step i sees the same people as
-    one shard of batch size n b does.
+    Every sample is a function of `seed` and its position in the stream: neither threads nor worker
+    processes change it, and step i of n shards of batch size b sees the same people as step i of
+    one shard of batch size n b.
 
     Args:
-        dataset: see `open_pose_dataset`.
+        dataset: from `open_pose_dataset`.
         batch_size: people per batch of this shard.
         seed: of the order and of the augmentation.
-        augmentation: None is the original's.
+        augmentation: the original's by default.
         shard: (this process, number of processes).
-        num_threads: threads that prepare batches; 0 prepares them when asked, None is one per
+        num_threads: threads that prepare batches; 0 prepares them on demand. By default one per
             core, at most 16.
         num_workers: processes that prepare batches; 0 uses threads alone.
 
@@ -110,7 +110,7 @@ class EvalBatches:
 
     def __init__(
         self, crops: PersonCrops, batch_size: int, shard: tuple[int, int], num_threads: int | None
-    ):
+    ) -> None:
         index, count = shard
         num_people = len(crops.people)
         padded = -(-num_people // (batch_size * count)) * batch_size * count
@@ -142,17 +142,16 @@ def eval_batches(
     All shards get the same number of full batches; `valid` is false on the padding.
 
     Args:
-        dataset: see `open_pose_dataset`.
+        dataset: from `open_pose_dataset`.
         batch_size: people per batch of this shard.
         boxes: "gt" for the annotated boxes, else the path of a detections file in COCO's form.
-        min_box_score: detections below it are left out.
+        min_box_score: detections with a lower score are left out.
         shard: (this process, number of processes).
-        num_threads: threads that prepare batches; 0 prepares them when asked, None is one per
-            core, at most 16.
+        num_threads: as for `train_batches`.
 
     Raises:
-        UserError: a detections file that is missing or malformed, or that does not belong to the
-            data set.
+        UserError: nobody to evaluate on, or a detections file that is missing, malformed or of
+            another data set.
     """
     crops = dataset.crops()
     if boxes != "gt":

@@ -1,7 +1,7 @@
-"""The columns every pose data set has in memory: which people there are, and where.
+"""The table of people that every pose data set holds in memory, and where its pictures come from.
 
-Pixels are not in it. A data set pairs this table with a source of images (a folder, records, the
-renderer of synthetic people) that is asked for one picture at a time.
+A data set pairs the table with a source of images (a folder, records, the renderer of synthetic
+people) that is asked for one picture at a time.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class People:
     """N people as parallel columns; coordinates are pixels of the original image.
 
     Attributes:
-        image_row: int32 (N,), which image of the source the person is on.
+        image_row: int32 (N,), the image of the source that the person is on.
         image_id: int64 (N,), that image's id in the annotations.
         image_wh: int32 (N, 2), that image's width and height.
         annotation_id: int64 (N,), the annotation's id, or the row in a detections file.
@@ -48,7 +48,7 @@ class People:
 
     @staticmethod
     def empty(num_people: int, num_keypoints: int) -> "People":
-        """A table of zeros, to be filled row by row."""
+        """A table of zeros, to be filled."""
         return People(
             image_row=np.zeros(num_people, np.int32),
             image_id=np.zeros(num_people, np.int64),
@@ -62,14 +62,14 @@ class People:
 
 
 def concatenate(tables: Sequence[People]) -> People:
-    """One table after the other."""
+    """Join tables, one after the other."""
     columns = [table.columns() for table in tables]
     return People(**{name: np.concatenate([c[name] for c in columns]) for name in columns[0]})
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, or the part and resolution of it that was at hand.
+    """An image, or the part and resolution of it that the source holds.
 
     Attributes:
         pixels: uint8 (height, width, 3), red, green, blue.
@@ -81,20 +81,19 @@ class Picture:
 
 
 class BadImage(Exception):
-    """An image that is missing or cannot be decoded; the message names it and says why."""
+    """An image that is missing or cannot be decoded; the message names it and the reason."""
 
 
 class ImageSource(Protocol):
-    """Where pictures come from. Must be picklable, and safe to use from several threads."""
+    """Where pictures come from; must be picklable, and safe to use from several threads."""
 
     def load(self, people: People, row: int, shrink: float) -> Picture:
-        """The picture that person `row` is on.
+        """The picture that a person is on.
 
         Args:
             people: the data set's table.
-            row: which person.
-            shrink: original pixels per crop pixel; a source may return an image reduced by no
-                more than this.
+            row: the person's row in it.
+            shrink: original pixels per crop pixel; the picture may be reduced by up to this.
 
         Raises:
             BadImage: missing or corrupt.

@@ -1,8 +1,8 @@
-"""From people's rows to the arrays a model takes: uint8 crops, and the keypoints on them.
+"""From rows of people to the arrays a model takes: uint8 crops, and the keypoints on them.
 
-The host decodes and warps; normalising and drawing target heatmaps is left to the device, so that
-one byte per colour value crosses to it. Geometry is computed for a whole batch at once, and pixels
-are written straight into the batch.
+The host decodes and warps; the device normalises and draws target heatmaps, so that one byte per
+colour value crosses to it. Geometry is computed for a whole batch at once, and pixels are written
+straight into the batch.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ Batch = Mapping[str, np.ndarray]
 """B people: crop uint8 (B, H, W, 3) RGB; crop_xy float32 (B, K, 2) crop pixels; visible float32
 (B, K); center, scale float32 (B, 2) in the (mirrored) original image; box float32 (B, 4) and
 box_score float32 (B,) in the original image; image_id, annotation_id int64 (B,); dataset_index
-int32 (B,). Evaluation adds valid bool (B,): false on padding and where an image is unreadable."""
+int32 (B,). Evaluation adds valid bool (B,), false on padding and where an image is unreadable."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class PersonCrops:
         skeleton: what is annotated.
         input_size: (height, width) of the crops.
         bad_images: where unreadable images are counted.
-        dataset_index: which expert of a mixture-of-experts model the people belong to.
-        chosen: (M,), which people are trained on; None for all.
+        dataset_index: the expert of a mixture-of-experts model that the people belong to.
+        chosen: rows to train on; None for all.
     """
 
     people: People
@@ -56,11 +56,10 @@ class PersonCrops:
     def training_batch(
         self, places: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
     ) -> Batch:
-        """Augmented crops of the people at `places` (B,) of those trained on, by the random numbers
-        (B, 10) of each.
+        """Augmented crops of the people at `places` (B,) of those that are trained on.
 
-        A person whose image cannot be read is replaced by the next one of those, so the result
-        depends on nothing but the files, the places and the numbers.
+        The next of these replaces a person whose image cannot be read, so that the result depends
+        on nothing but the files, the places and the random numbers (B, 10).
 
         Raises:
             UserError: too many images are unreadable.
@@ -86,10 +85,10 @@ class PersonCrops:
         return self._batch(rows, crops, placements, geometry)
 
     def evaluation_batch(self, rows: np.ndarray) -> Batch:
-        """Crops of the people `rows` (B,) as they are; row -1 gives padding.
+        """Crops of the people at `rows` (B,), not augmented; row -1 gives padding.
 
-        A person whose image cannot be read gets a black crop with `valid` false: no prediction is
-        made, and the annotation counts as missed.
+        A person whose image cannot be read gets a black crop with `valid` false, so that the
+        annotation counts as missed.
 
         Raises:
             UserError: too many images are unreadable.
@@ -97,7 +96,7 @@ class PersonCrops:
         people = self.people.take(rows)
         crops = self._black(len(rows))
         placements = unaugmented(people.box, self.input_size)
-        geometry = self._geometry(placements, people)
+        geometry = place_keypoints(placements, people, self.input_size, self.skeleton)
         valid = np.array(
             [
                 row >= 0 and self._read(row, geometry.matrix[i], crops[i], exact=True)
@@ -114,32 +113,13 @@ class PersonCrops:
         self, rows: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
     ) -> tuple[Placements, CropGeometry]:
         people = self.people.take(rows)
-        placements = draw_placements(
-            augmentation,
-            numbers,
-            people.box,
-            people.keypoints,
-            people.visible,
-            people.image_wh[:, 0],
-            self.input_size,
-            self.skeleton,
-        )
-        return placements, self._geometry(placements, people)
-
-    def _geometry(self, placements: Placements, people: People) -> CropGeometry:
-        return place_keypoints(
-            placements,
-            people.keypoints,
-            people.visible,
-            people.image_wh[:, 0],
-            self.input_size,
-            self.skeleton,
-        )
+        placements = draw_placements(augmentation, numbers, people, self.input_size, self.skeleton)
+        return placements, place_keypoints(placements, people, self.input_size, self.skeleton)
 
     def _read(self, row: int, matrix: np.ndarray, crop: np.ndarray, exact: bool = False) -> bool:
-        """Fill `crop` with a person's pixels; false, and counted, where they cannot be read.
+        """Fill `crop` with a person's pixels; false, after counting it, where they are unreadable.
 
-        `exact` refuses images decoded at reduced resolution.
+        `exact` allows no image decoded at reduced resolution.
         """
         (a, b, _), (c, d, _) = matrix.tolist()
         shrink = 1.0 if exact else abs(a * d - b * c) ** -0.5
@@ -172,7 +152,7 @@ class PersonCrops:
 
 
 def _after(matrix: np.ndarray, from_image: np.ndarray) -> np.ndarray:
-    """The map image -> crop as one from what `from_image`, which does not turn, makes of it."""
+    """The map image -> crop as a map from the image's part; `from_image` does not turn."""
     (a, b, tx), (c, d, ty) = matrix.tolist()
     (sx, _, ox), (_, sy, oy) = from_image.tolist()
     a, b, c, d = a / sx, b / sy, c / sx, d / sy
