@@ -66,3 +66,38 @@ def test_compilation_cache_is_filled_before_or_after_jax_is_imported(
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert any(path.name.startswith("jit__lambda") for path in tmp_path.iterdir())
+
+
+LEAVES_THE_PROCESS_ALONE = """
+import ast, importlib, logging, os, pkgutil, signal, sys, warnings
+from pathlib import Path
+import cv2
+import vitpose_jax
+
+for path in Path(vitpose_jax.__path__[0]).rglob("*.py"):  # what libraries do is their own affair
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom) and "vitpose_jax" not in ast.unparse(node):
+            exec(ast.unparse(node))
+
+def state():
+    loggers = {"": logging.getLogger(), **logging.Logger.manager.loggerDict}
+    yield from warnings.filters
+    yield from os.environ.items()
+    yield from ((s, signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM))
+    yield from (cv2.getNumThreads(), cv2.utils.logging.getLogLevel())
+    for name, logger in loggers.items():
+        if isinstance(logger, logging.Logger) and (logger.level or logger.handlers):
+            yield name, logger.level, tuple(logger.handlers)
+
+before = list(state())
+for module in pkgutil.walk_packages(vitpose_jax.__path__, "vitpose_jax."):
+    importlib.import_module(module.name)
+assert "vitpose_jax.keypoints.warping" in sys.modules
+print(set(before) ^ set(state()))
+"""
+
+
+def test_importing_any_submodule_changes_nothing_in_the_process() -> None:
+    code = LEAVES_THE_PROCESS_ALONE
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr

@@ -5,6 +5,7 @@ Subcommands import what they need when they run, so that `vitpose --help` stays 
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
 from vitpose_jax import __version__
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status (2: a mistake that the user can put right)."""
     options = build_parser().parse_args(argv)
     enable_compilation_cache()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # our errors say more of damaged pictures
     try:
         return options.run(options)
     except UserError as error:

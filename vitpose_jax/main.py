@@ -15,6 +15,7 @@ import logging
 import pkgutil
 import runpy
 import sys
+import warnings
 from pathlib import Path
 
 import ml_collections
@@ -98,6 +99,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     assert _WORKDIR.value is not None  # it is required
     enable_compilation_cache()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # our errors say more of damaged pictures
     from vitpose_jax.tasks import run
 
     run.log_plainly()

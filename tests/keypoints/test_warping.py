@@ -1,5 +1,7 @@
 """Crops against OpenCV's plain warp of the whole image."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -74,3 +76,15 @@ def test_nothing_but_black_outside_the_image() -> None:
     image = np.full((40, 30, 3), 255, np.uint8)
     center, scale = box_to_center_scale(np.array([500, 500, 30, 40]))
     assert _crop(image, udp_affine(center, scale, 0.0, SIZE)).max() == 0
+
+
+def test_opencvs_threads_are_the_users_again_afterwards() -> None:
+    before = cv2.getNumThreads()
+    image, matrix = np.zeros((300, 400, 3), np.uint8), np.array([[1.0, 0, 0], [0, 1, 0]])
+    try:
+        cv2.setNumThreads(3)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: _crop(image, matrix), range(100)))
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)

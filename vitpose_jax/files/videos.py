@@ -11,16 +11,14 @@ import cv2
 import numpy as np
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.pictures import Pixels
 from vitpose_jax.files.writing import draft_of
 
 DEFAULT_FPS = 30.0
-
-# A damaged file is reported by one UserError; ffmpeg and OpenCV would add lines of their own.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+_FFMPEG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
 
 
-class VideoReader(contextlib.AbstractContextManager):
+class VideoReader(contextlib.AbstractContextManager["VideoReader"]):
     """The frames of a video file or camera, one after another.
 
     Attributes:
@@ -35,38 +33,61 @@ class VideoReader(contextlib.AbstractContextManager):
         Raises:
             UserError: it cannot be opened or has no frame.
         """
-        self._name = f"camera {source}" if isinstance(source, int) else str(source)
+        name = f"camera {source}" if isinstance(source, int) else str(source)
         if isinstance(source, Path) and not source.exists():
-            raise UserError(f"{self._name}: no such file")
+            raise UserError(f"{name}: no such file")
         if not isinstance(source, int) and os.path.isfile(source):
             source = os.path.abspath(source)  # else a colon in the name makes it an address
-        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
-        opened, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not opened:
+        self._next: np.ndarray | None
+        with _silent_opencv():
+            self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+            self._next = self._capture.read()[1]
+        if self._next is None:
             self._capture.release()
-            raise UserError(f"{self._name}: cannot be opened as a video, or has no readable frame")
+            raise UserError(f"{name}: cannot be opened as a video, or has no readable frame")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps <= 1000 else DEFAULT_FPS
-        self.size = self._first.shape[1::-1]
+        self.fps: float = fps if 0 < fps <= 1000 else DEFAULT_FPS
+        height, width = self._next.shape[:2]
+        self.size = (width, height)
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.frame_count = count if count > 0 and not isinstance(source, int) else None
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Frames, uint8 RGB (height, width, 3); may be walked through once."""
-        frame, self._first = self._first, None
-        while frame is not None:
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            frame = self._capture.read()[1]
+    def __iter__(self) -> Iterator[Pixels]:
+        """Iterate over the frames, once."""
+        while self._next is not None:
+            frame = cv2.cvtColor(self._next, cv2.COLOR_BGR2RGB)
+            self._next = None  # while the frame is looked at, memory for one is enough
+            yield frame
+            with _silent_opencv():
+                self._next = self._capture.read()[1]
 
     def close(self) -> None:
-        """Let go of the file or camera."""
+        """Release the file or camera."""
         self._capture.release()
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class VideoWriter(contextlib.AbstractContextManager):
+@contextlib.contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """Keep OpenCV and its ffmpeg from printing what our one error says about a damaged file.
+
+    ffmpeg's level is read from the environment when the process opens its first video.
+    """
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    mine = _FFMPEG_LEVEL not in os.environ
+    if mine:
+        os.environ[_FFMPEG_LEVEL] = "-8"
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+        if mine:
+            os.environ.pop(_FFMPEG_LEVEL, None)
+
+
+class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
     """Writes an H.264 MP4 that browsers and players open; needs the extra `video`.
 
     The file appears under its name when the writer is closed, with all frames written so far.
@@ -89,7 +110,7 @@ class VideoWriter(contextlib.AbstractContextManager):
         self._path, self._fps = Path(path), fps
         # Absolute, as ffmpeg takes what stands before a colon for a protocol.
         self._draft = draft_of(self._path.absolute())
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._shape: tuple[int, ...] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
 
@@ -97,8 +118,8 @@ class VideoWriter(contextlib.AbstractContextManager):
         """Append a frame, uint8 RGB (height, width, 3), all of one size.
 
         Raises:
-            UserError: the frame has another form, or size than the first; or ffmpeg cannot be
-                started or gave up, for instance because the disk is full.
+            UserError: the frame is no such array or of another size than the first; or ffmpeg
+                cannot be started or gave up, for instance because the disk is full.
         """
         expected = self._shape or (*frame.shape[:2], 3)
         if frame.shape != expected or frame.dtype != np.uint8:
@@ -110,22 +131,23 @@ class VideoWriter(contextlib.AbstractContextManager):
         odd = [(0, side % 2) for side in frame.shape[:2]]
         padded = np.pad(frame, [*odd, (0, 0)], mode="edge")
         if self._shape is None:
-            self._start(padded.shape[1], padded.shape[0])
+            self._process = self._start(padded.shape[1], padded.shape[0])
             self._shape = expected
-        elif self._process is None:
+        if self._process is None:
             raise self._failure()
+        assert self._process.stdin is not None  # it is a pipe
         try:
             self._process.stdin.write(padded.tobytes())
         except BrokenPipeError:
             self._finish()
             raise self._failure() from None
 
-    def _start(self, width: int, height: int) -> None:
+    def _start(self, width: int, height: int) -> subprocess.Popen[bytes]:
         raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {self._fps} -i -"
         encoded = "-c:v libx264 -crf 20 -pix_fmt yuv420p -movflags +faststart"
         command = [self._ffmpeg, "-y", "-loglevel", "error", *raw.split(), *encoded.split()]
         try:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [*command, str(self._draft)],
                 stdin=subprocess.PIPE,
                 stderr=self._log,
@@ -137,14 +159,14 @@ class VideoWriter(contextlib.AbstractContextManager):
             ) from None
 
     def _finish(self) -> bool:
-        """Let ffmpeg come to its end; whether it made a video."""
+        """Let ffmpeg finish, if it runs, and return whether it made a video."""
         process, self._process = self._process, None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        if process.wait() != 0:
-            self._draft.unlink(missing_ok=True)
+        if process is None:
             return False
-        return True
+        process.communicate()
+        if process.returncode != 0:
+            self._draft.unlink(missing_ok=True)
+        return process.returncode == 0
 
     def _failure(self) -> UserError:
         self._log.seek(0)
@@ -152,7 +174,9 @@ class VideoWriter(contextlib.AbstractContextManager):
         return UserError(f"{self._path}: ffmpeg cannot write this video ({lines[-1]})")
 
     def close(self) -> bool:
-        """Finish the file; whether there is one: not if no frame, or not all, could be written.
+        """Finish the file and return whether there is one.
+
+        There is none without a frame, or after an error of ffmpeg's that `write` has raised.
 
         Raises:
             UserError: ffmpeg gave up at the end, or the file cannot get its name.

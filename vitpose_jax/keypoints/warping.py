@@ -1,5 +1,6 @@
 """Cutting crops out of images on the host, with OpenCV."""
 
+import contextlib
 import math
 import threading
 
@@ -13,13 +14,39 @@ MAX_KEPT_BYTES = 2**24
 MAX_WIDENED_PIXELS = 2**20
 """To give a larger image a fourth channel costs more than a few people's crops save."""
 
-# Crops are cut by many threads, or processes, at once. OpenCV would share out each of them among as
-# many threads again, which on two cores with 16 such threads cost two thirds more processor time.
-cv2.setNumThreads(1)
-
 _buffers = threading.local()
 
 
+class _SingleThread(contextlib.ContextDecorator):
+    """Keeps OpenCV from sharing out work among threads of its own while any thread is inside.
+
+    Crops are cut by many threads, or processes, at once. OpenCV would share out each of them among
+    as many threads again, which on two cores with 16 such threads cost two thirds more processor
+    time. Its setting is the whole process's, so it is put back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = self._before = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                cv2.setNumThreads(self._before)
+
+
+_single_thread = _SingleThread()
+
+
+@_single_thread
 def warp_crop(image: np.ndarray, matrix: np.ndarray, crop: np.ndarray) -> None:
     """Cut a crop out of an image: bilinear, black outside the image.
 
@@ -40,6 +67,7 @@ def warp_crop(image: np.ndarray, matrix: np.ndarray, crop: np.ndarray) -> None:
     cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=crop)
 
 
+@_single_thread
 def warp_crops(image: np.ndarray, matrices: np.ndarray, crops: np.ndarray) -> None:
     """Cut people out of one image, to the very values of OpenCV's warp of the whole image.
 
