@@ -8,17 +8,17 @@ joints are also COCO's; COCO's face stays unlabelled.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import scipy.io
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.pictures import load_image
-from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
 COCO = SKELETONS["coco"]
@@ -108,12 +108,17 @@ def convert(release: Path, out: Path) -> dict[str, int]:
     for number, person in enumerate(joints, start=1):
         split = "val" if number % VAL_EVERY == VAL_REMAINDER else "train"
         source = release / "images" / f"im{number:05d}.jpg"
-        height, width = load_image(source).shape[:2]
+        image = cv2.imread(str(source)) if source.exists() else None
+        if image is None:
+            raise UserError(f"{source} is missing or not an image; unpack the release again")
+        height, width = image.shape[:2]
         annotation = annotate(person, number, (width, height))
         if annotation is None:
             continue
         name = f"{number:012d}.jpg"
-        shutil.copyfile(source, make_folder(out / f"{split}2017") / name)
+        target = out / f"{split}2017" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
         images, annotations = splits[split]
         images.append(
             {"id": number, "file_name": name, "width": width, "height": height, "license": 1}
@@ -126,7 +131,7 @@ def convert(release: Path, out: Path) -> dict[str, int]:
         "keypoints": list(COCO.keypoint_names),
         "skeleton": [[a + 1, b + 1] for a, b in COCO.limbs],
     }
-    folder = make_folder(out / "annotations")
+    (out / "annotations").mkdir(parents=True, exist_ok=True)
     for split, (images, annotations) in splits.items():
         content = {
             "info": {"description": "LSPET in COCO keypoint layout"},
@@ -135,7 +140,7 @@ def convert(release: Path, out: Path) -> dict[str, int]:
             "annotations": annotations,
             "categories": [category],
         }
-        write_json(folder / f"person_keypoints_{split}2017.json", content)
+        (out / "annotations" / f"person_keypoints_{split}2017.json").write_text(json.dumps(content))
     return {split: len(annotations) for split, (_, annotations) in splits.items()}
 
 

@@ -30,7 +30,7 @@ def lap(name):
     now = time.perf_counter(); parts[name] = now - began; began = now
 parts = {}
 import jax; lap("import jax")
-import vitpose_jax.commands.predict; lap("import the rest")
+import vitpose_jax.commands.people, vitpose_jax.inference.sinks; lap("import the rest")
 from vitpose_jax import PoseEstimator
 estimator = PoseEstimator.from_pretrained(sys.argv[1]); lap("load weights")
 estimator.compile(1); lap("compile for one person")

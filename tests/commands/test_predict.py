@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from argparse import _SubParsersAction
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitpose_jax.cli import main
+from vitpose_jax.cli import build_parser, main
 from vitpose_jax.files.videos import VideoReader, VideoWriter
+from vitpose_jax.keypoints.decoding import DECODE_METHODS
 
 Run = Callable[..., int]
 
@@ -429,3 +431,10 @@ def test_bad_size_option(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(["predict", "x.jpg", "--weights", "w", "--input-size", "256"])
     assert "HEIGHTxWIDTH" in capsys.readouterr().err
+
+
+def test_decoders_offered_are_those_there_are() -> None:
+    """Both lists are written out, so that `vitpose --help` need not import the decoders."""
+    (commands,) = (a for a in build_parser()._actions if isinstance(a, _SubParsersAction))
+    (decoder,) = (a for a in commands.choices["predict"]._actions if a.dest == "decoder")
+    assert set(decoder.choices) == set(DECODE_METHODS)

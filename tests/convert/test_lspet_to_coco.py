@@ -95,7 +95,7 @@ def test_incomplete_releases_are_refused_in_words(
         _release(release, _people(3))
     if case == "no_image":
         (release / "images/im00002.jpg").unlink()
-        words = "im00002.jpg: no such file"
+        words = "im00002.jpg is missing"
     elif case == "wrong_mat":
         scipy.io.savemat(release / "joints.mat", {"joints": np.zeros((2, 2))})
         words = "not 14 x 3 x images"

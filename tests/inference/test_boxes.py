@@ -37,7 +37,7 @@ def test_detections_by_number_and_by_name(tmp_path: Path) -> None:
     deep = Source("image", "/a/b/c/d.jpg", "d.jpg")
     np.testing.assert_array_equal(boxes.of(deep), [[0, 0, 0, 0, 1]])
     assert boxes.skipped == 1
-    assert boxes.entries[7, None] == [0, 3]
+    assert [box.entry for box in boxes.boxes[7, None]] == [0, 3]
     assert len(read_boxes(tmp_path / "b.json", any_category=True).of(image("7.jpg"))) == 3
 
 
@@ -65,11 +65,15 @@ def test_categories_are_kept_and_a_file_may_number_people_otherwise(tmp_path: Pa
     path = write(tmp_path / "b.json", entries)
     with pytest.raises(UserError, match=r"1\), only 1 of category_id 3, 2 of category_id 7"):
         read_boxes(path)
-    assert read_boxes(path, any_category=True).categories == {(1, None): [7, 3, 7]}
+    boxes = read_boxes(path, any_category=True).boxes
+    assert {key: [box.category for box in found] for key, found in boxes.items()} == {
+        (1, None): [7, 3, 7]
+    }
     categories = [{"id": 3, "name": "horse"}, {"id": 7, "name": "person"}]
     write(path, {"annotations": entries, "categories": categories})
     boxes = read_boxes(path)
-    assert (boxes.entries, boxes.categories) == ({(1, None): [0, 2]}, {(1, None): [7, 7]})
+    assert list(boxes.boxes) == [(1, None)]
+    assert [(box.entry, box.category) for box in boxes.boxes[1, None]] == [(0, 7), (2, 7)]
     assert boxes.skipped == 1
 
 

@@ -3,16 +3,14 @@
 import argparse
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitpose_jax.commands.options import Commands, add_min_score, add_num_heads, open_finder
+from vitpose_jax.commands.options import Commands, add_min_score, add_num_heads
 from vitpose_jax.errors import UserError
 
 if TYPE_CHECKING:
     from vitpose_jax.inference.person import Person
-    from vitpose_jax.keypoints.skeletons import Skeleton
 
 RESULTS_FILE = "forecast.json"
 KEYPOINTS_FILE = "keypoints.json"
@@ -57,43 +55,47 @@ def run(options: argparse.Namespace) -> int:
     )
     from vitpose_jax.inference.keypoint_file import read_keypoints
     from vitpose_jax.inference.results import write_results
+    from vitpose_jax.keypoints.skeletons import SKELETONS
     from vitpose_jax.tasks.forecasting import open_forecaster
 
     if options.fps is not None and not 0 < options.fps < math.inf:
         raise UserError(f"--fps {options.fps:g}: must be a number of frames a second above 0")
     model = open_forecaster(options.weights)
-    config = model.config
-    if config.dims != 2:
+    joints, rate = model.config.num_joints, model.config.fps
+    if model.config.dims != 2:
         raise UserError(f"{options.weights} forecasts 3D joints; videos give 2D keypoints")
-    skeleton = _find_skeleton(config.num_joints, options.weights)
+    skeleton = next((s for s in SKELETONS.values() if s.num_keypoints == joints), None)
+    if skeleton is None:
+        raise UserError(
+            f"{options.weights} forecasts {joints} joints, which is no skeleton of a pose model; "
+            "train one on detections or keypoints"
+        )
     source, out = Path(options.input), make_folder(options.out)
-    frames: Sequence[Sequence[Person]]
     if source.suffix.lower() == ".json":
-        frames, fps = read_keypoints(source, skeleton), options.fps or config.fps
+        frames, fps = read_keypoints(source, skeleton), options.fps or rate
         video = Path(options.video) if options.video else None
     else:
-        frames, fps = _find_people(options, skeleton, out / KEYPOINTS_FILE)
+        frames, fps = _find_people(options, joints, out / KEYPOINTS_FILE)
         video = source
     if not any(frames):
         raise UserError(f"{source}: nobody was found in {len(frames)} frames")
 
     tracks = motion_tracks(frames, fps, options.min_score)
-    if abs(fps / config.fps - 1) > RATE_TOLERANCE:
-        if options.resample:
-            tracks = {number: resample(track, config.fps) for number, track in tracks.items()}
-        else:
-            print(
-                f"warning: the frames are {fps:g} a second, the forecaster was trained at "
-                f"{config.fps:g}, so people move at another pace than it knows; --resample puts "
-                "this right",
-                file=sys.stderr,
-            )
+    other_rate = abs(fps / rate - 1) > RATE_TOLERANCE
+    if other_rate and options.resample:
+        tracks = {number: resample(track, rate) for number, track in tracks.items()}
+    elif other_rate:
+        print(
+            f"warning: the frames are {fps:g} a second, the forecaster was trained at {rate:g}, so "
+            "people move at another pace than it knows; --resample puts this right",
+            file=sys.stderr,
+        )
     futures = forecast_tracks(model, tracks, fps)
     write_results(out / RESULTS_FILE, forecast_results(source.name, futures))
     if not futures:
         raise UserError(
-            f"{source}: nobody is seen for the {config.observed} frames in a row that a forecast "
-            "needs; nothing to draw"
+            f"{source}: nobody is seen for the {model.config.observed} frames in a row that a "
+            "forecast needs; nothing to draw"
         )
     notes = [str(out / RESULTS_FILE)]
     if video is not None:
@@ -108,26 +110,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _find_skeleton(joints: int, weights: str) -> "Skeleton":
-    from vitpose_jax.keypoints.skeletons import SKELETONS
-
-    for skeleton in SKELETONS.values():
-        if skeleton.num_keypoints == joints:
-            return skeleton
-    raise UserError(
-        f"{weights} forecasts {joints} joints, which is no skeleton of a pose model; train one on "
-        "detections or keypoints"
-    )
-
-
 def _find_people(
-    options: argparse.Namespace, skeleton: "Skeleton", results: Path
-) -> tuple[Sequence[Sequence["Person"]], float]:
-    """The people of every frame of a video, and its frames a second.
+    options: argparse.Namespace, joints: int, results: Path
+) -> tuple[list[list["Person"]], float]:
+    """The people of every frame of a video, and its frames per second.
 
-    As this takes longest, what was found is written to `results`, also if it is interrupted.
+    As this takes longest, what was found is written to `results`, even if it is interrupted.
     """
-    from vitpose_jax.commands.console import ProgressBar, print_problems
+    from vitpose_jax.commands.people import ProgressBar, conclude, open_finder
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.inference.inputs import Source
     from vitpose_jax.inference.pipeline import Pipeline
@@ -140,19 +130,12 @@ def _find_people(
         raise UserError(f"{path}: no such file")
     finder = open_finder(options.boxes, options.detector)
     estimator = PoseEstimator.from_pretrained(options.pose_weights, num_heads=options.num_heads)
-    if estimator.skeleton.num_keypoints != skeleton.num_keypoints:
+    found = estimator.skeleton.num_keypoints
+    if found != joints:
         raise UserError(
-            f"{options.pose_weights} finds {estimator.skeleton.num_keypoints} keypoints, "
-            f"{options.weights} forecasts {skeleton.num_keypoints}"
+            f"{options.pose_weights} finds {found} keypoints, {options.weights} forecasts {joints}"
         )
-    people = PeopleSink()
-    source = Source("video", str(path), path.name)
-    report = Pipeline(estimator, finder).run(
-        [source], [ResultsSink(results), people, ProgressBar()]
-    )
-    print_problems(report, inputs=1)
-    if report.ended_by is not None:
-        raise report.ended_by
-    if report.unusable:
-        raise UserError(report.problems[0])
+    source, people = Source("video", str(path), path.name), PeopleSink()
+    sinks = [ResultsSink(results), people, ProgressBar()]
+    conclude(Pipeline(estimator, finder).run([source], sinks), inputs=1)
     return people.frames, people.fps

@@ -1,13 +1,7 @@
 """What the options of several commands have in common."""
 
 import argparse
-from typing import TYPE_CHECKING, TypeAlias
-
-from vitpose_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from vitpose_jax.inference.boxes import BoxFile
-    from vitpose_jax.inference.detector import PersonDetector
+from typing import TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What a command adds its parser to."""
@@ -37,27 +31,3 @@ def add_min_score(parser: argparse._ActionsContainer, what: str) -> None:
     parser.add_argument(
         "--min-score", type=float, default=0.3, metavar="S", help=f"{what} (default: %(default)s)"
     )
-
-
-def open_finder(
-    boxes: str | None, detector: str | None, any_category: bool = False
-) -> "BoxFile | PersonDetector | None":
-    """What `--boxes` and `--detector` say of where people are.
-
-    Args:
-        boxes: file of boxes.
-        detector: name, file, or "none" for whole pictures; by default, without boxes, D-FINE.
-        any_category: take a file's boxes of every category.
-
-    Raises:
-        UserError: both are given, or what is given cannot be used.
-    """
-    from vitpose_jax.inference.boxes import read_boxes
-    from vitpose_jax.inference.detector import DEFAULT_DETECTOR, PersonDetector
-
-    if boxes is None:
-        name = detector or DEFAULT_DETECTOR
-        return None if name == "none" else PersonDetector(name)
-    if detector is not None:
-        raise UserError("--boxes and --detector exclude each other: people come from one of them")
-    return read_boxes(boxes, any_category=any_category)

@@ -3,22 +3,8 @@
 import argparse
 import time
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vitpose_jax.commands.options import (
-    Commands,
-    add_min_score,
-    add_num_heads,
-    open_finder,
-    parse_size,
-)
-from vitpose_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from vitpose_jax.inference.estimator import PoseEstimator
-    from vitpose_jax.inference.inputs import Source
-    from vitpose_jax.inference.pipeline import Sink
+from vitpose_jax.commands.options import Commands, add_min_score, add_num_heads, parse_size
 
 RESULTS_FILE = "keypoints.json"
 ANIMALS = ("ap10k", "apt36k")
@@ -105,16 +91,19 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     import jax
 
-    from vitpose_jax.commands.console import print_problems
+    from vitpose_jax.commands.people import ProgressBar, conclude, open_finder
     from vitpose_jax.files.writing import make_folder
     from vitpose_jax.inference.boxes import BoxFile
+    from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.inference.inputs import expand_inputs
-    from vitpose_jax.inference.pipeline import Pipeline
+    from vitpose_jax.inference.pipeline import Pipeline, Sink
+    from vitpose_jax.inference.sinks import PictureSink, ResultsSink, VideoSink
 
     sources = expand_inputs(options.inputs)
     finder = open_finder(options.boxes, options.detector, options.dataset in ANIMALS)
-    box_notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
+    notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
+    notes += _useless_options(options, {source.kind for source in sources})
     out = make_folder(options.out)
     estimator = PoseEstimator.from_pretrained(
         options.weights,
@@ -131,45 +120,30 @@ def run(options: argparse.Namespace) -> int:
     is_small = [source.kind for source in sources] == ["image"] and jax.default_backend() == "cpu"
     estimator.compile(1 if is_small else None)
 
+    draw = partial(draw_people, skeleton=estimator.skeleton, min_score=options.min_score)
+    overlay = partial(overlay_heatmaps, input_size=estimator.input_size)
+    sinks: list[Sink] = [ResultsSink(out / RESULTS_FILE)]
+    sinks += [PictureSink(out / "drawn", draw)] if options.draw else []
+    sinks += [PictureSink(out / "heatmaps", overlay)] if options.heatmaps else []
+    sinks += [VideoSink(out, draw), ProgressBar()]
     started = time.perf_counter()
     pipeline = Pipeline(estimator, finder, nms=options.nms, smooth=options.smooth)
-    report = pipeline.run(sources, _make_sinks(options, out, estimator))
+    report = pipeline.run(sources, sinks)
     seconds = time.perf_counter() - started
 
-    print_problems(report, len(sources))
-    if report.ended_by is not None:
-        raise report.ended_by
-    if not report.frames:
-        alone = len(sources) == report.unusable == 1
-        raise UserError(report.problems[0] if alone else "none of the inputs could be used")
-    notes = [*box_notes, *_idle_options(options, sources), *report.notes]
+    conclude(report, len(sources))
+    where = "; ".join([str(out / RESULTS_FILE), *notes, *report.notes])
     print(
         f"{report.people} people in {report.frames} images ({report.people / seconds:.1f} "
         f"people/s, {report.frames / seconds:.1f} images/s on {jax.default_backend()}, "
-        f"{estimator.model.dtype}): {'; '.join([str(out / RESULTS_FILE), *notes])}"
+        f"{estimator.model.dtype}): {where}"
     )
     return 1 if report.problems else 0
 
 
-def _make_sinks(options: argparse.Namespace, out: Path, estimator: "PoseEstimator") -> "list[Sink]":
-    from vitpose_jax.commands.console import ProgressBar
-    from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
-    from vitpose_jax.inference.sinks import PictureSink, ResultsSink, VideoSink
-
-    draw = partial(draw_people, skeleton=estimator.skeleton, min_score=options.min_score)
-    overlay = partial(overlay_heatmaps, input_size=estimator.input_size)
-    sinks: list[Sink] = [ResultsSink(out / RESULTS_FILE)]
-    if options.draw:
-        sinks.append(PictureSink(out / "drawn", draw))
-    if options.heatmaps:
-        sinks.append(PictureSink(out / "heatmaps", overlay))
-    return [*sinks, VideoSink(out, draw), ProgressBar()]
-
-
-def _idle_options(options: argparse.Namespace, sources: "list[Source]") -> list[str]:
-    """What a user should know who thinks that every option was of use."""
+def _useless_options(options: argparse.Namespace, kinds: set[str]) -> list[str]:
+    """Notes on options that have no effect on these kinds of sources."""
     notes = []
-    kinds = {source.kind for source in sources}
     if options.heatmaps and kinds != {"image"}:
         notes.append("--heatmaps draws on pictures, not on videos")
     if options.smooth and kinds == {"image"}:

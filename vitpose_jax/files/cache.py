@@ -1,4 +1,4 @@
-"""The user's cache folder, and JAX's compiled programs in it."""
+"""The user's cache folder, and compiled programs in it, so that a network is compiled once."""
 
 import os
 import platform
@@ -6,24 +6,25 @@ import sys
 from pathlib import Path
 
 CACHE_VARIABLE = "VITPOSE_COMPILATION_CACHE"
-SHORTEST = 0.1  # seconds; JAX keeps what took a second to compile, but much at a start takes less
+SHORTEST = 0.1  # seconds; JAX keeps what took one to compile, a start has much that takes less
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder for one kind of cached file, below $XDG_CACHE_HOME or ~/.cache."""
+    """Where this package keeps one kind of file for the user, below $XDG_CACHE_HOME or ~/.cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "vitpose_jax" / kind
 
 
 def enable_compilation_cache() -> None:
-    """Keep compiled programs on disk, so that a network is compiled once and not in every process.
+    """Turn JAX's persistent compilation cache on, for all that this process compiles from now on.
 
-    Commands do this themselves. In Python it is up to the caller, before or after importing JAX,
-    because JAX's setting holds for the whole process.
+    The project's commands do so themselves; from Python it is for the caller to decide, since the
+    setting is the whole process's. It may come before or after JAX is imported.
 
-    The programs lie in the user's cache folder, apart for each machine, since one processor's may
-    not run on another. The environment variable VITPOSE_COMPILATION_CACHE names another folder, or
-    "off" for none. JAX's own variables and settings take precedence.
+    The cache lies in the user's cache folder, apart for every machine, since programs for one
+    processor may not run on another. The environment variable VITPOSE_COMPILATION_CACHE names
+    another folder, or turns it off where it is "off". What JAX's own variables or settings say is
+    left as it is.
     """
     choice = os.environ.get(CACHE_VARIABLE)
     if choice == "off":

@@ -1,6 +1,6 @@
-"""Reading pictures, for training and inference alike, and writing them.
+"""The one reader of pictures, for training and inference alike, and their writer.
 
-Whatever form a picture comes in, its pixels are uint8 RGB, upright, with transparency on white.
+Whatever a picture comes as, its pixels are uint8 RGB, upright, with transparency laid on white.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from vitpose_jax.errors import UserError, first_line
 from vitpose_jax.files.writing import make_folder, replacing
 
 ImageLike = np.ndarray | str | os.PathLike | Image.Image
-"""What `load_image` reads; besides NumPy's arrays also those that NumPy converts, such as JAX's."""
+"""What `load_image` reads; as arrays all that NumPy takes, such as JAX's."""
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 
@@ -26,11 +26,11 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jfif", ".avif", ".ppm"}
 )
 
-# By reduction factor, to be added to IMREAD_COLOR_RGB: OpenCV has no IMREAD_REDUCED_COLOR_RGB.
-_REDUCTION_FLAGS = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
-_REDUCTION_FLAGS |= {8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
+# OpenCV's flags by reduction factor; it knows no IMREAD_REDUCED_RGB.
+_JPEG_FLAGS = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
+_JPEG_FLAGS |= {8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-# Second bytes of markers; the first is 0xFF.
+# The second bytes of markers, the first being 0xFF.
 _JPEG_SCAN, _JPEG_FRAMES = 0xDA, frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -53,7 +53,7 @@ def load_image(source: ImageLike) -> Pixels:
     """
     if isinstance(source, str | os.PathLike):
         with _named(str(source)):
-            return decode_image(Path(source).read_bytes())
+            return decode_image(_read(Path(source)))
     if isinstance(source, Image.Image):
         with _named("the PIL picture"), _explained():
             return _from_pil(source.copy())
@@ -95,7 +95,7 @@ def reduction(shrink: float) -> int:
     Args:
         shrink: original pixels per crop pixel.
     """
-    return max(factor for factor in _REDUCTION_FLAGS if factor <= max(shrink, 1.0))
+    return max(factor for factor in _JPEG_FLAGS if factor <= max(shrink, 1.0))
 
 
 def reduced_affine(factor: int) -> np.ndarray:
@@ -125,17 +125,21 @@ def write_picture(path: Path, pixels: Pixels) -> None:
             raise
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError("no such file") from None
+    except IsADirectoryError:
+        raise UserError("is a folder, not a picture") from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})") from None
+
+
 @contextlib.contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Begin the message of any error with a name."""
     try:
         yield
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{name}: is a folder, not a picture") from None
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read ({error.strerror})") from None
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
 
@@ -175,7 +179,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
         return False
     at, channels, num_pixels = 2, 0, 0
     while at + 9 < len(data) and data[at] == 0xFF and data[at + 1] != _JPEG_SCAN:
-        if data[at + 1] == 0xFF:  # padding
+        if data[at + 1] == 0xFF:  # a filling byte
             at += 1
             continue
         if data[at + 1] in _JPEG_FRAMES:
@@ -187,7 +191,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
 
 def _decode_jpeg(data: bytes, image_wh: tuple[int, int] | None, factor: int) -> Pixels | None:
     """Decode with OpenCV; None where it cannot."""
-    buffer, flags = np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | _REDUCTION_FLAGS[factor]
+    buffer, flags = np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | _JPEG_FLAGS[factor]
     try:
         pixels = cv2.imdecode(buffer, flags)
         if pixels is None or image_wh is None:
@@ -228,7 +232,7 @@ def _from_pil(image: Image.Image, image_wh: tuple[int, int] | None = None) -> Pi
 
 
 def _turn_upright(image: Image.Image, image_wh: tuple[int, int] | None) -> None:
-    """Turn a picture as its EXIF block says, unless only the unturned one has size `image_wh`."""
+    """Turn a picture as its EXIF block says, unless that takes it out of the size `image_wh`."""
     with contextlib.suppress(Exception):  # a damaged EXIF block says nothing about the pixels
         on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         fits = image_wh is not None and image.size == tuple(image_wh)

@@ -12,16 +12,16 @@ from etils import epath
 from vitpose_jax.errors import UserError
 
 DRAFT_PREFIX = ".part-"
-"""Begins the names of files that a killed process may leave behind."""
+"""Starts the names of files that an interrupted process may leave behind."""
 
 
 def _path(path: epath.PathLike) -> Path:
-    """Return a local path as pathlib's, whose errors say more than epath's."""
+    """Leave local paths to pathlib, whose errors say more than epath's."""
     return epath.Path(path) if "://" in os.fspath(path) else Path(path)
 
 
 def make_folder(path: epath.PathLike) -> Path:
-    """Make a folder, and those above it, unless it exists.
+    """Make a folder and those above it, where they are not there yet.
 
     Raises:
         UserError: it cannot be made.
@@ -37,17 +37,17 @@ def make_folder(path: epath.PathLike) -> Path:
 
 
 def draft_of(path: epath.PathLike) -> Path:
-    """Return a path beside `path` to write to first; no other process uses it."""
+    """Where to write what is to become `path`: beside it, and no other process's draft."""
     whole = _path(path)
     return whole.with_name(f"{DRAFT_PREFIX}{os.getpid()}-{whole.name}")
 
 
 @contextlib.contextmanager
 def replacing(path: epath.PathLike) -> Iterator[Path]:
-    """Write a file beside `path`; it takes its place when the block ends without an error.
+    """Write a file aside; it gets its name, and replaces an older one, when the block ends well.
 
     Yields:
-        Where to write.
+        The path to write to.
 
     Raises:
         UserError: it cannot be written.

@@ -16,11 +16,7 @@ class Background(contextlib.AbstractContextManager["Background"]):
     """
 
     def __init__(self, threads: int) -> None:
-        """Start.
-
-        Args:
-            threads: how many pieces of work run at once; WAITING more may wait.
-        """
+        """Start; `threads` pieces of work run at once, and WAITING more may wait."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="vitpose-background")
         self._room = threading.Semaphore(threads + WAITING)
         self._error: Exception | None = None

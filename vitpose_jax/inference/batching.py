@@ -21,12 +21,7 @@ class Batches:
     """Runs people as soon as they fill a batch, and gives their items the result rows."""
 
     def __init__(self, run: RunBatch, size: int) -> None:
-        """Start without people.
-
-        Args:
-            run: processes a batch.
-            size: people per batch.
-        """
+        """Start without people; `run` processes a batch of `size`."""
         self._run, self._size = run, size
         self._unbatched: deque[_Member] = deque()
         self._running: deque[tuple[list[_Member], tuple[jax.Array, ...]]] = deque()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -23,22 +23,23 @@ Key = tuple[str | int | None, int | None]
 """(file name or image id, frame of a video or None)."""
 
 
+class FileBox(NamedTuple):
+    """A box: x, y, width, height and score; its position in the file, from 0; its category id."""
+
+    row: list[float]
+    entry: int
+    category: int
+
+
 @dataclass(frozen=True)
 class BoxFile:
     """The boxes of a file, by picture and in the file's order.
 
-    Attributes:
-        path: the file.
-        boxes: (N, 5) x, y, width, height, score.
-        entries: the boxes' positions in the file, from 0.
-        categories: the boxes' category ids.
-        skipped: how many boxes of other categories and of crowds were left out.
+    `skipped` is how many boxes of other categories and of crowds were left out.
     """
 
     path: Path
-    boxes: Mapping[Key, Float64[np.ndarray, "boxes 5"]]
-    entries: Mapping[Key, list[int]]
-    categories: Mapping[Key, list[int]]
+    boxes: Mapping[Key, Sequence[FileBox]]
     skipped: int = 0
 
     @cached_property
@@ -62,14 +63,11 @@ class BoxFile:
 
     def of(self, source: Source, frame: int | None = None) -> Float64[np.ndarray, "boxes 5"]:
         """The boxes of a picture, or of a video's frame."""
-        return self.boxes.get((self.name_of(source), frame), np.zeros((0, 5)))
+        boxes = self.boxes.get((self.name_of(source), frame), ())
+        return np.array([box.row for box in boxes]).reshape(-1, 5)
 
     def check(
-        self,
-        people: Sequence[Person],
-        source: Source,
-        frame: int | None,
-        image_wh: tuple[int, int],
+        self, people: Sequence[Person], source: Source, frame: int | None, image_wh: tuple[int, int]
     ) -> tuple[list[Person], list[str]]:
         """The people found in the boxes of a picture, and what is wrong with these boxes.
 
@@ -79,18 +77,15 @@ class BoxFile:
         """
         if not people:
             return [], []
-        key = self.name_of(source), frame
-        labelled, problems = [], []
-        boxes = zip(self.categories[key], self.entries[key], strict=True)
-        for person, (category, entry) in zip(people, boxes, strict=True):
-            labelled.append(replace(person, category=category))
-            problem = box_problem(person.box, image_wh)
-            if problem is not None:
-                problems.append(
-                    f"{self.path}: entry {entry} ({source.name}): the box {problem}; its keypoints "
-                    "are all zero"
-                )
-        return labelled, problems
+        boxes = self.boxes[self.name_of(source), frame]
+        problems = [
+            f"{self.path}: entry {box.entry} ({source.name}): the box {problem}; its keypoints are "
+            "all zero"
+            for box in boxes
+            if (problem := box_problem(np.array(box.row), image_wh)) is not None
+        ]
+        labelled = zip(people, boxes, strict=True)
+        return [replace(person, category=box.category) for person, box in labelled], problems
 
     def notes(self, sources: Sequence[Source]) -> list[str]:
         """What the user may not expect: sources without boxes, shared names, boxes left out.
@@ -140,9 +135,7 @@ def read_boxes(path: str | Path, any_category: bool = False) -> BoxFile:
     content = read_json(path)
     entries, names = _entries(path, content)
     person = _person_category(content)
-    boxes: dict[Key, list[list[float]]] = defaultdict(list)
-    positions: dict[Key, list[int]] = defaultdict(list)
-    categories: dict[Key, list[int]] = defaultdict(list)
+    boxes: dict[Key, list[FileBox]] = defaultdict(list)
     others: Counter[int] = Counter()
     crowds = 0
     for index, entry in enumerate(entries):
@@ -150,25 +143,18 @@ def read_boxes(path: str | Path, any_category: bool = False) -> BoxFile:
         if entry.get("iscrowd"):  # a region of COCO's annotations, not one person
             crowds += 1
         elif any_category or category == person:
-            boxes[key].append(row)
-            positions[key].append(index)
-            categories[key].append(category)
+            boxes[key].append(FileBox(row, index, category))
         else:
             others[category] += 1
     if not boxes:
         seen = ", ".join(f"{count} of category_id {i}" for i, count in sorted(others.items()))
         what = f"boxes of people (category_id {person}), only {seen}" if others else "boxes"
         raise UserError(f"{path}: holds no {what}; there is nothing to predict")
-    rows = {key: np.array(values) for key, values in boxes.items()}
-    return BoxFile(path, rows, dict(positions), dict(categories), crowds + others.total())
+    return BoxFile(path, dict(boxes), crowds + others.total())
 
 
 def parse_box(where: str, value: Any) -> list[float]:
-    """Parse a bbox: x, y, width, height, NaN for null; `where` begins the error's message.
-
-    Raises:
-        UserError: the value is something else.
-    """
+    """Parse a bbox (x, y, width, height, NaN for null), or raise a UserError that says where."""
     sides = [math.nan if v is None else number(v) for v in value] if isinstance(value, list) else []
     box = [side for side in sides if side is not None]
     if len(box) != 4 or len(sides) != 4:
@@ -177,11 +163,7 @@ def parse_box(where: str, value: Any) -> list[float]:
 
 
 def parse_score(where: str, name: str, value: Any) -> float:
-    """Parse a score of the given name; `where` begins the error's message.
-
-    Raises:
-        UserError: the value is not a finite number.
-    """
+    """Parse the score called `name`, or raise a UserError that says where."""
     score = number(value)
     if score is None or not math.isfinite(score):
         raise UserError(f"{where}: {name} must be a finite number, not {value!r:.40}")

@@ -86,8 +86,7 @@ class PoseEstimator:
             keep_heatmaps: give every `Person` its heatmaps.
 
         Raises:
-            UserError: a batch size below 1, another method, or a skeleton that does not fit the
-                network.
+            UserError: an unusable batch size or method, or a skeleton that does not fit.
         """
         on_cpu = jax.default_backend() == "cpu"
         default_batch = CPU_BATCH if on_cpu else ACCELERATOR_BATCH
@@ -128,11 +127,9 @@ class PoseEstimator:
 
         Args:
             weights: folder, checkpoint file or hub id.
-            dtype: what the network computes in; by default bfloat16 on an accelerator and float32
-                on a CPU.
+            dtype: to compute in; by default bfloat16 on an accelerator and float32 on a CPU.
             flip_test, method, batch_size, keep_heatmaps: as for the constructor.
-            dataset: which of several heads or experts to use, and whose skeleton; a key of
-                `SKELETONS`.
+            dataset: a key of `SKELETONS`: which of several heads or experts, and whose skeleton.
             num_heads: attention heads, where the weights do not tell.
             input_size: (height, width) of the crops, if other than the weights'.
 

@@ -7,9 +7,8 @@ What went wrong, and what is worth telling, comes back as a `Report`.
 
 import contextlib
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class Frame:
     total: int | None = None
     index: int | None = None
     fps: float | None = None
-    people: Sequence[Person] = ()
+    people: list[Person] = field(default_factory=list)
     image: np.ndarray | None = None
     problems: Sequence[str] = ()
     error: UserError | None = None
@@ -85,20 +84,22 @@ class Report:
         )
 
 
-class Sink(Protocol):
+class Sink:
     """Takes frames in order: a file of results, drawn pictures, a progress bar.
 
     Attributes:
         needs_images: the kinds of sources whose images it needs.
     """
 
-    needs_images: frozenset[SourceKind]
+    needs_images: frozenset[SourceKind] = frozenset()
 
     def write(self, frame: Frame) -> None:
-        """Take a frame, also one that could not be used; an error raised ends the run."""
+        """Take a frame, even one that could not be used; an error raised ends the run."""
+        raise NotImplementedError
 
     def close(self) -> Report:
-        """Finish, also after an error; say what was written and what went wrong."""
+        """Finish, even after an error; say what was written and what went wrong."""
+        return Report()
 
 
 @dataclass(frozen=True)

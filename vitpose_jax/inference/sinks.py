@@ -14,7 +14,7 @@ from vitpose_jax.files.writing import make_folder
 from vitpose_jax.inference.background import Background
 from vitpose_jax.inference.inputs import Source, SourceKind
 from vitpose_jax.inference.person import Person
-from vitpose_jax.inference.pipeline import Frame, Report
+from vitpose_jax.inference.pipeline import Frame, Report, Sink
 from vitpose_jax.inference.preparation import WORKERS
 from vitpose_jax.inference.results import coco_result, write_results
 
@@ -22,13 +22,10 @@ Draw = Callable[[np.ndarray, Sequence[Person]], np.ndarray]
 """Image (uint8 RGB) and people to a drawn image."""
 
 
-class ResultsSink:
+class ResultsSink(Sink):
     """COCO results as one JSON file, written at the end unless no frame could be used."""
 
-    needs_images: frozenset[SourceKind] = frozenset()
-
     def __init__(self, path: Path) -> None:
-        """Start without results; `path` is the file's."""
         self._path = path
         self._results: list[dict[str, Any]] = []
         self._has_frames = False
@@ -37,11 +34,8 @@ class ResultsSink:
         """Remember the frame's people."""
         if frame.error is None:
             self._has_frames = True
-            source = frame.source
-            self._results += [
-                coco_result(person, source.name, source.image_id, frame.index)
-                for person in frame.people
-            ]
+            name, number = frame.source.name, frame.source.image_id
+            self._results += [coco_result(p, name, number, frame.index) for p in frame.people]
 
     def close(self) -> Report:
         """Write the file; raises UserError where that is impossible."""
@@ -50,18 +44,11 @@ class ResultsSink:
         return Report()
 
 
-class PeopleSink:
-    """The people of a video, kept for what follows.
-
-    Attributes:
-        frames: everybody, frame by frame.
-        fps: frames per second.
-    """
-
-    needs_images: frozenset[SourceKind] = frozenset()
+class PeopleSink(Sink):
+    """The people of a video, frame by frame, and its frames per second."""
 
     def __init__(self) -> None:
-        self.frames: list[Sequence[Person]] = []
+        self.frames: list[list[Person]] = []
         self.fps = 0.0
 
     def write(self, frame: Frame) -> None:
@@ -70,18 +57,13 @@ class PeopleSink:
             self.frames.append(frame.people)
             self.fps = frame.fps
 
-    def close(self) -> Report:
-        """Nothing is left to do."""
-        return Report()
 
-
-class PictureSink:
+class PictureSink(Sink):
     """A folder of drawn pictures, made by threads while the network goes on."""
 
-    needs_images: frozenset[SourceKind] = frozenset({"image"})
+    needs_images = frozenset[SourceKind]({"image"})
 
     def __init__(self, folder: Path, draw: Draw) -> None:
-        """Start; the folder is made when the first picture is written."""
         self._folder, self._draw = folder, draw
         self._background = Background(WORKERS)
         self._problems: list[str] = []
@@ -114,13 +96,12 @@ class PictureSink:
             self._notes[f"pictures in {self._folder}"] = None
 
 
-class VideoSink:
+class VideoSink(Sink):
     """Annotated videos, each drawn and encoded by a thread; where that fails, a note says why."""
 
-    needs_images: frozenset[SourceKind] = frozenset({"video", "camera"})
+    needs_images = frozenset[SourceKind]({"video", "camera"})
 
     def __init__(self, folder: Path, draw: Draw) -> None:
-        """Start; a video is opened with its first frame and closed with the next one's."""
         self._folder, self._draw = folder, draw
         self._notes: dict[str, None] = {}
         self._source: Source | None = None
