@@ -1,10 +1,8 @@
 """Person boxes from a detector, in COCO's results form."""
 
 import logging
-from collections.abc import Collection
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from vitpose_jax.data.coco.annotations import is_number
@@ -19,10 +17,21 @@ log = logging.getLogger(__name__)
 
 
 def detected_people(dataset: PoseDataset, path: epath.PathLike, min_score: float = 0.0) -> People:
-    """A detector's boxes in place of a data set's annotated ones; see `read_detections`.
+    """A detector's boxes, uncleaned, in place of a data set's annotated ones.
+
+    Malformed boxes, and those on images that the data set does not have, are left out and counted.
+
+    Args:
+        dataset: whose images and categories count.
+        path: JSON list of {image_id, category_id, bbox (x, y, width, height), score}.
+        min_score: boxes with a lower score are left out; the original's threshold is 0.
+
+    Returns:
+        People whose `annotation_id` is the row in the file, and whose keypoints are unlabelled.
 
     Raises:
-        UserError: as `read_detections`, and where the data set holds crops of annotated boxes only.
+        UserError: the data set holds crops of annotated boxes only, or the file is none of
+            detections, has too many malformed entries, or no box on the images.
     """
     if not dataset.has_whole_images:
         raise UserError(
@@ -30,46 +39,11 @@ def detected_people(dataset: PoseDataset, path: epath.PathLike, min_score: float
             "evaluate on detections with the COCO folder it was made from"
         )
     categories = keypoint_categories(dataset.coco_gt["categories"], dataset.name)
-    return read_detections(
-        path,
-        dataset.image_ids,
-        dataset.load_image_wh(),
-        dataset.skeleton.num_keypoints,
-        min_score,
-        [category["id"] for category in categories],
-    )
-
-
-def read_detections(
-    path: epath.PathLike,
-    image_ids: np.ndarray,
-    image_wh: np.ndarray,
-    num_keypoints: int,
-    min_score: float = 0.0,
-    category_ids: Collection[int] = (1,),
-) -> People:
-    """Read boxes of people with a score of at least `min_score`, uncleaned.
-
-    Malformed boxes, and those on images that the data set does not have, are left out and counted.
-
-    Args:
-        path: JSON list of {image_id, category_id, bbox (x, y, width, height), score}.
-        image_ids: (M,), ids of the data set's images.
-        image_wh: (M, 2), their sizes.
-        num_keypoints: K; the keypoints of the result are all unlabelled.
-        min_score: the original's threshold is 0.
-        category_ids: whose boxes to take: the data set's own (COCO's person is 1).
-
-    Returns:
-        People whose `annotation_id` is the row in the file.
-
-    Raises:
-        UserError: not such a file, too many malformed entries, or no box on the images.
-    """
+    category_ids = [category["id"] for category in categories]
     entries = read_json(path)
     if not isinstance(entries, list):
         raise UserError(f"{path} is not a detections file: a JSON list of boxes is expected")
-    rows = {int(image_id): row for row, image_id in enumerate(image_ids)}
+    rows = {int(image_id): row for row, image_id in enumerate(dataset.image_ids)}
     kept, malformed, elsewhere = [], [], 0
     for index, entry in enumerate(entries):
         if problem := _problem(entry):
@@ -92,10 +66,10 @@ def read_detections(
         if count:
             log.warning("%s: left out %d boxes: %s", path, count, words)
 
-    people = People.empty(len(kept), num_keypoints)
+    people = People.empty(len(kept), dataset.skeleton.num_keypoints)
     people.image_id[:] = [entries[i]["image_id"] for i in kept]
     people.image_row[:] = [rows[entries[i]["image_id"]] for i in kept]
-    people.image_wh[:] = np.asarray(image_wh)[people.image_row]
+    people.image_wh[:] = dataset.load_image_wh()[people.image_row]
     people.annotation_id[:] = kept
     people.box[:] = [entries[i]["bbox"] for i in kept]
     people.box_score[:] = [entries[i]["score"] for i in kept]

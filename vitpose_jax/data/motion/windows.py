@@ -173,11 +173,6 @@ class MotionWindows:
         """D, 2 or 3."""
         return self.tracks[0].positions.shape[2]
 
-    @property
-    def fps(self) -> float:
-        """Frames per second."""
-        return self.tracks[0].fps
-
     def __len__(self) -> int:
         return len(self.starts)
 

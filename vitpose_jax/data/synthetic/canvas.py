@@ -15,9 +15,8 @@ _HALF_TURN = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
 _HALF_CIRCLE = np.stack([np.cos(_HALF_TURN), np.sin(_HALF_TURN)], axis=-1)
 
 # Strips of a shaded limb: width, brightness, and shift towards the light, from below to above.
-STRIP_WIDTH = np.array([1.0, 0.78, 0.52, 0.22])
-STRIP_BRIGHTNESS = np.array([0.66, 0.86, 1.0, 1.12])
-STRIP_SHIFT = np.array([0.0, 0.13, 0.24, 0.34])
+STRIPS = np.array([[1.0, 0.78, 0.52, 0.22], [0.66, 0.86, 1.0, 1.12], [0.0, 0.13, 0.24, 0.34]])
+_WIDTH, _BRIGHTNESS, _SHIFT = STRIPS
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,13 @@ class Canvas:
         (ax, ay), (bx, by) = a, b
         length = math.hypot(bx - ax, by - ay) + 1e-6
         across = np.array([(by - ay) / length, (ax - bx) / length])
-        moved = across * (across @ light) * STRIP_SHIFT[:, None]
-        widths = STRIP_WIDTH[:, None, None]
+        moved = across * (across @ light) * _SHIFT[:, None]
+        widths = _WIDTH[:, None, None]
         arc = _HALF_CIRCLE @ np.array([-across[::-1] * (1, -1), across]) * widths
         start = arc * ra + (a + moved * ra)[:, None]
         end = (b + moved * rb)[:, None] - arc * rb
         outlines = (np.concatenate([start, end], axis=1) * _FIXED_POINT).astype(np.int32)
-        tones = np.minimum(np.multiply.outer(STRIP_BRIGHTNESS, colour), 255).tolist()
+        tones = np.minimum(np.multiply.outer(_BRIGHTNESS, colour), 255).tolist()
         self._fill(outlines[0], tones[0], part)
         for outline, tone in zip(outlines[1:], tones[1:], strict=True):
             cv2.fillConvexPoly(self.colours, outline, tone, cv2.LINE_AA, _BITS)

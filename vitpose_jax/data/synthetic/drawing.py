@@ -7,31 +7,14 @@ numbers, which tells afterwards what hides what.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
 
+from vitpose_jax.data.synthetic import visibility as parts
 from vitpose_jax.data.synthetic.body import HEAD_RADIUS, BodyShape, PosedBody
-from vitpose_jax.data.synthetic.canvas import (
-    CIRCLE,
-    STRIP_BRIGHTNESS,
-    STRIP_SHIFT,
-    STRIP_WIDTH,
-    Canvas,
-    Projection,
-)
-from vitpose_jax.data.synthetic.visibility import (
-    FOOT,
-    HAND,
-    HEAD,
-    LOWER_ARM,
-    LOWER_LEG,
-    NECK,
-    PARTS,
-    TORSO,
-    UPPER_ARM,
-    UPPER_LEG,
-)
+from vitpose_jax.data.synthetic.canvas import CIRCLE, STRIPS, Canvas, Projection
 
 _SKIN = np.array(
     [
@@ -111,7 +94,7 @@ def draw_person(canvas: Canvas, person: int, figure: Figure, light: np.ndarray) 
         figure: whom to paint.
         light: (2,), direction on the image from which light comes, length at most 1.
     """
-    _Painter(canvas, person * PARTS + 1, figure, light).paint()
+    _Painter(canvas, person * parts.PARTS + 1, figure, light).paint()
 
 
 class _Painter:
@@ -126,20 +109,28 @@ class _Painter:
         self.hands, self.toes = self.project(self.body.hands[0]), self.project(self.body.toes[0])
 
     def paint(self) -> None:
-        depth = self.body.joints[0, :, 2]
+        z, looks = self.body.joints[0, :, 2], self.looks
         jobs: list[tuple[float, Callable[[], None]]] = [
-            (depth[[5, 6, 11, 12]].mean(), self._torso),
+            (z[[5, 6, 11, 12]].mean(), self._torso),
             (self.body.head[0, 2], self._head),
         ]
-        for side in (0, 1):
-            for first, draw in (
-                (5, self._upper_arm),
-                (7, self._lower_arm),
-                (11, self._upper_leg),
-                (13, self._lower_leg),
-            ):
-                middle = (depth[first + side] + depth[first + 2 + side]) / 2
-                jobs.append((middle, partial(draw, side)))
+
+        def add(joint: int, *limb: Any) -> None:
+            """A limb as far away as the middle between a joint and the next one on its side."""
+            jobs.append(((z[joint] + z[joint + 2]) / 2, partial(self._limb, *limb)))
+
+        for s in (0, 1):
+            shoulder, elbow, wrist, hip, knee, ankle = self.points[5 + s :: 2]
+            hand, toe = self.hands[s], self.toes[s]
+            sleeve, lower_sleeve = (looks.sleeves, looks.top), (looks.sleeves - 1, looks.top)
+            leg, lower_leg = (looks.legs, looks.bottom), (looks.legs - 1, looks.bottom)
+            skin, shoes = looks.skin, looks.shoes
+            add(5 + s, (shoulder, elbow), (0.031, 0.022), skin, parts.UPPER_ARM + s, sleeve)
+            add(7 + s, (wrist, hand), (0.015, 0.019), skin, parts.HAND + s)
+            add(7 + s, (elbow, wrist), (0.022, 0.015), skin, parts.LOWER_ARM + s, lower_sleeve)
+            add(11 + s, (hip, knee), (0.047, 0.031), skin, parts.UPPER_LEG + s, leg)
+            add(13 + s, (ankle, toe), (0.022, 0.016), shoes, parts.FOOT + s)
+            add(13 + s, (knee, ankle), (0.031, 0.02), skin, parts.LOWER_LEG + s, lower_leg)
         for _, job in sorted(jobs, key=lambda job: job[0]):
             job()
 
@@ -172,33 +163,11 @@ class _Painter:
         for start, stop, r0, r1, tint in pieces:
             self.canvas.limb(start, stop, (r0, r1), tint, self.light, self.first_part + part)
 
-    def _upper_arm(self, side: int) -> None:
-        cover = (self.looks.sleeves, self.looks.top)
-        ends = self.points[5 + side], self.points[7 + side]
-        self._limb(ends, (0.031, 0.022), self.looks.skin, UPPER_ARM + side, cover)
-
-    def _lower_arm(self, side: int) -> None:
-        cover = (self.looks.sleeves - 1, self.looks.top)
-        elbow, wrist, hand = self.points[7 + side], self.points[9 + side], self.hands[side]
-        self._limb((wrist, hand), (0.015, 0.019), self.looks.skin, HAND + side)
-        self._limb((elbow, wrist), (0.022, 0.015), self.looks.skin, LOWER_ARM + side, cover)
-
-    def _upper_leg(self, side: int) -> None:
-        cover = (self.looks.legs, self.looks.bottom)
-        ends = self.points[11 + side], self.points[13 + side]
-        self._limb(ends, (0.047, 0.031), self.looks.skin, UPPER_LEG + side, cover)
-
-    def _lower_leg(self, side: int) -> None:
-        cover = (self.looks.legs - 1, self.looks.bottom)
-        knee, ankle, toe = self.points[13 + side], self.points[15 + side], self.toes[side]
-        self._limb((ankle, toe), (0.022, 0.016), self.looks.shoes, FOOT + side)
-        self._limb((knee, ankle), (0.031, 0.02), self.looks.skin, LOWER_LEG + side, cover)
-
     def _torso(self) -> None:
         left, right, right_hip, left_hip = self.points[[5, 6, 12, 11]]
         chest, pelvis = self.project(self.body.chest[0]), self.project(self.body.pelvis[0])
         neck_top = chest + (self.project(self.body.head[0]) - chest) * 0.7
-        self._limb((chest, neck_top), (0.028, 0.026), self.looks.skin * 0.85, NECK)
+        self._limb((chest, neck_top), (0.028, 0.026), self.looks.skin * 0.85, parts.NECK)
         girth = self.shape.girth
         # Seen from the side the shoulders meet; the trunk still has its depth.
         r_top, r_low = 0.033 * self.unit * girth, 0.05 * self.unit * girth
@@ -212,12 +181,10 @@ class _Painter:
         ]
         outline = cv2.convexHull(np.concatenate(ring).astype(np.float32))[:, 0]
         centre = outline.mean(axis=0)
-        for width, brightness, shift in zip(
-            STRIP_WIDTH, STRIP_BRIGHTNESS, STRIP_SHIFT, strict=True
-        ):
+        for width, brightness, shift in STRIPS.T:
             moved = centre + (outline - centre) * (0.35 + 0.65 * width)
             moved = moved + self.light * shift * r_top * 1.2
-            number = self.first_part + TORSO if width == 1.0 else None
+            number = self.first_part + parts.TORSO if width == 1.0 else None
             tone = np.clip(self.looks.top * (0.3 + 0.7 * brightness), 0, 255)
             self.canvas.polygon(moved, tone, number)
         self._clothes(left, right, left_hip, right_hip)
@@ -257,7 +224,7 @@ class _Painter:
         left, up, forward = self.body.head_axes[0].T
         up2, forward2 = up[:2] * (1, -1), forward[:2] * (1, -1)
         centre = self.project(self.body.head[0])
-        number = self.first_part + HEAD
+        number = self.first_part + parts.HEAD
         hair = looks.skin * 0.9 if looks.bald else looks.hair
         if looks.long_hair and not looks.bald:
             back = centre - up2 * radius * 0.75 - forward2 * radius * 0.3
@@ -295,7 +262,7 @@ class _Painter:
         axis = forward2 / turned if turned > 1e-3 else np.array([0.0, 1.0])
         open_ = np.clip((forward[2] + 0.45) / 1.45, 0.02, 1)
         middle = centre + (forward2 * 0.42 - up2 * 0.26 * (1 - 0.4 * turned)) * radius
-        long, number = radius * (0.3 + 0.62 * open_), self.first_part + HEAD
+        long, number = radius * (0.3 + 0.62 * open_), self.first_part + parts.HEAD
         self._egg(middle, axis, long, radius * 0.9, skin * 0.88, number)
         lit = middle + self.light * radius * 0.12
         bright = np.clip(skin * 1.05, 0, 255)
