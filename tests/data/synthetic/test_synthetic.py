@@ -73,10 +73,10 @@ def test_bones_keep_their_length_in_every_pose():
 
 def _drawn(body, thing=None):
     """Part numbers, keypoints on the image and visibility of one person alone."""
-    canvas = Canvas(np.zeros((300, 300, 3), np.uint8), np.zeros((300, 300), np.uint8))
+    canvas = Canvas(np.zeros((300, 300, 3), np.uint8), np.zeros((300, 300), np.uint8), np.zeros(2))
     project = Projection(np.array([150.0, 150.0]), 110.0, 6.0)
     looks = Looks.draw(np.random.default_rng(0))
-    draw_person(canvas, 0, Figure(body, BodyShape(), looks, project), np.zeros(2))
+    draw_person(canvas, 0, Figure(body, BodyShape(), looks, project))
     if thing is not None:
         canvas.polygon(thing, np.array([9.0, 9, 9]), OCCLUDER)
     points = project(body.joints[0])

@@ -31,13 +31,7 @@ class ThreedpwMotion(tfds.core.GeneratorBasedBuilder):
     # tensorflow-datasets does not install).
     code_path = None
     BUILDER_CONFIGS = [  # noqa: RUF012 (tensorflow-datasets reads a list)
-        tfds.core.BuilderConfig(name=name, description=text)
-        for name, text in (
-            ("detections", "2D detections of the files, 17 COCO keypoints"),
-            ("projected", "24 SMPL joints seen through the camera"),
-            ("joints3d", "24 SMPL joints in the world"),
-            ("keypoints", "17 COCO keypoints found by a pose model"),
-        )
+        tfds.core.BuilderConfig(name=name) for name in INPUTS if name != "synthetic"
     ]
 
     def __init__(self, *, source: str | Path, **options: Any) -> None:

@@ -21,10 +21,17 @@ _WIDTH, _BRIGHTNESS, _SHIFT = STRIPS
 
 @dataclass(frozen=True)
 class Canvas:
-    """An image being painted: uint8 (h, w, 3) colours and uint8 (h, w) part numbers."""
+    """An image being painted.
+
+    Attributes:
+        colours: uint8 (h, w, 3), blue, green, red.
+        parts: uint8 (h, w), part numbers.
+        light: (2,), direction on the image from which light comes, length at most 1.
+    """
 
     colours: np.ndarray
     parts: np.ndarray
+    light: np.ndarray
 
     def polygon(self, corners: np.ndarray, colour: np.ndarray, part: int | None = None) -> None:
         """Fill a convex polygon (n, 2), in pixels; without a part, paint colours only."""
@@ -41,7 +48,6 @@ class Canvas:
         b: np.ndarray,
         radii: tuple[float, float],
         colour: np.ndarray,
-        light: np.ndarray,
         part: int | None = None,
     ) -> None:
         """Paint a round limb from a to b, shaded in strips that move towards the light."""
@@ -49,7 +55,7 @@ class Canvas:
         (ax, ay), (bx, by) = a, b
         length = math.hypot(bx - ax, by - ay) + 1e-6
         across = np.array([(by - ay) / length, (ax - bx) / length])
-        moved = across * (across @ light) * _SHIFT[:, None]
+        moved = across * (across @ self.light) * _SHIFT[:, None]
         widths = _WIDTH[:, None, None]
         arc = _HALF_CIRCLE @ np.array([-across[::-1] * (1, -1), across]) * widths
         start = arc * ra + (a + moved * ra)[:, None]

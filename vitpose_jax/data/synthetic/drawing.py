@@ -85,23 +85,16 @@ class Figure:
     project: Projection
 
 
-def draw_person(canvas: Canvas, person: int, figure: Figure, light: np.ndarray) -> None:
-    """Paint one person over what is there.
-
-    Args:
-        canvas: painted in place.
-        person: number in the part buffer, from 0.
-        figure: whom to paint.
-        light: (2,), direction on the image from which light comes, length at most 1.
-    """
-    _Painter(canvas, person * parts.PARTS + 1, figure, light).paint()
+def draw_person(canvas: Canvas, person: int, figure: Figure) -> None:
+    """Paint a figure over what is there, as number `person` (from 0) of the part buffer."""
+    _Painter(canvas, person * parts.PARTS + 1, figure).paint()
 
 
 class _Painter:
     """The measurements that all parts of one person share."""
 
-    def __init__(self, canvas: Canvas, first_part: int, figure: Figure, light: np.ndarray) -> None:
-        self.canvas, self.first_part, self.light = canvas, first_part, light
+    def __init__(self, canvas: Canvas, first_part: int, figure: Figure) -> None:
+        self.canvas, self.first_part = canvas, first_part
         self.body, self.shape, self.looks = figure.body, figure.shape, figure.looks
         self.project = figure.project
         self.unit = self.shape.height * self.project.scale  # the body's height in pixels
@@ -161,7 +154,7 @@ class _Painter:
             if end == 1.0:
                 pieces = pieces[1:]
         for start, stop, r0, r1, tint in pieces:
-            self.canvas.limb(start, stop, (r0, r1), tint, self.light, self.first_part + part)
+            self.canvas.limb(start, stop, (r0, r1), tint, self.first_part + part)
 
     def _torso(self) -> None:
         left, right, right_hip, left_hip = self.points[[5, 6, 12, 11]]
@@ -183,7 +176,7 @@ class _Painter:
         centre = outline.mean(axis=0)
         for width, brightness, shift in STRIPS.T:
             moved = centre + (outline - centre) * (0.35 + 0.65 * width)
-            moved = moved + self.light * shift * r_top * 1.2
+            moved = moved + self.canvas.light * shift * r_top * 1.2
             number = self.first_part + parts.TORSO if width == 1.0 else None
             tone = np.clip(self.looks.top * (0.3 + 0.7 * brightness), 0, 255)
             self.canvas.polygon(moved, tone, number)
@@ -208,7 +201,7 @@ class _Painter:
                     top, bottom = left + (right - left) * s, left_hip + (right_hip - left_hip) * s
                     canvas.polygon(top + (bottom - top) * t + CIRCLE * width, looks.accent)
         hips = 0.042 * self.unit * self.shape.girth
-        canvas.limb(left_hip, right_hip, (hips, hips), looks.bottom, self.light)
+        canvas.limb(left_hip, right_hip, (hips, hips), looks.bottom)
         if self.body.chest_axes[0, 2, 2] > 0.2:
             neckline = (left + right) / 2
             down = ((left_hip + right_hip) / 2 - neckline) * 0.16
@@ -231,7 +224,7 @@ class _Painter:
             self.canvas.polygon(back + CIRCLE * radius * (1.0, 1.25), hair * 0.75, number)
         long_axis = up2 / (np.hypot(*up2) + 1e-6)
         self._egg(centre, long_axis, radius * 1.2, radius * 1.02, hair * 0.8, number)
-        crown = centre + (up2 * 0.25 + self.light * 0.2) * radius
+        crown = centre + (up2 * 0.25 + self.canvas.light * 0.2) * radius
         self._egg(crown, long_axis, radius * 0.75, radius * 0.7, np.clip(hair * 1.15, 0, 255))
         for sign, point in ((1, self.points[3]), (-1, self.points[4])):
             if sign * left[2] > -0.25 and (not looks.long_hair or looks.bald):
@@ -264,7 +257,7 @@ class _Painter:
         middle = centre + (forward2 * 0.42 - up2 * 0.26 * (1 - 0.4 * turned)) * radius
         long, number = radius * (0.3 + 0.62 * open_), self.first_part + parts.HEAD
         self._egg(middle, axis, long, radius * 0.9, skin * 0.88, number)
-        lit = middle + self.light * radius * 0.12
+        lit = middle + self.canvas.light * radius * 0.12
         bright = np.clip(skin * 1.05, 0, 255)
         self._egg(lit, axis, radius * (0.2 + 0.5 * open_), radius * 0.68, bright)
         for eye, sign in ((1, 1), (2, -1)):

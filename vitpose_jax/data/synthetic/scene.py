@@ -53,13 +53,12 @@ def render_scene(rng: np.random.Generator, company: str = "some") -> Scene:
         width, height = (int(side) for side in rng.integers(224, 353, 2))
         light = rng.uniform(-0.7, 0.7, 2)
         things = (0, 5) if company == "solo" else (6, 26)
-        background = _background(width, height, things, light, rng)
-        canvas = Canvas(background, np.zeros((height, width), np.uint8))
+        canvas = _background(width, height, things, light, rng)
         figures = _place_people(width, height, company, rng)
         for person, figure in enumerate(figures):
-            draw_person(canvas, person, figure, light)
+            draw_person(canvas, person, figure)
         if company != "solo":
-            _things_in_front(canvas, figures, light, rng)
+            _things_in_front(canvas, figures, rng)
         scene = _annotate(canvas, figures, rng)
         if scene.annotated.any():
             return scene
@@ -100,41 +99,36 @@ def _place_people(width: int, height: int, company: str, rng: np.random.Generato
     return figures
 
 
-def _random_colour(rng: np.random.Generator) -> np.ndarray:
-    return rng.uniform(10, 245, 3)
-
-
 def _background(
     width: int, height: int, things: tuple[int, int], light: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+) -> Canvas:
     """Draw soft colours, a floor, and things: boxes, balls, poles and limb-like sticks."""
     cells = int(rng.integers(2, 9))
     base = rng.uniform(30, 225, 3) + rng.normal(0, 30, (cells, cells, 3))
     coarse = np.clip(base, 0, 255).astype(np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    canvas = Canvas(image, np.zeros((1, 1), np.uint8))
+    canvas = Canvas(image, np.zeros((height, width), np.uint8), light)
     if rng.random() < 0.6:
         horizon = rng.uniform(0.45, 0.9) * height
-        floor = _random_colour(rng)
+        floor = rng.uniform(10, 245, 3)
         for t in np.linspace(0, 1, 6):
             y = horizon + t * (height - horizon)
             corners = np.array([[0, y], [width, y], [width, height], [0, height]])
             canvas.polygon(corners, floor * (0.75 + 0.25 * t))
     for _ in range(int(rng.integers(*things))):
-        _thing(canvas, rng.uniform(0, 1, 2) * (width, height), min(width, height), light, rng)
-    return image
+        _thing(canvas, rng.uniform(0, 1, 2) * (width, height), min(width, height), rng)
+    return canvas
 
 
 def _thing(
     canvas: Canvas,
     where: np.ndarray,
     size: float,
-    light: np.ndarray,
     rng: np.random.Generator,
     part: int | None = None,
 ) -> None:
     """Draw a box with an edge in the shade, a ball, a pole, or a bundle of sticks."""
-    colour, kind = _random_colour(rng), rng.integers(4)
+    colour, kind = rng.uniform(10, 245, 3), rng.integers(4)
     turn = rng.uniform(0, np.pi)
     axis = np.array([np.cos(turn), np.sin(turn)])
     across = np.array([-axis[1], axis[0]])
@@ -151,26 +145,24 @@ def _thing(
     elif kind == 2:
         reach = axis * size * rng.uniform(0.2, 0.9)
         radius = max(1.5, size * rng.uniform(0.005, 0.03))
-        canvas.limb(where - reach, where + reach, (radius, radius), colour, light, part)
+        canvas.limb(where - reach, where + reach, (radius, radius), colour, part)
     else:
         joint = where
         radius = size * rng.uniform(0.01, 0.035)
         for _ in range(int(rng.integers(2, 4))):
             turn = rng.uniform(0, 2 * np.pi)
             end = joint + np.array([np.cos(turn), np.sin(turn)]) * size * rng.uniform(0.08, 0.22)
-            canvas.limb(joint, end, (radius, radius * 0.75), colour, light, part)
+            canvas.limb(joint, end, (radius, radius * 0.75), colour, part)
             joint = end
 
 
-def _things_in_front(
-    canvas: Canvas, figures: list[Figure], light: np.ndarray, rng: np.random.Generator
-) -> None:
+def _things_in_front(canvas: Canvas, figures: list[Figure], rng: np.random.Generator) -> None:
     height, width = canvas.parts.shape
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.4, 0.3, 0.2, 0.1]))):
         figure = figures[rng.integers(len(figures))]
         points = figure.project(figure.body.joints[0])
         where = points[rng.integers(17)] + rng.normal(0, 0.06, 2) * height
-        _thing(canvas, where, min(width, height), light, rng, OCCLUDER)
+        _thing(canvas, where, min(width, height), rng, OCCLUDER)
 
 
 _NOISE_SIDE = 512
