@@ -8,11 +8,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Parse "256x192" as (height, width).
-
-    Raises:
-        argparse.ArgumentTypeError: the text is not such a size.
-    """
+    """Parse "256x192" as (height, width), for argparse."""
     height, _, width = text.lower().partition("x")
     if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 256x192")

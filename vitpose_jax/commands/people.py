@@ -15,13 +15,7 @@ from vitpose_jax.inference.pipeline import Frame, Report, Sink
 def open_finder(
     boxes: str | None, detector: str | None, any_category: bool = False
 ) -> BoxFile | PersonDetector | None:
-    """Open what `--boxes` and `--detector` say, of which at most one may be given.
-
-    Args:
-        boxes: a file.
-        detector: a name, a file, or "none" for whole pictures; by default, without boxes, D-FINE.
-        any_category: take a file's boxes of every category.
-    """
+    """Open what `--boxes` or `--detector` names; None takes whole pictures as people."""
     if boxes is None:
         name = detector or DEFAULT_DETECTOR
         return None if name == "none" else PersonDetector(name)

@@ -92,16 +92,13 @@ def select_people(
     image_wh: tuple[int, int],
     threshold: float,
 ) -> Float64[np.ndarray, "people 5"]:
-    """Turn raw outputs into people, best first.
+    """Turn raw outputs into people, best first: x, y, width, height in pixels, score.
 
     Args:
         logits: before the sigmoid.
         boxes: x and y of the centre, width, height, relative to the image.
-        image_wh: (width, height) in pixels.
+        image_wh: (width, height) in pixels; people are clipped to it.
         threshold: lowest score.
-
-    Returns:
-        x, y, width, height in pixels, inside the image; score.
     """
     if logits.shape[-1] not in PERSON_CLASS:
         raise UserError(

@@ -38,9 +38,7 @@ def draw_people(
     """Draw people's skeletons, smaller people first so that they do not cover those in front.
 
     Args:
-        image: left as it is.
-        people: whom to draw.
-        skeleton: their keypoints.
+        image, people, skeleton: what to draw on, and whom.
         min_score: keypoints with a lower score are left out.
         boxes: draw boxes, with score and track number.
         legend: say in a corner which colour is which side.
@@ -72,12 +70,9 @@ def draw_ghosts(
 def overlay_heatmaps(
     image: Pixels, people: Sequence[Person], input_size: tuple[int, int]
 ) -> Pixels:
-    """Lay the heatmaps of all people's keypoints over a darkened, grey image.
+    """Lay the heatmaps of the people who have any over a darkened, grey image.
 
-    Args:
-        image: left as it is.
-        people: with `heatmaps`; those without are skipped.
-        input_size: (height, width) of the network's crops.
+    `input_size` is the (height, width) of the network's crops.
     """
     height, width = image.shape[:2]
     heat = np.zeros((height, width), np.float32)

@@ -71,11 +71,8 @@ def forecast_tracks(
 ) -> Futures:
     """Forecast from every frame in which a person is seen and has been followed long enough.
 
-    Args:
-        model: forecasts from `observed` frames.
-        tracks: at the rate to forecast at.
-        fps: of the video. A forecast belongs to the first frame of the video by which everything it
-            is made of has been seen; of several forecasts for one frame the last is kept.
+    The tracks' rate may differ from the video's, `fps`. A forecast belongs to the first frame of
+    the video by which everything it is made of has been seen; of several the last is kept.
     """
     n, keys, late, observed, visible = model.config.observed, [], [], [], []
     for number, track in tracks.items():
@@ -125,11 +122,7 @@ def draw_video(
     skeleton: Skeleton,
     min_score: float,
 ) -> None:
-    """Draw a video's people and where they will be, and write it to `path`.
-
-    Raises:
-        UserError: the video cannot be read, or none can be written.
-    """
+    """Draw a video's people and where they will be; UserError if it cannot be read or written."""
     with VideoReader(video) as reader, VideoWriter(path, reader.fps) as writer:
         for index, image in enumerate(reader):
             people = frames[index] if index < len(frames) else []

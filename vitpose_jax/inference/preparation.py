@@ -62,10 +62,7 @@ def prepare_ahead(
 
     Errors, including those of a function that finds boxes, come as items, in their turn.
 
-    Args:
-        items: images and boxes; taken in the caller's thread.
-        input_size: (height, width) of the crops.
-        keep_images: give every item its image.
+    `items` is consumed in the caller's thread; `input_size` is the crops' (height, width).
     """
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="vitpose") as pool:
         ahead: deque[Future[Item]] = deque()

@@ -30,14 +30,11 @@ class Tracker:
     def __init__(self, skeleton: Skeleton, min_similarity: float = 0.2, patience: int = 30) -> None:
         """Start without tracks.
 
-        Args:
-            skeleton: the people's.
-            min_similarity: in [0, 1]; pairs below it are different people.
-            patience: frames for which a lost person is remembered.
+        Pairs less similar than `min_similarity` (0 to 1) are different people; a lost person is
+        remembered for `patience` frames.
         """
         self._sigmas = np.array(skeleton.sigmas)
-        self._min_similarity = min_similarity
-        self._patience = patience
+        self._min_similarity, self._patience = min_similarity, patience
         self._tracks: list[_Track] = []
         self._last_number = 0
 
