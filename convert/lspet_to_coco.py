@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import scipy.io
 
+from vitpose_jax.data.coco.categories import category_from_skeleton
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
@@ -124,13 +125,6 @@ def convert(release: Path, out: Path) -> dict[str, int]:
             {"id": number, "file_name": name, "width": width, "height": height, "license": 1}
         )
         annotations.append(annotation)
-    category = {
-        "id": 1,
-        "name": "person",
-        "supercategory": "person",
-        "keypoints": list(COCO.keypoint_names),
-        "skeleton": [[a + 1, b + 1] for a, b in COCO.limbs],
-    }
     (out / "annotations").mkdir(parents=True, exist_ok=True)
     for split, (images, annotations) in splits.items():
         content = {
@@ -138,7 +132,7 @@ def convert(release: Path, out: Path) -> dict[str, int]:
             "licenses": [{"id": 1, "name": "research use, see README"}],
             "images": images,
             "annotations": annotations,
-            "categories": [category],
+            "categories": [category_from_skeleton(COCO)],
         }
         (out / "annotations" / f"person_keypoints_{split}2017.json").write_text(json.dumps(content))
     return {split: len(annotations) for split, (_, annotations) in splits.items()}

@@ -1,6 +1,6 @@
 """How good a forecast is: baselines to compare it with, and metrics per future frame and joint."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -181,26 +181,26 @@ def compare(
 
 def table(results: Mapping[str, Mapping[str, np.ndarray]], metric: str) -> str:
     """One metric as Markdown: a row per forecast, a column per future frame."""
-    rows = {name: per_frame(metrics)[metric] for name, metrics in results.items()}
-    frames = len(next(iter(rows.values())))
+    frames = {name: per_frame(metrics)[metric] for name, metrics in results.items()}
     shown = (lambda v: f"{100 * v:.1f}") if metric.startswith("pck") else (lambda v: f"{v:.4g}")
-    header = f"| {metric} | mean | " + " | ".join(str(k + 1) for k in range(frames)) + " |"
-    lines = [header, "|---" * (frames + 2) + "|"]
-    for name, values in rows.items():
-        cells = " | ".join(shown(value) for value in (mean_frame(values), *values))
-        lines.append(f"| {name} | {cells} |")
-    return "\n".join(lines)
+    numbers = [str(k + 1) for k in range(len(next(iter(frames.values()))))]
+    rows = {name: map(shown, (mean_frame(v), *v)) for name, v in frames.items()}
+    return _markdown((metric, "mean", *numbers), rows)
 
 
 def joint_table(
     results: Mapping[str, Mapping[str, np.ndarray]], metric: str, names: list[str], frame: int = -1
 ) -> str:
     """One metric at one future frame as Markdown: a row per joint, a column per forecast."""
-    lines = [f"| {metric} | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
-    for joint, name in enumerate(names):
-        cells = " | ".join(f"{metrics[metric][frame, joint]:.4g}" for metrics in results.values())
-        lines.append(f"| {name} | {cells} |")
-    return "\n".join(lines)
+    values = [metrics[metric][frame] for metrics in results.values()]
+    rows = {name: [f"{v[joint]:.4g}" for v in values] for joint, name in enumerate(names)}
+    return _markdown((metric, *results), rows)
+
+
+def _markdown(header: Sequence[str], rows: Mapping[str, Iterable[str]]) -> str:
+    lines = [header, *((name, *cells) for name, cells in rows.items())]
+    first, *others = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([first, "|---" * len(header) + "|", *others])
 
 
 def _mean(values: np.ndarray, visible: np.ndarray) -> np.ndarray:

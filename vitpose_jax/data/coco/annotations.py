@@ -124,7 +124,7 @@ def _read_images(entries: Sequence[Any], path: epath.PathLike) -> dict[int, Json
         if not isinstance(image, dict):
             raise UserError(f"{where} is not an object")
         for key, kind in (("id", int), ("file_name", str), ("width", int), ("height", int)):
-            if not isinstance(image.get(key), kind) or isinstance(image.get(key), bool):
+            if type(image.get(key)) is not kind:
                 raise UserError(f"{where}: '{key}' must be {kind.__name__}, is {image.get(key)!r}")
         if min(image["width"], image["height"]) < 1:
             raise UserError(f"{where}: size {image['width']}x{image['height']} is not possible")
@@ -161,7 +161,7 @@ def _type_problem(
     if not isinstance(annotation, dict):
         return f"is {type(annotation).__name__}, not an object"
     for key in ("id", "image_id", "category_id"):
-        if not isinstance(annotation.get(key), int) or isinstance(annotation.get(key), bool):
+        if type(annotation.get(key)) is not int:
             return f"'{key}' must be an integer, is {annotation.get(key)!r}"
     if annotation["image_id"] not in images:
         return f"image_id {annotation['image_id']} is not among the images"

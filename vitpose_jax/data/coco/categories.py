@@ -131,3 +131,14 @@ def _sigmas(value: Any, names: list[str], where: str) -> tuple[float, ...]:
     if not numbers or len(value) != len(names):
         raise UserError(f"{where}: categories: 'sigmas' must be {len(names)} positive numbers")
     return tuple(float(s) for s in value)
+
+
+def category_from_skeleton(skeleton: Skeleton) -> dict[str, Any]:
+    """The entry of `categories` for people with a known skeleton."""
+    return {
+        "id": 1,
+        "name": "person",
+        "supercategory": "person",
+        "keypoints": list(skeleton.keypoint_names),
+        "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],
+    }

@@ -14,7 +14,7 @@ class Kind:
     """
 
     words: str
-    left_out: bool
+    left_out: bool = False
     usual: bool = False
 
 
@@ -25,21 +25,15 @@ OFF_IMAGE = Kind("boxes that are empty or off their image", left_out=True)
 MALFORMED = Kind("malformed annotations", left_out=True)
 REPEATED_ID = Kind("annotations whose id was used before", left_out=True)
 POINTS_OFF_BOX = Kind("people with no labelled keypoint anywhere near their box", left_out=True)
-WRONG_COUNT = Kind(
-    "annotations whose num_keypoints contradicts their visibility flags", left_out=False
-)
-POINTS_OFF_IMAGE = Kind("people with a labelled keypoint outside the image", left_out=False)
+WRONG_COUNT = Kind("annotations whose num_keypoints contradicts their visibility flags")
+POINTS_OFF_IMAGE = Kind("people with a labelled keypoint outside the image")
 NO_AREA = Kind(
-    "people without an area, for whom their box's is taken (objects' are about half of it)",
-    left_out=False,
+    "people without an area, for whom their box's is taken (objects' are about half of it)"
 )
-SAME_PERSON = Kind(
-    "annotations that repeat another one's keypoints on the same image", left_out=False
-)
+SAME_PERSON = Kind("annotations that repeat another one's keypoints on the same image")
 NO_FLIP_PAIRS = Kind(
     "categories without left-right pairs (no names that differ in left/right, no 'flip_pairs'): "
-    "mirrored images keep every keypoint's name",
-    left_out=False,
+    "mirrored images keep every keypoint's name"
 )
 
 

@@ -73,25 +73,20 @@ def read_sequence(path: str | Path) -> Sequence:
     content = load_pickle(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a 3DPW sequence file (it holds a {type(content).__name__})")
-    poses2d = _per_actor(path, content, "poses2d", (3, 18))
+    poses2d = _per_actor(path, content, "poses2d", (None, 3, 18))
     frames = len(poses2d[0]) if poses2d else 0
-    joints = _per_actor(path, content, "jointPositions", (72,))
-    valid = _per_actor(path, content, "campose_valid", ())
-    cam_poses = _array(path, "cam_poses", _entry(path, content, "cam_poses"), (frames, 4, 4))
-    intrinsics = _array(path, "cam_intrinsics", _entry(path, content, "cam_intrinsics"), (3, 3))
-    frame_ids = _array(path, "img_frame_ids", _entry(path, content, "img_frame_ids"), (frames,))
-    for key, values in (("poses2d", poses2d), ("jointPositions", joints), ("campose_valid", valid)):
+    poses2d = _per_actor(path, content, "poses2d", (frames, 3, 18))
+    joints = _per_actor(path, content, "jointPositions", (frames, 72))
+    valid = _per_actor(path, content, "campose_valid", (frames,))
+    cam_poses = _array(path, content, "cam_poses", (frames, 4, 4))
+    intrinsics = _array(path, content, "cam_intrinsics", (3, 3))
+    frame_ids = _array(path, content, "img_frame_ids", (frames,))
+    for key, values in (("jointPositions", joints), ("campose_valid", valid)):
         if len(values) != len(poses2d):
             raise UserError(
                 f"{path}: '{key}' has {len(values)} actors, 'poses2d' {len(poses2d)}; "
                 "the file is damaged, download it again"
             )
-        for index, value in enumerate(values):
-            if len(value) != frames:
-                raise UserError(
-                    f"{path}: actor {index} has {len(value)} frames in '{key}', actor 0 has "
-                    f"{frames} in 'poses2d'; the file is damaged, download it again"
-                )
     name = content.get("sequence")
     return Sequence(
         name=name if isinstance(name, str) and name else path.stem,
@@ -179,33 +174,38 @@ def _track(sequence: Sequence, index: int, points: np.ndarray, seen: np.ndarray)
     )
 
 
-def _entry(path: Path, content: dict, key: str) -> Any:
+Shape = tuple[int | None, ...]
+
+
+def _entry(path: Path, content: dict[str, Any], key: str) -> Any:
     if key not in content:
         raise UserError(f"{path}: no '{key}' in it; is it a 3DPW sequence file?")
     return content[key]
 
 
-def _per_actor(path: Path, content: dict, key: str, shape: tuple[int, ...]) -> list[np.ndarray]:
+def _array(path: Path, content: dict[str, Any], key: str, shape: Shape) -> np.ndarray:
+    return _checked(f"{path}: '{key}'", _entry(path, content, key), shape)
+
+
+def _per_actor(path: Path, content: dict[str, Any], key: str, shape: Shape) -> list[np.ndarray]:
     values = _entry(path, content, key)
     if not isinstance(values, list | tuple):
         raise UserError(f"{path}: '{key}' is a {type(values).__name__}, not a list with one actor")
-    return [
-        _array(path, f"{key}[{index}]", value, (None, *shape)) for index, value in enumerate(values)
-    ]
+    return [_checked(f"{path}: '{key}[{i}]'", value, shape) for i, value in enumerate(values)]
 
 
-def _array(path: Path, key: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
-    fits = (
+def _checked(where: str, value: Any, shape: Shape) -> np.ndarray:
+    """An array of numbers of that shape; None stands for any number of frames."""
+    have = value.shape if isinstance(value, np.ndarray) else type(value).__name__
+    if (
         isinstance(value, np.ndarray)
-        and value.ndim == len(shape)
         and value.dtype.kind in "biuf"
-        and all(want in (None, have) for want, have in zip(shape, value.shape, strict=True))
-    )
-    if not fits:
-        have = value.shape if isinstance(value, np.ndarray) else type(value).__name__
-        want = "(" + ", ".join("frames" if n is None else str(n) for n in shape) + ")"
-        raise UserError(f"{path}: '{key}' is {have}, expected numbers of shape {want}")
-    return value
+        and value.ndim == len(shape)
+        and all(want in (None, side) for want, side in zip(shape, value.shape, strict=True))
+    ):
+        return value
+    want = "(" + ", ".join("frames" if n is None else str(n) for n in shape) + ")"
+    raise UserError(f"{where} is {have}, expected numbers of shape {want}; download the file again")
 
 
 def _actor(poses2d: np.ndarray, joints: np.ndarray) -> Actor:

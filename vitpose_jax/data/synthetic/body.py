@@ -7,6 +7,7 @@ Winter, "Biomechanics and Motor Control of Human Movement", fig. 4.1.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -122,9 +123,9 @@ class PosedBody:
         )
 
 
-def _rotation(axis: int, degrees: np.ndarray) -> np.ndarray:
-    """Right-handed turns (T, 3, 3) about a coordinate axis (0, 1, 2) by degrees (T,)."""
-    radians = np.deg2rad(degrees)
+def _rotation(axis: int, degrees: float | np.ndarray) -> np.ndarray:
+    """Right-handed turns (..., 3, 3) about a coordinate axis (0, 1, 2)."""
+    radians = np.deg2rad(np.asarray(degrees, np.float64))
     cos, sin = np.cos(radians), np.sin(radians)
     i, j = [(1, 2), (2, 0), (0, 1)][axis]
     turn = np.zeros((*radians.shape, 3, 3))
@@ -134,19 +135,9 @@ def _rotation(axis: int, degrees: np.ndarray) -> np.ndarray:
     return turn
 
 
-def rotation_x(degrees: float | np.ndarray) -> np.ndarray:
-    """Turn about x; positive nods forward (y towards z)."""
-    return _rotation(0, np.asarray(degrees, np.float64))
-
-
-def rotation_y(degrees: float | np.ndarray) -> np.ndarray:
-    """Turn about the vertical; positive turns to the left as the body sees it."""
-    return _rotation(1, np.asarray(degrees, np.float64))
-
-
-def rotation_z(degrees: float | np.ndarray) -> np.ndarray:
-    """Turn about the forward axis."""
-    return _rotation(2, np.asarray(degrees, np.float64))
+rotation_x, rotation_y, rotation_z = (partial(_rotation, axis) for axis in range(3))
+"""Turns by degrees; of a body, positive nods forward (x), turns to its left (y), and tilts to its
+right (z)."""
 
 
 def pose_body(shape: BodyShape, angles: np.ndarray, heading: np.ndarray) -> PosedBody:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.data.augmentation import Augmentation, person_number
+from vitpose_jax.data.coco.categories import category_from_skeleton
 from vitpose_jax.data.dataset import PoseDataset, TrainingCrops
 from vitpose_jax.data.people import People, Picture, concatenate
 from vitpose_jax.data.samples import Batch, PersonCrops
@@ -185,12 +186,9 @@ def _coco_annotations(images: SyntheticImages) -> dict[str, Any]:
                     "keypoints": points.ravel().tolist(),
                 }
             )
-    category = {
-        "id": 1,
-        "name": "person",
-        "supercategory": "person",
-        "keypoints": list(_COCO.keypoint_names),
-        "skeleton": [[a + 1, b + 1] for a, b in _COCO.limbs],
+    return {
+        "info": {"description": "synthetic people"},
+        "images": entries,
+        "annotations": annotations,
+        "categories": [category_from_skeleton(_COCO)],
     }
-    info = {"description": "synthetic people"}
-    return {"info": info, "images": entries, "annotations": annotations, "categories": [category]}
