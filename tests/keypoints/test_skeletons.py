@@ -6,16 +6,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, flip_pairs_by_name, plain_name
+from vitpose_jax.keypoints.skeletons import (
+    KNOWN,
+    SKELETONS,
+    Skeleton,
+    flip_pairs_by_name,
+    known_skeleton,
+    plain_names,
+    without_partner,
+)
 
 KEYPOINTS = {"coco": 17, "aic": 14, "mpii": 16, "ap10k": 17, "apt36k": 17, "wholebody": 133}
+KEYPOINTS |= {"crowdpose": 14, "halpe26": 26, "halpe": 136}
 
 
 def test_the_experts_order() -> None:
-    assert list(SKELETONS) == list(KEYPOINTS)
+    assert list(SKELETONS) == list(KEYPOINTS)[:6]
 
 
-@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("skeleton", KNOWN, ids=lambda s: s.name)
 def test_skeleton_is_consistent(skeleton: Skeleton) -> None:
     count = skeleton.num_keypoints
     assert count == KEYPOINTS[skeleton.name] == len(set(skeleton.keypoint_names))
@@ -31,7 +40,7 @@ def test_skeleton_is_consistent(skeleton: Skeleton) -> None:
     assert set(skeleton.upper_body) < set(range(count))
 
 
-@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("skeleton", KNOWN, ids=lambda s: s.name)
 def test_flip_pairs_swap_sides_and_sigmas_agree(skeleton: Skeleton) -> None:
     opposite = {"left": "right", "right": "left", "centre": "centre"}
     for keypoint, mirrored in enumerate(skeleton.flip_index):
@@ -74,8 +83,72 @@ def test_wholebody_extends_coco() -> None:
     assert len(whole.limbs) == 65  # as in mmpose
 
 
+KNEES = (
+    *("left_knee", "leftKnee", "LeftKnee", "LKnee", "L_Knee", "l-knee", "knee.L", "Left Knee"),
+    *("knee_left", "KNEE_L", "LEFTKNEE", "kneeLeft", "KneeL", "knee L", "leftknee", "lt knee"),
+    *("Bip01 L Knee", "mixamorig:LeftKnee", "左knee", "knee-l", "LEFT KNEE", "  left  knee  "),
+)
+
+
+@pytest.mark.parametrize("knee", KNEES)
+def test_left_and_right_are_found_however_they_are_spelled(knee: str) -> None:
+    changes = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "lt": "rt", "左": "右"}
+    old = next((old for old in changes if old in knee), None)
+    other = knee.replace(old, changes[old]) if old else knee.translate({108: "r", 76: "R"})
+    names = ["nose", other, knee, "larynx", "root", "rib", "lower_back"]
+    assert flip_pairs_by_name(names) == ((1, 2),)
+    assert not without_partner(names, [(1, 2)])
+    skeleton = Skeleton("x", tuple(names), ((1, 2),), (), (0.05,) * 7, ())
+    sides = [skeleton.side(i) for i in range(7)]
+    assert sides == ["centre", "right", "left", *["centre"] * 4]
+
+
+@pytest.mark.parametrize(
+    "pair", [("lknee", "rknee"), ("KNEEL", "KNEER"), ("kneeleft", "kneeright")]
+)
+def test_glued_sides_count_where_the_mirrored_name_is_there(pair: tuple[str, str]) -> None:
+    assert flip_pairs_by_name(["nose", *pair]) == ((1, 2),)
+    assert flip_pairs_by_name([pair[0], "nose", "rib"]) == ()
+
+
+def test_names_of_two_sides_have_both_exchanged() -> None:
+    corners = [f"{a}_eye_{b}_corner" for a in ("left", "right") for b in ("left", "right")]
+    assert flip_pairs_by_name(corners) == ((0, 3), (1, 2))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["larynx", "lower_back", "rib", "root", "L5", "upright", "tail", "Rectum", "leg", "rear"],
+)
+def test_names_without_a_side(name: str) -> None:
+    assert not without_partner([name, "nose"], [])
+
+
+@pytest.mark.parametrize("name", ["left_knee", "LKnee", "knee.L", "leftknee", "R Foot", "7-r-hip"])
+def test_names_whose_partner_is_missing_are_found(name: str) -> None:
+    assert without_partner(["nose", name], []) == [name]
+
+
+def test_the_data_sets_are_known_in_their_own_spellings() -> None:
+    animal = [
+        name.replace("L_", "left_").replace("R_", "right_")
+        for name in SKELETONS["ap10k"].keypoint_names
+    ]
+    animal = [name.replace("F_Paw", "front_paw").replace("B_Paw", "back_paw") for name in animal]
+    found = known_skeleton([name.lower().replace(" ", "_") for name in animal])
+    assert found is SKELETONS["ap10k"]
+    coco = SKELETONS["coco"].keypoint_names
+    for spelled in (map(str.upper, coco), (name.replace("_", "-") for name in coco)):
+        assert known_skeleton(list(spelled)) is SKELETONS["coco"]
+    crowd = [*coco[5:], "top_head", "neck"]
+    assert known_skeleton(crowd).name == "crowdpose"
+    assert known_skeleton(coco[::-1]) is None
+
+
 def test_spellings_of_one_name_agree() -> None:
-    assert {plain_name(n) for n in ("L_Eye", "left_eye", "Left-Eye", "left eye")} == {"left_eye"}
+    names = ("L_Eye", "left_eye", "Left-Eye", "left eye")
+    assert {plain_names([name])[0] for name in names} == {"left_eye"}
+    assert plain_names(["leye", "reye"]) == ["left_eye", "right_eye"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ The numbers are those of mmpose 0.24's `dataset_info`, from which ViTPose was tr
 sigmas of COCO are the COCO API's, those of the others are the data sets' own or adapted by mmpose.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from vitpose_jax.errors import UserError
+
+Side = Literal["left", "right", "centre"]
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,76 @@ class Skeleton:
         """int32 (K,), read-only: a mirrored image's channel i shows keypoint flip_index[i]."""
         return mirrored_order(self.num_keypoints, self.flip_pairs)
 
-    def side(self, keypoint: int) -> Literal["left", "right", "centre"]:
+    def side(self, keypoint: int) -> Side:
         """The person's own side that a keypoint is on, judged by its name."""
-        name = plain_name(self.keypoint_names[keypoint])
-        if name.startswith("left_"):
-            return "left"
-        return "right" if name.startswith("right_") else "centre"
+        return self._sides[keypoint]
+
+    @cached_property
+    def _sides(self) -> tuple[Side, ...]:
+        return tuple(
+            sides[0] if sides else "centre" for sides, _ in split_names(self.keypoint_names)
+        )
 
 
 def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
-def plain_name(name: str) -> str:
-    """A keypoint's name in one spelling: Left-Eye, left eye and L_Eye are left_eye."""
-    name = name.lower().replace(" ", "_").replace("-", "_")
-    return {"l_": "left_", "r_": "right_"}.get(name[:2], name[:2]) + name[2:]
+_SIDES: dict[str, Side] = {"左": "left", "右": "right"}
+_SIDES |= dict.fromkeys(("left", "l", "lt"), "left") | dict.fromkeys(("right", "r", "rt"), "right")
+_MIRRORED: dict[Side, Side] = {"left": "right", "right": "left"}
+_WORDS = re.compile(r"[左右]|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W_a-zA-Z0-9左右]+")
+_GLUED = re.compile(r"(left|right)(.+)")  # leftknee
+_AFFIXES = (("l", ""), ("", "l"), ("", "left"), ("r", ""), ("", "r"), ("", "right"))
+_SYNONYMS = {"f_paw": "front_paw", "b_paw": "back_paw"}
+_SYNONYMS |= dict.fromkeys(("head", "top_head", "top_of_head", "headtop"), "head_top")
+
+NameParts = tuple[tuple[Side, ...], str]
+"""The sides that a keypoint's name tells, and the rest of it in small letters, joined by `_`."""
+
+
+def split_names(names: Sequence[str]) -> list[NameParts]:
+    """Sides and rest of a skeleton's names, however they are spelled.
+
+    leftKnee, LKnee, knee.L, "Left Knee", knee_left and l-knee are all (("left",), "knee"). A single
+    letter that is glued to a word (lknee, kneeL in capitals) tells a side only where the mirrored
+    name is there too: a larynx is on no side.
+    """
+    parts = [_split_name(name) for name in names]
+    plain = {rest for sides, rest in parts if not sides}
+    for index, (sides, rest) in enumerate(parts):
+        for before, after in () if sides else _AFFIXES:
+            inner = rest.removeprefix(before).removesuffix(after)
+            side = _SIDES[before or after]
+            other = "r" if side == "left" else "l"
+            other = _MIRRORED[side] if len(before + after) > 1 else other
+            whole = len(before) + len(inner) + len(after) == len(rest)
+            partner = f"{other if before else ''}{inner}{other if after else ''}"
+            if inner and whole and partner in plain:
+                parts[index] = ((side,), inner)
+    return parts
+
+
+def _split_name(name: str) -> NameParts:
+    words = [word.lower() for word in _WORDS.findall(name)]
+    words = [part for word in words for part in _unglued(word)]
+    rest = [word for word in words if word not in _SIDES]
+    if all(word.isdecimal() for word in rest) and not {"left", "right"} & set(words):
+        rest, sides = words, ()  # L5 is a vertebra
+    else:
+        sides = tuple(_SIDES[word] for word in words if word in _SIDES)
+    joined = "_".join(rest)
+    return sides, _SYNONYMS.get(joined, joined)
+
+
+def _unglued(word: str) -> tuple[str, ...]:
+    match = _GLUED.fullmatch(word)
+    return match.groups() if match else (word,)
+
+
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Keypoints' names in one spelling: Left-Eye, leftEye and L_Eye are left_eye."""
+    return ["_".join(filter(None, (*sides, rest))) for sides, rest in split_names(names)]
 
 
 def mirrored_order(count: int, flip_pairs: Iterable[tuple[int, int]]) -> np.ndarray:
@@ -80,28 +137,29 @@ def mirrored_order(count: int, flip_pairs: Iterable[tuple[int, int]]) -> np.ndar
 
 def flip_pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Index pairs of names that become each other when left and right are exchanged."""
-    index = {name: i for i, name in enumerate(names)}
-    mirrored = [index.get(_mirror_name(name)) for name in names]
-    return tuple((i, j) for i, j in enumerate(mirrored) if j is not None and i < j)
+    index: dict[NameParts, list[int]] = {}
+    parts = split_names(names)
+    for i, part in enumerate(parts):
+        index.setdefault(part, []).append(i)
+    pairs = []
+    for i, (sides, rest) in enumerate(parts):
+        partners = index.get((tuple(_MIRRORED[side] for side in sides), rest), [])
+        if sides and len(partners) == len(index[sides, rest]) == 1 and i < partners[0]:
+            pairs.append((i, partners[0]))
+    return tuple(pairs)
 
 
-def _mirror_name(name: str) -> str:
-    for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
-        if left in name:
-            return name.replace(left, right)
-        if right in name:
-            return name.replace(right, left)
-    for left, right in (("l_", "r_"), ("L_", "R_")):
-        if name.startswith(left):
-            return right + name.removeprefix(left)
-        if name.startswith(right):
-            return left + name.removeprefix(right)
-    for left, right in (("_l", "_r"), ("_L", "_R")):
-        if name.endswith(left):
-            return name.removesuffix(left) + right
-        if name.endswith(right):
-            return name.removesuffix(right) + left
-    return name
+def without_partner(names: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
+    """The names that tell a side and are in no flip pair."""
+    paired = {index for pair in pairs for index in pair}
+    parts = enumerate(split_names(names))
+    return [names[i] for i, (sides, _) in parts if sides and i not in paired]
+
+
+def known_skeleton(names: Sequence[str]) -> "Skeleton | None":
+    """The data set's skeleton with these names in this order, however they are spelled."""
+    wanted = plain_names(names)
+    return next((s for s in KNOWN if plain_names(s.keypoint_names) == wanted), None)
 
 
 def _chain(*indices: int) -> tuple[tuple[int, int], ...]:
@@ -268,9 +326,57 @@ def _wholebody() -> Skeleton:
     )
 
 
+def _crowdpose() -> Skeleton:
+    names = (*_coco().keypoint_names[5:], "head", "neck")
+    coco = _coco()
+    shifted = ((a - 5, b - 5) for a, b in coco.limbs)
+    return Skeleton(
+        name="crowdpose",
+        keypoint_names=names,
+        flip_pairs=flip_pairs_by_name(names),
+        limbs=(*(limb for limb in shifted if min(limb) >= 0), (12, 13), (0, 13), (1, 13)),
+        sigmas=(*coco.sigmas[5:], 0.079, 0.079),
+        upper_body=(*range(6), 12, 13),
+    )
+
+
+def _halpe26() -> Skeleton:
+    coco = _coco()
+    feet = (f"{side}_{part}" for part in ("big_toe", "small_toe", "heel") for side in _MIRRORED)
+    names = (*coco.keypoint_names, "head", "neck", "hip", *feet)
+    limbs = {*coco.limbs} - {(11, 12), (5, 11), (6, 12), (5, 6)}
+    spine = ((17, 18), (18, 19), (18, 5), (18, 6), (11, 19), (12, 19))
+    return Skeleton(
+        name="halpe26",
+        keypoint_names=names,
+        flip_pairs=flip_pairs_by_name(names),
+        limbs=(*sorted(limbs), *spine, *((15 + i % 2, i) for i in range(20, 26))),
+        sigmas=(*coco.sigmas, 0.026, 0.026, 0.066, *(0.079,) * 6),
+        upper_body=(*coco.upper_body, 17, 18),
+    )
+
+
+def _halpe() -> Skeleton:
+    """Halpe's 136: its 26, then WholeBody's face and hands, whose roots are the wrists."""
+    body = _halpe26()
+    face = tuple(f"face-{i}" for i in range(68))
+    names = (*body.keypoint_names, *face, *_hand("left"), *_hand("right"))
+    return Skeleton(
+        name="halpe",
+        keypoint_names=names,
+        flip_pairs=tuple(sorted({*flip_pairs_by_name(names), *_face_pairs(26)})),
+        limbs=(*body.limbs, *_hand_limbs(94), *_hand_limbs(115)),
+        sigmas=(*body.sigmas[:17], *(0.08,) * 3, *(0.089,) * 6, *(0.015,) * 110),
+        upper_body=body.upper_body,
+    )
+
+
 SKELETONS: dict[str, Skeleton] = {
     s.name: s for s in (_coco(), _aic(), _mpii(), _animal("ap10k"), _animal("apt36k"), _wholebody())
 }
+
+KNOWN = (*SKELETONS.values(), _crowdpose(), _halpe26(), _halpe())
+"""All skeletons that are known by their keypoints' names."""
 
 EXPERT_DATASETS = tuple(SKELETONS)
 """The data sets of ViTPose+, in the order of its experts."""

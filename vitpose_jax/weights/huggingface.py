@@ -7,7 +7,7 @@ from typing import Any
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.crops import PIXEL_STD
 from vitpose_jax.keypoints.normalization import IMAGE_MEAN, IMAGE_STD
-from vitpose_jax.keypoints.skeletons import SKELETONS, plain_name
+from vitpose_jax.keypoints.skeletons import SKELETONS, known_skeleton
 from vitpose_jax.models.decoders import SIMPLE_UPSCALING, DecoderConfig
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
@@ -114,11 +114,9 @@ def _labelled_dataset(labels: Mapping[str, str], count: int) -> str | None:
 
     A folder without names has LABEL_0, LABEL_1, ...
     """
-    names = [plain_name(str(labels.get(str(index), ""))) for index in range(count)]
-    for dataset, skeleton in SKELETONS.items():
-        if list(map(plain_name, skeleton.keypoint_names)) == names:
-            return dataset
-    return None
+    names = [str(labels.get(str(index), "")) for index in range(count)]
+    found = known_skeleton(names)
+    return found.name if found and found.name in SKELETONS else None
 
 
 def _pair(value: Any) -> tuple[int, int]:

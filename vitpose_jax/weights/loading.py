@@ -9,7 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.skeletons import SKELETONS, expert_index, plain_name
+from vitpose_jax.keypoints.skeletons import SKELETONS, expert_index, plain_names
 from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
@@ -169,11 +169,8 @@ def check_keypoints(there: PoseConfig | ViTConfig, here: PoseConfig, where: str)
     if isinstance(there, ViTConfig):
         return
     theirs, ours = _keypoint_names(there), _keypoint_names(here)
-    differing = [
-        index
-        for index, names in enumerate(zip(theirs, ours, strict=False))
-        if len(set(map(plain_name, names))) > 1
-    ]
+    plain = zip(plain_names(theirs), plain_names(ours), strict=False)
+    differing = [index for index, (their, our) in enumerate(plain) if their != our]
     if not theirs or not ours or (len(theirs) == len(ours) and not differing):
         return
     if len(theirs) != len(ours):
