@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from vitpose_jax.data.coco.annotations import read_annotations
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation import coco
 
@@ -123,3 +124,53 @@ def test_annotations_without_people_are_refused(reference):
         coco.evaluate_coco(
             predictions, {**truth, "annotations": []}, np.asarray(expected["sigmas"])
         )
+
+
+def read_case(shared, name):
+    return read_annotations(shared / "field-cases" / name)
+
+
+def perfect_ap(found, **options):
+    return coco.evaluate_coco(
+        perfect_predictions(found.coco),
+        found.coco,
+        np.asarray(found.skeleton.sigmas),
+        use_nms=False,
+        **options,
+    )["AP"]
+
+
+@pytest.mark.parametrize("first", [0, 1, -1, 2**62])
+def test_any_annotation_ids_score_the_same(reference, first):
+    _, truth, expected, _ = reference
+    renumbered = [{**a, "id": first + i} for i, a in enumerate(truth["annotations"])]
+    predictions, sigmas = perfect_predictions(truth), np.asarray(expected["sigmas"])
+    found = coco.evaluate_coco(predictions, {**truth, "annotations": renumbered}, sigmas)
+    assert found == coco.evaluate_coco(predictions, truth, sigmas)
+
+
+def test_the_limit_of_people_an_image_can_be_raised(shared):
+    found = read_case(shared, "crowd30.json")
+    assert perfect_ap(found) == pytest.approx(0.663, abs=1e-3)
+    assert perfect_ap(found, max_people=30) == pytest.approx(1)
+    assert coco.crowded_images(found.coco, 20) == [1]
+    assert coco.crowded_images(found.coco, 30) == []
+
+
+def test_the_numbers_are_those_of_pycocotools(reference):
+    """Its own summary of the same evaluation, to the bit."""
+    from pycocotools.cocoeval import COCOeval
+
+    predictions, truth, expected, _ = reference
+    sigmas, summaries = np.asarray(expected["sigmas"]), []
+    accumulate = COCOeval.accumulate
+
+    def and_summarize(self):
+        accumulate(self)
+        self.summarize()
+        summaries.append(list(self.stats))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(COCOeval, "accumulate", and_summarize)
+        ours = coco.evaluate_coco(predictions, truth, sigmas)
+    assert [list(ours.values())] == summaries

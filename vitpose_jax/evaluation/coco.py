@@ -7,6 +7,7 @@ people who look alike are thinned by OKS at 0.9, in which the area is that of th
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.oks import oks_nms, person_scores
 
 STAT_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+MAX_PEOPLE = 20
+"""COCO looks at no more predictions an image."""
 _CATEGORY = 1  # the one that is evaluated; `_keypoint_truth` makes every keypoint category it
 
 Json = Mapping[str, Any]
@@ -88,6 +91,7 @@ def evaluate_coco(
     sigmas: Float[np.ndarray, " keypoints"],
     *,
     use_nms: bool = True,
+    max_people: int = MAX_PEOPLE,
 ) -> dict[str, float]:
     """The ten numbers of COCO's keypoint evaluation; -1 where nothing of that size is labelled.
 
@@ -97,6 +101,7 @@ def evaluate_coco(
             `read_annotations` fills them in.
         sigmas: OKS falloff constants.
         use_nms: whether to thin people who look alike.
+        max_people: how many predictions an image, those of the highest scores, are looked at.
 
     Raises:
         UserError: the annotations hold no people with keypoints.
@@ -105,7 +110,8 @@ def evaluate_coco(
     if not any(entry["num_keypoints"] > 0 for entry in truth["annotations"]):
         raise UserError("the validation annotations hold no person with keypoints: AP is undefined")
     results = coco_results(predictions, sigmas, use_nms=use_nms)
-    return dict(zip(STAT_NAMES, map(float, _summarize(truth, results, sigmas)), strict=True))
+    stats = _summarize(truth, results, sigmas, max_people)
+    return dict(zip(STAT_NAMES, map(float, stats), strict=True))
 
 
 def keypoint_table(
@@ -115,6 +121,7 @@ def keypoint_table(
     names: Sequence[str],
     *,
     use_nms: bool = True,
+    max_people: int = MAX_PEOPLE,
 ) -> dict[str, float]:
     """AP of each keypoint by itself: the same protocol with all other keypoints unlabelled.
 
@@ -128,12 +135,14 @@ def keypoint_table(
         alone = [_only_keypoint(entry, index) for entry in truth["annotations"]]
         if any(entry["num_keypoints"] for entry in alone):
             single = {**truth, "annotations": alone}
-            table[name] = float(_summarize(single, results, sigmas)[0])
+            table[name] = float(_summarize(single, results, sigmas, max_people)[0])
     return table
 
 
 def _keypoint_truth(annotations: Json) -> dict[str, Any]:
-    """The annotations of keypoints alone, all of one category.
+    """The annotations of keypoints alone, all of one category and numbered from 1.
+
+    Their own ids are not used: to pycocotools an id of 0 means that nothing matches.
 
     As when people are read, all categories with the first one's keypoints count.
 
@@ -146,8 +155,8 @@ def _keypoint_truth(annotations: Json) -> dict[str, Any]:
         **annotations,
         "categories": [{**categories[0], "id": _CATEGORY}],
         "annotations": [
-            {**entry, "category_id": _CATEGORY}
-            for entry in annotations["annotations"]
+            {**entry, "category_id": _CATEGORY, "id": number}
+            for number, entry in enumerate(annotations["annotations"], 1)
             if entry["category_id"] in ids
         ],
     }
@@ -163,7 +172,7 @@ def _only_keypoint(annotation: Json, index: int) -> dict[str, Any]:
 
 
 def _summarize(
-    truth: dict[str, Any], results: list[dict[str, Any]], sigmas: np.ndarray
+    truth: dict[str, Any], results: list[dict[str, Any]], sigmas: np.ndarray, max_people: int
 ) -> np.ndarray:
     """The ten numbers of pycocotools; all 0 where nothing was predicted."""
     if not results:
@@ -174,7 +183,21 @@ def _summarize(
         index.createIndex()
         evaluation = COCOeval(index, index.loadRes(results), "keypoints")
         evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, np.float64)
+        evaluation.params.maxDets = [max_people]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    return np.asarray(evaluation.stats)
+    # summarize() knows COCO's limit alone. Axes: thresholds 0.5, 0.55, ..., then for precisions
+    # 101 recalls, then the category, the areas (all, medium, large) and the limit.
+    precision = evaluation.eval["precision"][:, :, 0, :, 0]
+    recall = evaluation.eval["recall"][:, 0, :, 0]
+    numbers: list[np.ndarray] = []
+    for part in (precision, recall):
+        everybody = part[..., 0]
+        numbers += [everybody, everybody[:1], everybody[5:6], part[..., 1], part[..., 2]]
+    return np.array([n[n > -1].mean() if (n > -1).any() else -1.0 for n in numbers])
+
+
+def crowded_images(annotations: Json, max_people: int) -> list[Any]:
+    """Ids of images with more labelled people than `max_people`."""
+    counts = Counter(a["image_id"] for a in annotations["annotations"] if a["num_keypoints"] > 0)
+    return [image_id for image_id, count in counts.items() if count > max_people]

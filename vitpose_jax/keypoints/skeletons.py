@@ -69,8 +69,8 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
-_SIDES: dict[str, Side] = {"左": "left", "右": "right"}
-_SIDES |= dict.fromkeys(("left", "l", "lt"), "left") | dict.fromkeys(("right", "r", "rt"), "right")
+_SIDES: dict[str, Side] = {"left": "left", "l": "left", "lt": "left", "左": "left"}
+_SIDES.update(right="right", r="right", rt="right", 右="right")
 _MIRRORED: dict[Side, Side] = {"left": "right", "right": "left"}
 _WORDS = re.compile(r"[左右]|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W_a-zA-Z0-9左右]+")
 _GLUED = re.compile(r"(left|right)(.+)")  # leftknee
@@ -107,11 +107,10 @@ def split_names(names: Sequence[str]) -> list[NameParts]:
 def _split_name(name: str) -> NameParts:
     words = [word.lower() for word in _WORDS.findall(name)]
     words = [part for word in words for part in _unglued(word)]
+    sides = tuple(_SIDES[word] for word in words if word in _SIDES)
     rest = [word for word in words if word not in _SIDES]
     if all(word.isdecimal() for word in rest) and not {"left", "right"} & set(words):
-        rest, sides = words, ()  # L5 is a vertebra
-    else:
-        sides = tuple(_SIDES[word] for word in words if word in _SIDES)
+        sides, rest = (), words  # L5 is a vertebra
     joined = "_".join(rest)
     return sides, _SYNONYMS.get(joined, joined)
 

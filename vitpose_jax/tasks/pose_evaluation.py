@@ -1,5 +1,6 @@
 """Evaluating a pose model on a data set: predict everybody once, over all devices, and score."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,13 @@ from vitpose_jax.data.batches import EvalBatches, eval_batches
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.people import People
 from vitpose_jax.errors import UserError
-from vitpose_jax.evaluation.coco import PosePredictions, evaluate_coco, keypoint_table
+from vitpose_jax.evaluation.coco import (
+    MAX_PEOPLE,
+    PosePredictions,
+    crowded_images,
+    evaluate_coco,
+    keypoint_table,
+)
 from vitpose_jax.evaluation.pck import box_sizes, judged_joints, pck, torso_sizes
 from vitpose_jax.keypoints.crops import PIXEL_STD
 from vitpose_jax.keypoints.decoding import DECODE_METHODS
@@ -29,6 +36,8 @@ from vitpose_jax.training.sharding import (
     process_shard,
     shard_batch,
 )
+
+log = logging.getLogger(__name__)
 
 METRICS = {"coco": "AP", "pck_torso": "PCK", "pck_box": "PCK_box"}
 """What `config.eval.metrics` may list -> the name of its main figure."""
@@ -44,7 +53,8 @@ class PoseEvaluation:
     """The validation people, and what `config` (the run's `eval` section) asks to be measured.
 
     config: `metrics` (names in METRICS, the first decides which checkpoint is best), `boxes` ("gt"
-    or a detections file), `flip_test`, `decode`, `batch_size`, `per_keypoint`, `min_box_score`.
+    or a detections file), `flip_test`, `decode`, `batch_size`, `per_keypoint`, `min_box_score`,
+    `max_people`.
     """
 
     def __init__(self, dataset: PoseDataset, config: ml_collections.ConfigDict) -> None:
@@ -74,6 +84,8 @@ class PoseEvaluation:
         )
         for metric in set(config.metrics) - {"coco"}:  # what cannot be measured is better known now
             judged_joints(dataset.people.visible, _pck_sizes(metric, dataset.people, dataset))
+        if "coco" in config.metrics:
+            _tell_of_crowds(dataset, config.get("max_people", MAX_PEOPLE))
         self._drawn: dict[str, np.ndarray] | None = None
 
     def evaluate(self, model: PoseModel) -> dict[str, float]:
@@ -168,14 +180,27 @@ def score_predictions(
     names = skeleton.keypoint_names
     if "coco" in config.metrics:
         sigmas = np.asarray(skeleton.sigmas)
-        scores |= evaluate_coco(predictions, dataset.coco_gt, sigmas)
+        limit = config.get("max_people", MAX_PEOPLE)
+        scores |= evaluate_coco(predictions, dataset.coco_gt, sigmas, max_people=limit)
         if config.get("per_keypoint", False):
-            table = keypoint_table(predictions, dataset.coco_gt, sigmas, names)
+            table = keypoint_table(predictions, dataset.coco_gt, sigmas, names, max_people=limit)
             scores |= {f"AP/{name}": value for name, value in table.items()}
     for metric in config.metrics:
         if metric != "coco":
             scores |= _pck(predictions, dataset, metric, config.get("per_keypoint", False))
     return scores
+
+
+def _tell_of_crowds(dataset: PoseDataset, max_people: int) -> None:
+    if not isinstance(max_people, int) or max_people < 1:
+        raise UserError(f"config.eval.max_people is {max_people!r}; it must be at least 1")
+    crowded = crowded_images(dataset.coco_gt, max_people)
+    if crowded:
+        log.warning(
+            "%s: %d images have more than %d labelled people, the first is image %s; AP and AR "
+            "look at no more an image, the others count as missed (raise config.eval.max_people)",
+            *(dataset.name, len(crowded), max_people, crowded[0]),
+        )
 
 
 def _pck(

@@ -99,6 +99,7 @@ def original_recipe(size: str, data: str, decoder: str = "classic") -> ml_collec
         "metrics": ("coco",),
         "boxes": "gt",
         "min_box_score": 0.0,
+        "max_people": 20,  # predictions an image that AP and AR look at; COCO's number
         "flip_test": True,
         "decode": "udp",
         "batch_size": 64,
