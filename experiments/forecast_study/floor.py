@@ -8,8 +8,14 @@ from vitpose_jax.data.motion import threedpw
 from vitpose_jax.data.motion.viewpoints import COCO_BODY_IN_SMPL
 from vitpose_jax.data.motion.windows import MotionTrack, MotionWindows
 from vitpose_jax.evaluation import forecasting
-from vitpose_jax.tasks.forecasting import as_forecast, open_forecaster, open_windows
+from vitpose_jax.tasks.forecasting import (
+    ForecastSettings,
+    as_forecast,
+    open_forecaster,
+    open_windows,
+)
 from vitpose_jax.training import workdir
+from vitpose_jax.training.settings import read_part
 
 BODY = slice(5, 17)
 """COCO's shoulders to ankles: the keypoints whose true places the files know."""
@@ -39,7 +45,8 @@ def parts_of_error(run: Path) -> dict[str, list[float]]:
 
     The centre moves as the person walks and the camera follows and shakes.
     """
-    windows = open_windows(workdir.read_config(run)[0], "test", stride=2, complete=True).arrays()
+    settings = read_part(ForecastSettings, workdir.read_run(run).config)
+    windows = open_windows(settings, "test", stride=2, complete=True).arrays()
     predicted = forecasting.forecast_windows(as_forecast(open_forecaster(run)), windows)
     error = predicted - windows["future"]
     centre = error.mean(2, keepdims=True)

@@ -19,8 +19,9 @@ from vitpose_jax.data.motion.sources import open_tracks
 from vitpose_jax.data.motion.threedpw import detection_tracks, read_split
 from vitpose_jax.data.motion.windows import MotionTrack, MotionWindows
 from vitpose_jax.models.pose_predictor import PIXEL_SCALE, PosePredictor, PredictorConfig
-from vitpose_jax.training import loop, workdir
-from vitpose_jax.training.task import Task
+from vitpose_jax.training import loop
+from vitpose_jax.training.metrics_log import read_metrics
+from vitpose_jax.training.task import Problem
 from vitpose_jax.weights.forecaster import describe_forecaster
 
 FUTURE = 5
@@ -78,12 +79,12 @@ def run(name: str, data: str, folder: Path, epochs: float) -> list[dict[str, flo
     config.optimizer.update(weight_decay=0.0, clip_norm=None, b2=0.999)
     config.schedule.update(kind="step", warmup_steps=0)
     config.eval_every = config.checkpoint_every = 1
-    rows = workdir.read_metrics(folder)
+    rows = read_metrics(folder)
     task = _task(mended, data)
     steps = round(epochs * (task.train_size // config.batch_size))
     if not any(row["step"] >= steps and "eval/test_last_px_5" in row for row in rows):
         loop.train(task, config, folder)
-        rows = workdir.read_metrics(folder)
+        rows = read_metrics(folder)
     return [row for row in rows if "eval/test_last_px_5" in row]
 
 
@@ -97,7 +98,7 @@ def pick(row: str, epochs: list[dict[str, float]]) -> dict[str, list[float]]:
     }
 
 
-def _task(mended: Mended, data: str) -> Task:
+def _task(mended: Mended, data: str) -> Problem:
     mixed = first_person_tracks(data, "train")
     train = _windows(open_tracks(data, "train") if mended.tracks else mixed)
     splits = {
@@ -126,7 +127,7 @@ def _task(mended: Mended, data: str) -> Task:
                 metrics |= _scores(f"{split}_{name}", future, arrays["future"])
         return metrics
 
-    return Task(
+    return Problem(
         model=model,
         model_config=describe_forecaster(model),
         loss_fn=loss_fn,

@@ -29,10 +29,11 @@ from vitpose_jax.keypoints.encoding import encode_heatmaps
 from vitpose_jax.keypoints.normalization import normalize_crops
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.models.prediction import locate_keypoints
-from vitpose_jax.tasks.losses import LOSSES
-from vitpose_jax.tasks.pose import heatmap_accuracy
+from vitpose_jax.tasks.losses import LOSSES, heatmap_accuracy
 from vitpose_jax.tasks.pose_evaluation import score_predictions
-from vitpose_jax.training.task import Task
+from vitpose_jax.tasks.pose_settings import PoseSettings
+from vitpose_jax.training.settings import read_part
+from vitpose_jax.training.task import Problem
 
 KEPT = ("crop_xy", "visible", "image_id")
 AT_ONCE = 4  # batches that go through the backbone together
@@ -109,16 +110,16 @@ class ReplayedBatches:
 
 
 def on_features(
-    task: Task, config: ml_collections.ConfigDict, dataset, steps: int, folder: Path
-) -> tuple[Task, EvaluationOnFeatures]:
+    task: Problem, config: ml_collections.ConfigDict, dataset, steps: int, folder: Path
+) -> tuple[Problem, EvaluationOnFeatures]:
     """The pose task with its backbone's maps taken from `folder` (made first, where missing).
 
     dataset: the validation split. steps: of the whole run.
     """
     model = task.model
     depth = model.config.backbone.depth
-    drop = bool(config.get("drop_in_frozen", False))
-    variant = "random_positions" if config.get("random_positions", False) else "pretrained"
+    drop = config.drop_in_frozen
+    variant = "random_positions" if config.random_positions else "pretrained"
     trained = folder / f"train_{variant}{'_drop' if drop else ''}_seed{config.seed}"
     evaluated = folder / (
         f"val_{variant}" + (f"_seed{config.seed}" if variant != "pretrained" else "")
@@ -187,7 +188,7 @@ class EvaluationOnFeatures:
     BATCH = 64
 
     def __init__(self, model: PoseModel, dataset, config, folder: Path, blocks) -> None:
-        self.dataset, self.config = dataset, config.eval
+        self.dataset, self.settings = dataset, read_part(PoseSettings, config).eval
         self.flip = tuple(int(i) for i in dataset.skeleton.flip_index)
         batches = eval_batches(dataset, self.BATCH)
         count = len(batches) * self.BATCH
@@ -210,7 +211,7 @@ class EvaluationOnFeatures:
     def evaluate(self, model: PoseModel) -> dict[str, float]:
         """The figures that the configuration's `eval.metrics` lists."""
         self.predictions = self.predict(model)
-        return score_predictions(self.predictions, self.dataset, self.config)
+        return score_predictions(self.predictions, self.dataset, self.settings)
 
     def predict(self, model: PoseModel) -> PosePredictions:
         """Everybody's pose."""

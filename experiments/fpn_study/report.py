@@ -31,7 +31,8 @@ from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.people import People
 from vitpose_jax.evaluation.pck import torso_sizes
 from vitpose_jax.models.pose import PoseConfig, PoseModel
-from vitpose_jax.tasks.pose import pose_config
+from vitpose_jax.tasks.pose_settings import PoseSettings, pose_config
+from vitpose_jax.training.settings import read_part
 
 THRESHOLD = 0.2  # of the torso, as everywhere in the study
 SMALL = ("nose", "eye", "ear", "wrist", "ankle")
@@ -137,7 +138,7 @@ def row_config(study: Study, name: str) -> PoseConfig:
     about = study.about
     model = PoseConfig.from_dict(about["model"])
     config = configuration(ROWS[name], about["data"], about["weights"], model, 0, about["recipe"])
-    return pose_config(config, study.dataset)
+    return pose_config(read_part(PoseSettings, config), study.dataset.skeleton)
 
 
 def cost(study: Study, name: str) -> dict[str, float]:

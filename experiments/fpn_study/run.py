@@ -24,11 +24,13 @@ from experiments.fpn_study.features import on_features
 from experiments.fpn_study.rows import ROWS, configuration
 from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
-from vitpose_jax.tasks import pose as pose_task
 from vitpose_jax.tasks import run
-from vitpose_jax.tasks.pose_evaluation import predict_people
-from vitpose_jax.training import loop, workdir
-from vitpose_jax.training.sharding import device_mesh
+from vitpose_jax.tasks.pose import build_problem, open_data
+from vitpose_jax.tasks.pose_evaluation import PoseEvaluation
+from vitpose_jax.tasks.pose_settings import PoseSettings
+from vitpose_jax.training import loop
+from vitpose_jax.training.metrics_log import read_metrics
+from vitpose_jax.training.settings import RunLength, RunSettings, read_part
 from vitpose_jax.weights import load_pose_model
 
 
@@ -61,11 +63,11 @@ def run_row(name: str, seed: int, options: argparse.Namespace, model_config) -> 
     config = configuration(row, options.data, options.weights, model_config, seed, options.recipe)
     config.epochs, config.train_share = options.epochs, options.share
     config.schedule.milestones = tuple(m / 210 * options.epochs for m in (170, 200))
-    task = pose_task.build_task(config)
+    task = build_problem(config)
     evaluation = None
     if options.share_features:
         val = open_pose_dataset(options.data, "val", input_size=task.model.config.input_size)
-        steps = loop.Length(config, task.train_size).total
+        steps = RunLength(read_part(RunSettings, config), task.train_size).total
         task, evaluation = on_features(task, config, val, steps, options.out / "features")
     started = time.time()
     if name == "baseline":
@@ -83,7 +85,7 @@ def run_row(name: str, seed: int, options: argparse.Namespace, model_config) -> 
     )
     curve = [
         {"step": r["step"]} | {k[5:]: v for k, v in r.items() if k.startswith("eval/")}
-        for r in workdir.read_metrics(folder)
+        for r in read_metrics(folder)
         if any(k.startswith("eval/") for k in r)
     ]
     result = {"row": name, "seed": seed, "metrics": metrics, "curve": curve}
@@ -94,14 +96,9 @@ def run_row(name: str, seed: int, options: argparse.Namespace, model_config) -> 
 
 def _predictions(config, folder: Path, model):
     """Of the run's last checkpoint, where the loop evaluated on crops."""
-    from vitpose_jax.tasks.export import load_trained
-
-    model = model or load_trained(folder, "latest")[1]
-    evaluation = pose_task.PoseEvaluation(
-        open_pose_dataset(config.data, "val", input_size=model.config.input_size), config.eval
-    )
-    flip = evaluation.dataset.skeleton.flip_index
-    return predict_people(model, evaluation.batches, device_mesh(), flip)
+    settings = read_part(PoseSettings, config)
+    model = model or run.load_trained(folder, "latest")[1]
+    return PoseEvaluation(open_data(settings, "val"), settings.eval).predict(model)
 
 
 def main() -> int:

@@ -24,8 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.fpn_study.rows import ROWS, configuration
 from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.models.pose import PoseModel
-from vitpose_jax.tasks.pose import pose_config, pose_loss
+from vitpose_jax.tasks.pose import pose_loss
+from vitpose_jax.tasks.pose_settings import PoseSettings, pose_config
 from vitpose_jax.training.optimizer import adamw, label_parameters
+from vitpose_jax.training.settings import read_part
 from vitpose_jax.training.state import create_state, split_model
 from vitpose_jax.training.step import make_train_step
 from vitpose_jax.weights import load_pose_model
@@ -36,16 +38,18 @@ MEASURED = tuple(name for name in ROWS if name != "baseline")  # that one is not
 def prepare(name: str, model_config, frozen: bool, recipe: str):
     """(compiled step, state) of a row; `frozen` False trains the backbone too."""
     config = configuration(ROWS[name], "synthetic", "", model_config, 0, recipe)
-    parts = tuple(config.frozen) if frozen else ()
+    config.frozen = config.frozen if frozen else ()
+    config.drop_in_frozen = False
+    settings = read_part(PoseSettings, config)
     dataset = open_pose_dataset("synthetic", "train", input_size=model_config.input_size)
-    model = PoseModel(pose_config(config, dataset), rngs=nnx.Rngs(0))
+    model = PoseModel(pose_config(settings, dataset.skeleton), rngs=nnx.Rngs(0))
     graph, parameters, other = split_model(model)
-    labels = label_parameters(parameters, frozen=parts)
+    labels = label_parameters(parameters, frozen=settings.frozen)
     trained = {key: label for key, label in labels.items() if label.trainable}
     update = adamw(trained, lambda step: 1e-4, weight_decay=0.1)
 
     def loss_fn(model, batch, key):
-        return pose_loss(model, batch, key, loss=config.loss, sigma=config.sigma, frozen=parts)
+        return pose_loss(model, batch, key, settings)
 
     step = jax.jit(make_train_step(graph, loss_fn, update), donate_argnums=0)
     return step, create_state(parameters, other, labels, update, False)

@@ -12,14 +12,15 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vitpose_jax.training.workdir import read_config, read_metrics
+from vitpose_jax.training.metrics_log import read_metrics
+from vitpose_jax.training.workdir import read_run
 
 HERE = Path(__file__).parent
 
 
 def summary(run: Path) -> dict:
     """What a run was and how its figures rose, by samples seen."""
-    config, _ = read_config(run)
+    config = read_run(run).config
     rows = read_metrics(run)
 
     def curve(name: str) -> list[tuple[int, float]]:

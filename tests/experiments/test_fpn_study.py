@@ -7,7 +7,8 @@ from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
-from vitpose_jax.tasks.pose import pose_config
+from vitpose_jax.tasks.pose_settings import PoseSettings, pose_config
+from vitpose_jax.training.settings import read_part
 from vitpose_jax.training.workdir import differences, plain
 
 SMALL = PoseConfig(
@@ -21,7 +22,8 @@ def _config(name: str):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_row_fits_the_backbone(name: str) -> None:
-    shape = pose_config(_config(name), open_pose_dataset("synthetic", "val", input_size=(128, 96)))
+    dataset = open_pose_dataset("synthetic", "val", input_size=(128, 96))
+    shape = pose_config(read_part(PoseSettings, _config(name)), dataset.skeleton)
     assert shape.backbone.width == 64
     assert shape.heatmap_size == (32, 24)
 

@@ -14,6 +14,7 @@ from configs.forecast_3dpw import get_config
 from vitpose_jax.errors import UserError
 from vitpose_jax.tasks import forecasting as forecast_task
 from vitpose_jax.tasks import run
+from vitpose_jax.training.settings import read_part
 from vitpose_jax.weights.forecaster import build_forecaster, save_forecaster
 
 
@@ -25,6 +26,10 @@ def small(data: str = "synthetic", **changes) -> ml_collections.ConfigDict:
     config.schedule.warmup_steps = 2
     config.eval.stride = 40
     return config
+
+
+def settings(config: ml_collections.ConfigDict) -> forecast_task.ForecastSettings:
+    return read_part(forecast_task.ForecastSettings, config)
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +103,10 @@ TINY = {"kind": "forecaster", "width": 16, "num_heads": 2, "readout_width": 32, 
 
 def test_starts_from_a_forecaster_like_its_own(tmp_path: Path) -> None:
     config = small(init_from=str(tmp_path / "weights"))
-    pairs = forecast_task.model_config(config)["flip_pairs"]
+    pairs = forecast_task.model_config(settings(config))["flip_pairs"]
     given = build_forecaster(TINY | {"flip_pairs": pairs, "fps": 25.0, "dropout": 0.5}, seed=3)
     save_forecaster(given, tmp_path / "weights")
-    model = forecast_task.initial_model(config)
+    model = forecast_task.initial_model(settings(config))
     assert (model.config.fps, model.config.dropout) == (30.0, 0.05)
     arrays = [jax.tree.leaves(nnx.state(each, nnx.Param)) for each in (model, given)]
     for ours, theirs in zip(*arrays, strict=True):
@@ -119,12 +124,12 @@ def test_starts_from_a_forecaster_like_its_own(tmp_path: Path) -> None:
 def test_does_not_start_from_another_forecaster(tmp_path: Path, model: dict, said: str) -> None:
     save_forecaster(build_forecaster(model), tmp_path / "other")
     with pytest.raises(UserError, match=said):
-        forecast_task.initial_model(small(init_from=str(tmp_path / "other")))
+        forecast_task.initial_model(settings(small(init_from=str(tmp_path / "other"))))
 
 
 def test_runs_that_are_no_weights(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a training run, not weights"):
-        forecast_task.initial_model(small(init_from=str(trained)))
+        forecast_task.initial_model(settings(small(init_from=str(trained))))
     config = tiny_config.get_config()
     with pytest.raises(UserError, match=r"another model: .*task was 'forecast', now 'pose'"):
         run.evaluate(config, trained)
@@ -138,22 +143,22 @@ def test_what_training_would_end_on_is_refused_before_it(tmp_path: Path) -> None
     config = small()
     config.eval.split = "tset"
     with pytest.raises(UserError, match=r"config\.eval\.split is 'tset'"):
-        forecast_task.build_task(config)
+        forecast_task.build_problem(config)
     with pytest.raises(UserError, match=r"'joints3d'.*synthetic motion goes with"):
-        forecast_task.build_task(small("synthetic,joints3d"))
+        forecast_task.build_problem(small("synthetic,joints3d"))
 
 
 def test_wrong_names(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no input 'faces'"):
-        forecast_task.build_task(small("somewhere,faces"))
+        forecast_task.build_problem(small("somewhere,faces"))
     with pytest.raises(UserError, match="no 3DPW sequence files"):
-        forecast_task.build_task(small(str(tmp_path)))
+        forecast_task.build_problem(small(str(tmp_path)))
 
 
 @pytest.mark.parametrize(("kind", "metric"), [("projected", "error_px"), ("joints3d", "error_mm")])
 def test_other_inputs(shared: Path, kind: str, metric: str) -> None:
     config = small(f"{shared / 'data' / 'cmu-3dpw'},{kind}", future=7)
-    task = forecast_task.build_task(config)
+    task = forecast_task.build_problem(config)
     batch = next(iter(task.train_batches))
     assert batch["future"].shape == (16, 7, 24, 3 if kind == "joints3d" else 2)
     assert task.evaluate(task.model)[metric] > 0
@@ -180,14 +185,14 @@ def test_every_member_is_trained_on_its_own_error() -> None:
 def test_other_paces_are_further_training_windows(shared: Path) -> None:
     config = get_config(str(shared / "data" / "cmu-3dpw"))
     config.update(stride=4)
-    plain = forecast_task.open_windows(config, "validation", stride=4, complete=False)
+    plain = forecast_task.open_windows(settings(config), "validation", stride=4, complete=False)
     paces = forecast_task.open_windows(
-        config, "validation", stride=4, complete=False, paces=(0.8, 1.25)
+        settings(config), "validation", stride=4, complete=False, paces=(0.8, 1.25)
     )
     assert paces.starts[: len(plain)].tolist() == plain.starts.tolist()
     assert 2.9 < len(paces) / len(plain) < 3.2  # 1 + 1 / 0.8 + 1 / 1.25 = 3.05
 
     config.augmentation.paces = (0.5, 1.5)
-    twice = forecast_task.build_task(config).train_size
+    twice = forecast_task.build_problem(config).train_size
     config.augmentation.paces = ()
-    assert 3.4 < twice / forecast_task.build_task(config).train_size < 3.8  # 1 + 2 + 2 / 3
+    assert 3.4 < twice / forecast_task.build_problem(config).train_size < 3.8  # 1 + 2 + 2 / 3

@@ -13,8 +13,9 @@ from vitpose_jax.data.dataset import choose_images
 from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.pose import PoseModel
-from vitpose_jax.tasks.pose import pose_config
+from vitpose_jax.tasks.pose_settings import PoseSettings, pose_config
 from vitpose_jax.training.optimizer import label_parameters
+from vitpose_jax.training.settings import read_part
 from vitpose_jax.training.state import split_model
 
 TRAINED = {name: ["decoder", "neck"] for name in fpn.NECKS} | {
@@ -27,7 +28,7 @@ TRAINED = {name: ["decoder", "neck"] for name in fpn.NECKS} | {
 def test_only_the_head_is_trained(name: str, trained: list[str]) -> None:
     config = fpn.get_config(f"{name},synthetic")
     dataset = open_pose_dataset("synthetic", "train")
-    shape = pose_config(config, dataset)
+    shape = pose_config(read_part(PoseSettings, config), dataset.skeleton)
     assert shape.heatmap_size == (64, 48)
     _, parameters, _ = split_model(nnx.eval_shape(lambda: PoseModel(shape, rngs=nnx.Rngs(0))))
     labels = label_parameters(parameters, frozen=config.frozen)

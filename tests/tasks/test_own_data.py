@@ -18,9 +18,10 @@ from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.tasks import run
-from vitpose_jax.tasks.export import export_run
-from vitpose_jax.tasks.pose import build_evaluation, build_task, open_data, pose_config
-from vitpose_jax.training import loop
+from vitpose_jax.tasks.pose import build_evaluation, build_problem, open_data
+from vitpose_jax.tasks.pose_settings import PoseSettings, pose_config
+from vitpose_jax.training.settings import RunSettings, read_part
+from vitpose_jax.training.trainer import Trainer
 from vitpose_jax.weights import load_pose_model, save_pose_model
 from vitpose_jax.weights.loading import check_keypoints
 
@@ -41,6 +42,15 @@ def make_fish(content):
         annotation["keypoints"] = annotation["keypoints"][15:30]
         for key in ("num_keypoints", "area", "iscrowd"):
             del annotation[key]
+
+
+def settings(config):
+    return read_part(PoseSettings, config)
+
+
+def shape_for(config, data, split="val"):
+    dataset = open_pose_dataset(data, split, input_size=(64, 48))
+    return pose_config(settings(config), dataset.skeleton)
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +119,14 @@ def test_figures_are_printed_even_where_they_cannot_be_written(trained, tmp_path
 def test_weights_are_evaluated_with_their_neck(coco_folder, tmp_path):
     config = get_config(str(coco_folder))
     config.model.neck = {"kind": "residual", "taps": (0,), "strides": (1, 2), "channels": 8}
-    shape = pose_config(config, open_data(config, "val"))
+    shape = pose_config(settings(config), open_data(settings(config), "val").skeleton)
     model = PoseModel(shape, rngs=nnx.Rngs(7))
     out = model.neck.out.kernel  # zero in a new neck
     out[...] = jax.random.normal(jax.random.key(0), out.shape)
     save_pose_model(model, tmp_path / "weights")
     config.update(init_from=str(tmp_path / "weights"))
     config.random_positions = True  # as the study's configurations have it, for training
-    found, _ = build_evaluation(config)
+    found, _ = build_evaluation(settings(config))
     arrays = [nnx.state(each, nnx.Any(nnx.Param, nnx.BatchStat)) for each in (found, model)]
     jax.tree.map(np.testing.assert_array_equal, *arrays)
 
@@ -132,7 +142,7 @@ def test_a_decoder_of_other_keypoints_is_refused(
     config = get_config(str(coco_folder))
     config.update(steps=1, batch_size=2)
     run.train(config, tmp_path / "run")
-    export_run(tmp_path / "run", tmp_path / "weights")
+    run.export_run(tmp_path / "run", tmp_path / "weights")
     said = "number 5 is 'left_shoulder', not 'right_shoulder'"
     given = config.copy_and_resolve_references()
     given.data = str(other)
@@ -141,16 +151,18 @@ def test_a_decoder_of_other_keypoints_is_refused(
     given.init_from = str(tmp_path / "weights")
     with pytest.raises(UserError, match=said):
         run.evaluate(given, tmp_path / "nothing")
-    build_task(given)  # from the backbone alone
+    build_problem(given)  # from the backbone alone
     given.init_parts = ("backbone", "decoder")
     with pytest.raises(UserError, match=said):
-        build_task(given)
+        build_problem(given)
     given.data = str(coco_folder)
-    build_task(given)
+    build_problem(given)
 
 
 def test_keypoints_fit_that_are_the_same_or_not_known():
-    coco = pose_config(get_config(), open_pose_dataset("synthetic", "val", input_size=(64, 48)))
+    coco = pose_config(
+        settings(get_config()), open_pose_dataset("synthetic", "val", input_size=(64, 48)).skeleton
+    )
     names = [name.replace("left_", "L-").upper() for name in SKELETONS["coco"].keypoint_names]
     skeleton = replace(SKELETONS["coco"], name="ours", keypoint_names=tuple(names))
     spelt = replace(coco, dataset=None, skeleton=skeleton)
@@ -176,7 +188,7 @@ def test_what_cannot_be_measured_is_refused_before_training(fish, coco_folder, e
     config = get_config(str(fish))
     config.eval.metrics = ("pck_torso",)
     with pytest.raises(UserError, match="PCK by torso needs the keypoint 'left_shoulder'"):
-        build_task(config)
+        build_problem(config)
 
     def unlabel(content):
         for annotation in content["annotations"]:
@@ -185,18 +197,18 @@ def test_what_cannot_be_measured_is_refused_before_training(fish, coco_folder, e
     edit_annotations(coco_folder, unlabel, "val")
     config.data = str(coco_folder)
     with pytest.raises(UserError, match="PCK has nothing to judge"):
-        build_task(config)
+        build_problem(config)
     config.eval.batch_size = 0
     with pytest.raises(UserError, match=r"config\.eval\.batch_size is 0"):
-        build_task(config)
+        build_problem(config)
 
 
 def test_a_frozen_neck_keeps_its_statistics(coco_folder):
     config = get_config(str(coco_folder))
     config.model.neck = {"kind": "blocks", "taps": (0, 1), "strides": (2, 1)}
     config.update(batch_size=2, frozen=("backbone", "neck"))
-    task = build_task(config)
-    trainer = loop.Trainer(task, config)
+    task = build_problem(config)
+    trainer = Trainer(task, read_part(RunSettings, config))
     before = {name: np.asarray(value) for name, value in trainer.state.other.items()}
     batch = next(iter(task.train_batches))
     state, _ = trainer.step(trainer.state, trainer.shard(batch), trainer.key)
@@ -215,22 +227,22 @@ def test_evaluation_of_another_model_names_the_difference(trained):
 def test_the_share_of_bad_images_is_the_configurations(coco_folder):
     next((coco_folder / "val2017").glob("*.jpg")).unlink()
     config = get_config(str(coco_folder))
-    assert len(open_data(config, "val")) == 5
+    assert len(open_data(settings(config), "val")) == 5
     config.max_bad_share = 0.0
     with pytest.raises(UserError, match="1 of 6 images are missing"):
-        open_data(config, "val")
+        open_data(settings(config), "val")
 
 
 def test_a_run_given_as_weights_is_told_to_be_exported(trained, fish):
     config, folder = trained
     with pytest.raises(
-        UserError, match=f"is a training run, not weights: run `vitpose export {folder}"
+        UserError, match=f"a training run, not weights: run `vitpose export {folder}"
     ):
         PoseEstimator.from_pretrained(folder)
     given = config.copy_and_resolve_references()
     given.init_from = str(folder)
     with pytest.raises(UserError, match="is a training run, not weights"):
-        build_task(given)
+        build_problem(given)
 
 
 def test_seventeen_keypoints_in_another_order_are_not_taken_for_cocos(
@@ -240,7 +252,9 @@ def test_seventeen_keypoints_in_another_order_are_not_taken_for_cocos(
     names = list(coco.keypoint_names[::-1])
     edit_annotations(coco_folder, lambda c: c["categories"][0].update(keypoints=names, skeleton=[]))
     config = get_config()
-    shape = pose_config(config, open_pose_dataset(str(coco_folder), "train", input_size=(64, 48)))
+    shape = pose_config(
+        settings(config), open_pose_dataset(str(coco_folder), "train", input_size=(64, 48)).skeleton
+    )
     assert shape.dataset is None
     save_pose_model(PoseModel(shape, rngs=nnx.Rngs(0)), tmp_path / "weights")
     skeleton = PoseEstimator.from_pretrained(tmp_path / "weights").skeleton
@@ -250,7 +264,9 @@ def test_seventeen_keypoints_in_another_order_are_not_taken_for_cocos(
 
 
 def test_cocos_own_keypoints_need_no_skeleton():
-    shape = pose_config(get_config(), open_pose_dataset("synthetic", "val", input_size=(64, 48)))
+    shape = pose_config(
+        settings(get_config()), open_pose_dataset("synthetic", "val", input_size=(64, 48)).skeleton
+    )
     assert shape.dataset == "coco"
     assert shape.skeleton is None
 
@@ -259,19 +275,25 @@ def test_a_mixture_of_experts_keeps_the_expert_it_was_trained_as(fish):
     config = get_config()
     config.model.backbone.update(num_experts=6, part_features=8)
     config.dataset_index = 3
-    shape = pose_config(config, open_pose_dataset(str(fish), "val", input_size=(64, 48)))
+    shape = pose_config(
+        settings(config), open_pose_dataset(str(fish), "val", input_size=(64, 48)).skeleton
+    )
     assert (shape.dataset, shape.skeleton.name) == ("ap10k", "fish")
     model = PoseModel(shape, rngs=nnx.Rngs(0))
     crops = jax.random.normal(jax.random.key(0), (1, 64, 48, 3))
     np.testing.assert_array_equal(model(crops), model(crops, 3))
     config.dataset_index = 6
     with pytest.raises(UserError, match=r"dataset_index is 6; the experts are 0\.\.5"):
-        pose_config(config, open_pose_dataset(str(fish), "val", input_size=(64, 48)))
+        pose_config(
+            settings(config), open_pose_dataset(str(fish), "val", input_size=(64, 48)).skeleton
+        )
 
 
 def test_keypoints_nobody_named_are_guessed_aloud(caplog):
     config = get_config()
-    shape = pose_config(config, open_pose_dataset("synthetic", "val", input_size=(64, 48)))
+    shape = pose_config(
+        settings(config), open_pose_dataset("synthetic", "val", input_size=(64, 48)).skeleton
+    )
     unnamed = PoseModel(type(shape)(shape.backbone, shape.decoder), rngs=nnx.Rngs(0))
     assert PoseEstimator(unnamed).skeleton is SKELETONS["coco"]
     assert "do not say what their 17 keypoints are: taken for those of coco" in caplog.text

@@ -6,17 +6,20 @@ from dataclasses import replace
 import grain
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 from flax import nnx
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.layers import BatchNorm
+from vitpose_jax.tasks.recipes import training_recipe
 from vitpose_jax.training import loop, workdir
 from vitpose_jax.training.checkpoints import Checkpoints, read_parameters
+from vitpose_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
 from vitpose_jax.training.progress import Progress
-from vitpose_jax.training.task import Task
+from vitpose_jax.training.settings import RunLength, RunSettings, read_part
+from vitpose_jax.training.task import Problem
+from vitpose_jax.training.trainer import Trainer
 
 TRUTH = np.array([[1.0], [-2.0], [0.5]], np.float32)
 
@@ -50,7 +53,7 @@ def make_task(batch_size=8, broken=(), evaluate=None):
     def error(model):
         return {"error": float(jnp.mean(jnp.square(model(x) - y)))}
 
-    return Task(
+    return Problem(
         model=Regression(),
         model_config={"kind": "regression"},
         loss_fn=loss_fn,
@@ -64,25 +67,22 @@ def make_task(batch_size=8, broken=(), evaluate=None):
 
 
 def make_config(**changes):
-    config = ml_collections.ConfigDict(
-        {
-            "seed": 0,
-            "batch_size": 8,
-            "steps": 30,
-            "optimizer": {"lr": 0.05, "weight_decay": 0.0},
-            "schedule": {"kind": "cosine", "warmup_steps": 0},
-            "eval_every": 10,
-            "checkpoint_every": 5,
-            "log_every": 1,
-        }
-    )
+    config = training_recipe("regression", "random")
+    config.update(batch_size=8, epochs=None, steps=30, log_every=1)
+    config.update(eval_every=10, checkpoint_every=5)
+    config.optimizer.update(lr=0.05, weight_decay=0.0)
+    config.schedule.update(kind="cosine", milestones=(), warmup_steps=0)
     config.update(changes)
     return config
 
 
+def settings(**changes):
+    return read_part(RunSettings, make_config(**changes))
+
+
 def test_it_learns_and_leaves_everything_behind(tmp_path):
     metrics = loop.train(make_task(), make_config(), tmp_path)
-    rows = workdir.read_metrics(tmp_path)
+    rows = read_metrics(tmp_path)
     assert metrics["error"] < 0.5
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert len(losses) == 30
@@ -106,7 +106,7 @@ def test_best_and_latest_are_kept(tmp_path):
 
 
 def evaluations(folder):
-    rows = workdir.read_metrics(folder)
+    rows = read_metrics(folder)
     return [(row["step"], row["eval/error"]) for row in rows if "eval/error" in row]
 
 
@@ -174,10 +174,10 @@ def test_the_evaluation_before_training_is_logged_once(tmp_path, monkeypatch):
 def test_finished_run_is_not_trained_further(tmp_path):
     first = loop.train(make_task(), make_config(), tmp_path)
     before = read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "latest")
-    rows = workdir.read_metrics(tmp_path)
+    rows = read_metrics(tmp_path)
     assert loop.train(make_task(), make_config(), tmp_path) == pytest.approx(first)
     after = read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "latest")
-    assert workdir.read_metrics(tmp_path) == rows
+    assert read_metrics(tmp_path) == rows
     assert before[0] == after[0] == 30
     np.testing.assert_array_equal(before[1]["head.kernel"], after[1]["head.kernel"])
 
@@ -234,14 +234,14 @@ def test_rates_of_rows_looked_at_together(monkeypatch):
 
 
 def test_epochs_and_steps_are_told_apart_by_zero():
-    assert loop.Length(make_config(epochs=0.0), 64).total == 30
-    length = loop.Length(make_config(epochs=3.0, steps=0), 64)
+    assert RunLength(settings(epochs=0.0), 64).total == 30
+    length = RunLength(settings(epochs=3.0, steps=0), 64)
     assert (length.total, length.eval_every) == (24, 80)
 
 
 def test_frozen_parts_have_no_state_and_do_not_move(tmp_path):
     task, config = make_task(), make_config(frozen=("backbone",), weight_decay=0.1)
-    trainer = loop.Trainer(task, config)
+    trainer = Trainer(task, read_part(RunSettings, config))
     assert set(trainer.state.frozen) == {"backbone.kernel", "backbone.bias"}
     shapes = [leaf.shape for leaf in jax.tree.leaves(trainer.state.optimizer)]
     assert (3, 3) not in shapes
@@ -250,12 +250,12 @@ def test_frozen_parts_have_no_state_and_do_not_move(tmp_path):
     state, _ = trainer.step(trainer.state, trainer.shard(batch), trainer.key)
     np.testing.assert_array_equal(state.frozen["backbone.kernel"], before)
     with pytest.raises(UserError, match="nothing to train"):
-        loop.Trainer(task, make_config(frozen=("backbone", "norm", "head")))
+        Trainer(task, settings(frozen=("backbone", "norm", "head")))
 
 
 def one_step(**changes):
     task = make_task(batch_size=8)
-    trainer = loop.Trainer(task, make_config(**changes))
+    trainer = Trainer(task, settings(**changes))
     batch = next(iter(task.train_batches))
     return trainer.step(trainer.state, trainer.shard(batch), trainer.key)
 
@@ -291,8 +291,8 @@ def test_moving_average_is_evaluated_and_exported(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 3.0}, "either `epochs` or `steps`"),
-        ({"steps": 0}, "here they are None and 0"),
+        ({"epochs": 3.0}, "either config.epochs or config.steps"),
+        ({"steps": 0}, "not None and 0"),
         ({"eval_every": 0}, "config.eval_every is 0; it must be above 0"),
         ({"log_every": 0}, "config.log_every is 0; it must be at least 1"),
         ({"accumulate": 3}, "multiple of 3"),
@@ -306,8 +306,8 @@ def test_wrong_values_are_named(changes, message, tmp_path):
 
 
 def test_torn_log_line_is_dropped(tmp_path):
-    file = tmp_path / workdir.METRICS_FILE
+    file = tmp_path / METRICS_FILE
     file.write_text('{"step": 1, "a": 1}\n{"step": 2, "a": 2}\n{"step": 3, "a"')
-    assert [row["step"] for row in workdir.read_metrics(tmp_path)] == [1, 2]
-    workdir.MetricsLog(tmp_path, start=1).close()
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+    MetricsLog(tmp_path, start=1).close()
     assert file.read_text() == '{"step": 1, "a": 1}\n'

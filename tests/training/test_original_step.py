@@ -11,8 +11,7 @@ from flax import nnx
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import VIT_SIZES
-from vitpose_jax.tasks.losses import mean_squared_error
-from vitpose_jax.tasks.pose import heatmap_accuracy
+from vitpose_jax.tasks.losses import heatmap_accuracy, mean_squared_error
 from vitpose_jax.training.optimizer import adamw, label_parameters
 from vitpose_jax.training.state import create_state, merge_model, split_model
 from vitpose_jax.training.step import make_train_step

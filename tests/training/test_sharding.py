@@ -11,16 +11,18 @@ import jax, numpy as np
 sys.path.insert(0, {folder!r})
 from jax.sharding import Mesh
 from tiny_config import get_config
-from vitpose_jax.training import loop, sharding
-from vitpose_jax.tasks.pose import build_task
+from vitpose_jax.training import sharding
+from vitpose_jax.training.settings import RunSettings, read_part
+from vitpose_jax.training.trainer import Trainer
+from vitpose_jax.tasks.pose import build_problem
 
 def losses(optimizer, devices, kind):
     mesh = Mesh(np.asarray(jax.devices()[:devices]), (sharding.AXIS,))
-    loop.sharding.device_mesh = lambda: mesh
+    sharding.device_mesh = lambda: mesh
     config = get_config()
     config.sharding, config.ema = kind, 0.9
     config.optimizer.kind, config.optimizer.lr = optimizer, 1e-3
-    trainer = loop.Trainer(task, config)
+    trainer = Trainer(task, read_part(RunSettings, config))
     state, found = trainer.state, []
     for batch in batches:
         state, metrics = trainer.step(state, trainer.shard(batch), trainer.key)
@@ -29,7 +31,7 @@ def losses(optimizer, devices, kind):
     shard = kernel.addressable_shards[0].data.shape
     return np.array(found), kernel.size // np.prod(shard), state
 
-task = build_task(get_config())
+task = build_problem(get_config())
 stream = iter(task.train_batches)
 batches = [next(stream) for _ in range(20)]
 for optimizer in ("adamw", "muon"):

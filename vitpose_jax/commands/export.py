@@ -27,8 +27,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from vitpose_jax.tasks.export import export_run
-    from vitpose_jax.tasks.run import log_plainly
+    from vitpose_jax.tasks.run import export_run, log_plainly
 
     log_plainly()
     step = export_run(options.workdir, options.out, options.step)

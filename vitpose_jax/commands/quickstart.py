@@ -23,10 +23,9 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, evaluate before and after, export, and say what there is."""
-    from vitpose_jax.tasks.export import export_run
     from vitpose_jax.tasks.recipes import quickstart_recipe
-    from vitpose_jax.tasks.run import log_plainly, train
-    from vitpose_jax.training.workdir import read_metrics
+    from vitpose_jax.tasks.run import export_run, log_plainly, train
+    from vitpose_jax.training.metrics_log import read_metrics
 
     log_plainly()
     folder = Path(options.out).expanduser()

@@ -1,9 +1,10 @@
-"""Motion forecasting as a training task: model, loss, data, evaluation against the baselines."""
+"""The forecasting task: model, loss, data and evaluation against baselines by a configuration."""
 
 import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from vitpose_jax.evaluation import forecasting
 from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.models.forecaster import Forecaster, normalize_motion
 from vitpose_jax.models.pose_predictor import PosePredictor
-from vitpose_jax.tasks.sections import read_section
 from vitpose_jax.training import workdir
+from vitpose_jax.training.checkpoints import restore_model
+from vitpose_jax.training.settings import read_part
 from vitpose_jax.training.sharding import local_batch_size, process_shard
-from vitpose_jax.training.task import Task
+from vitpose_jax.training.step import Batch, Metrics
+from vitpose_jax.training.task import Problem
 from vitpose_jax.weights.forecaster import (
     build_forecaster,
     describe_forecaster,
@@ -39,141 +42,175 @@ from vitpose_jax.weights.sources import is_run
 log = logging.getLogger(__name__)
 
 METRIC = "error_heights_last"
-"""By which the best checkpoint is kept."""
+"""Decides which checkpoint is best."""
 
-EPS = 1e-3  # square of a distance, in person sizes, below which the loss is smooth
+SMOOTH = 1e-3
+"""Distance in person sizes below which the loss is smooth."""
 
 _forecast = nnx.jit(lambda model, observed, visible: model.forecast(observed, visible))
 
 
-def as_forecast(model: Forecaster | PosePredictor) -> forecasting.Forecast:
-    """The model as a compiled function on arrays."""
-    return lambda observed, visible: _forecast(model, observed, visible)
+@dataclasses.dataclass(frozen=True)
+class WindowSettings:
+    """`config.eval`: the windows that are evaluated on.
 
-
-def open_windows(
-    config: ml_collections.ConfigDict,
-    split: str,
-    *,
-    stride: int,
-    complete: bool,
-    paces: Sequence[float] = (),
-) -> MotionWindows:
-    """The windows that `config.data`, `config.input`, `config.observed`, `config.future` name.
-
-    Every track is there as it is and once more for each of `paces`, so many times as fast.
-    Raises UserError where there are no windows.
+    Attributes:
+        split: for the comparison after training; during it the validation split is used.
+        stride: frames between the starts of windows.
+        complete: only windows in which all joints are visible.
     """
-    if (config.data == "synthetic") != (config.input == "synthetic"):
-        raise UserError(
-            f"config.input is {config.input!r}, config.data {config.data!r}: synthetic motion goes "
-            "with the input 'synthetic' (2D keypoints) alone, and this with it"
-        )
-    tracks = open_tracks(config.data, split, config.input)
-    tracks = [resample(track, config.fps) for track in tracks]
-    tracks += [at_pace(track, pace) for pace in paces for track in tracks]
-    return MotionWindows(tracks, config.observed, config.future, stride, complete)
+
+    split: str
+    stride: int
+    complete: bool
 
 
-def model_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """`config.model` made whole with the problem's sizes."""
-    source = INPUTS[config.input]
-    values = {
-        "num_joints": len(source.joint_names),
-        "dims": source.dims,
-        "observed": config.observed,
-        "future": config.future,
-        "flip_pairs": source.flip_pairs,
-        "fps": config.fps,
-    }
-    return values | config.model.to_dict()
+@dataclasses.dataclass(frozen=True)
+class ForecastSettings:
+    """What the forecasting task reads of a configuration; configs/forecast_3dpw.py explains it."""
+
+    seed: int
+    data: str
+    input: str
+    observed: int
+    future: int
+    stride: int
+    fps: float
+    model: Mapping[str, Any]
+    init_from: str
+    augmentation: MotionAugmentation
+    batch_size: int
+    eval: WindowSettings
+    compare: tuple[str, ...]
 
 
-def build_model(
-    config: ml_collections.ConfigDict, model_config: Mapping[str, Any]
-) -> Forecaster | PosePredictor:
-    """The model with random weights by `config.seed`."""
-    return build_forecaster(model_config, config.get("seed", 0), "config.model")
+def build_problem(config: ml_collections.ConfigDict) -> Problem[Forecaster]:
+    """Open the data and build the model.
 
-
-def save_model(model: Forecaster | PosePredictor, folder: str | Path) -> None:
-    """A weights folder, as `load_forecaster` opens it."""
-    save_forecaster(model, folder)
-
-
-def forecast_loss(
-    model: Forecaster, batch: Mapping[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean distance of visible future joints from the truth, as a share of the mean person size.
-
-    Distances are averaged in the data's units (large people count for more, as they do in the
-    metrics), then divided by the mean size in the batch; of several members, each one's counts.
+    Raises:
+        UserError: a mistake in the configuration, or data or weights that cannot be used.
     """
-    observed, visible = batch["observed"], batch["observed_visible"]
-    future, counted = batch["future"], batch["future_visible"].astype(jnp.float32)
-    scale = normalize_motion(observed, visible).scale.mean()
-    predicted = model.by_member(observed, visible, key=key)
-    squared = jnp.square((predicted - future) / scale).sum(-1)
-    distance = jnp.sqrt(squared + EPS**2).mean(0) * counted
-    return distance.sum() / jnp.maximum(counted.sum(), 1), {}
-
-
-def build_task(config: ml_collections.ConfigDict) -> Task:
-    """Opens the data, builds the model. Raises UserError on what the configuration has wrong."""
-    augmentation = read_section(MotionAugmentation, config.augmentation, "config.augmentation")
-    options = config.eval
-    if options.split not in SPLITS:
+    settings = read_part(ForecastSettings, config)
+    if settings.eval.split not in SPLITS:
         raise UserError(
-            f"config.eval.split is {options.split!r}; choose one of {', '.join(SPLITS)}"
+            f"config.eval.split is {settings.eval.split!r}; choose one of {', '.join(SPLITS)}"
         )
     train = open_windows(
-        config, "train", stride=config.stride, complete=False, paces=augmentation.paces
+        *(settings, "train"),
+        stride=settings.stride,
+        complete=False,
+        paces=settings.augmentation.paces,
     )
-    held_out = open_windows(
-        config, "validation", stride=options.stride, complete=options.complete
-    ).arrays()
+    held_out = _evaluated_windows(settings, "validation").arrays()
 
     def score(forecast: forecasting.Forecast) -> dict[str, float]:
         predicted = forecasting.forecast_windows(forecast, held_out)
         return forecasting.summarize(forecasting.evaluate_forecast(predicted, held_out))
 
-    if not math.isfinite(score(forecasting.baseline("zero_velocity", config.future))[METRIC]):
+    if not math.isfinite(score(forecasting.baseline("zero_velocity", settings.future))[METRIC]):
         raise UserError(
-            f"{config.data}: the last future frame of no validation window shows a joint of a "
-            "person whose size was seen, so there is nothing to find the best model by; give a "
-            "shorter config.future or other windows"
+            f"{settings.data}: no validation window's last future frame shows a joint of a person "
+            "of known size, so the best checkpoint cannot be found; give a shorter config.future "
+            "or other windows"
         )
-    model = initial_model(config)
-    return Task(
+    model = initial_model(settings)
+    return Problem(
         model=model,
         model_config=describe_forecaster(model),
         loss_fn=forecast_loss,
         train_batches=train_batches(
             train,
-            local_batch_size(config.batch_size),
-            seed=config.get("seed", 0),
-            augmentation=augmentation,
-            flip_index=INPUTS[config.input].flip_index,
+            local_batch_size(settings.batch_size),
+            seed=settings.seed,
+            augmentation=settings.augmentation,
+            flip_index=INPUTS[settings.input].flip_index,
             shard=process_shard(),
         ),
         train_size=len(train),
         evaluate=lambda model: score(as_forecast(model)),
         metric=METRIC,
         maximize=False,
+        report=partial(evaluate, config),
         samples="windows",
     )
 
 
-def initial_model(config: ml_collections.ConfigDict) -> Forecaster:
-    """The model that `config.model` describes, with the weights `config.init_from` if set.
+def open_windows(
+    settings: ForecastSettings,
+    split: str,
+    *,
+    stride: int,
+    complete: bool,
+    paces: Sequence[float] = (),
+) -> MotionWindows:
+    """Open the windows of a split of `config.data`.
 
-    Raises UserError where these are not a forecaster's, or of another one.
+    Args:
+        settings: the configuration's.
+        split: train, validation or test.
+        stride: frames between the starts of windows.
+        complete: only windows in which all joints are visible.
+        paces: speeds at which every track is there once more.
+
+    Raises:
+        UserError: there are none, or the data do not go with `config.input`.
     """
-    model = build_model(config, model_config(config))
+    if (settings.data == "synthetic") != (settings.input == "synthetic"):
+        raise UserError(
+            f"config.input is {settings.input!r}, config.data {settings.data!r}: synthetic motion "
+            "goes with the input 'synthetic' (2D keypoints) and with no other"
+        )
+    tracks = open_tracks(settings.data, split, settings.input)
+    tracks = [resample(track, settings.fps) for track in tracks]
+    tracks += [at_pace(track, pace) for pace in paces for track in tracks]
+    return MotionWindows(tracks, settings.observed, settings.future, stride, complete)
+
+
+def _evaluated_windows(settings: ForecastSettings, split: str) -> MotionWindows:
+    options = settings.eval
+    return open_windows(settings, split, stride=options.stride, complete=options.complete)
+
+
+def forecast_loss(model: Forecaster, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    """Compute the mean distance of visible future joints from the truth, in mean person sizes.
+
+    Distances are averaged in the data's units (large people count for more, as they do in the
+    metrics), then divided by the batch's mean person size. Each of several members is trained on
+    its own error.
+    """
+    observed, visible = batch["observed"], batch["observed_visible"]
+    future, counted = batch["future"], batch["future_visible"].astype(jnp.float32)
+    scale = normalize_motion(observed, visible).scale.mean()
+    predicted = model.by_member(observed, visible, key=key)
+    squared = jnp.square((predicted - future) / scale).sum(-1)
+    distance = jnp.sqrt(squared + SMOOTH**2).mean(0) * counted
+    return distance.sum() / jnp.maximum(counted.sum(), 1), {}
+
+
+def model_config(settings: ForecastSettings) -> dict[str, Any]:
+    """Complete `config.model` with the sizes of the problem."""
+    source = INPUTS[settings.input]
+    values = {
+        "num_joints": len(source.joint_names),
+        "dims": source.dims,
+        "observed": settings.observed,
+        "future": settings.future,
+        "flip_pairs": source.flip_pairs,
+        "fps": settings.fps,
+    }
+    return values | dict(settings.model)
+
+
+def initial_model(settings: ForecastSettings) -> Forecaster:
+    """Build the model that `config.model` describes, with the weights `config.init_from` if set.
+
+    Raises:
+        UserError: these are not weights, or of another forecaster.
+    """
+    model = build_forecaster(model_config(settings), settings.seed, "config.model")
     if not isinstance(model, Forecaster):
-        raise UserError("config.model.kind: only a 'forecaster' is trained here")
-    source = config.get("init_from")
-    if source:
+        raise UserError("config.model.kind: only a 'forecaster' can be trained")
+    if source := settings.init_from:
         loaded = load_forecaster(source)
         if not isinstance(loaded, Forecaster):
             raise UserError(
@@ -182,8 +219,7 @@ def initial_model(config: ml_collections.ConfigDict) -> Forecaster:
             )
         there, here = (dataclasses.asdict(forecaster.config) for forecaster in (loaded, model))
         free = {name: there[name] for name in ("dropout", "fps")}  # no array depends on them
-        changes = workdir.differences(there, here | free, "config.model")
-        if changes:
+        if changes := workdir.differences(there, here | free, "config.model"):
             raise UserError(
                 f"config.init_from: {source} holds another forecaster: {'; '.join(changes)}"
             )
@@ -191,68 +227,95 @@ def initial_model(config: ml_collections.ConfigDict) -> Forecaster:
     return model
 
 
-def report(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
-    """Compares the run in `folder` with baselines and `config.compare` on `config.eval.split`.
+def build_model(
+    config: ml_collections.ConfigDict, model_config: Mapping[str, Any]
+) -> Forecaster | PosePredictor:
+    """Build a run's model with random weights."""
+    return build_forecaster(model_config, config.seed, "config.model")
 
-    Prints one table per metric, writes evaluation.json (per future frame and per joint), and
-    returns the summary of the run, or of the last row where there is no run.
-    Raises UserError when a checkpoint cannot be loaded or does not fit the data, or the file cannot
-    be written.
+
+def save_model(model: Forecaster | PosePredictor, folder: Path) -> None:
+    """Write a folder of weights, as `load_forecaster` opens it."""
+    save_forecaster(model, folder)
+
+
+def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
+    """Compare the run in `folder` with baselines and `config.compare` on `config.eval.split`.
+
+    Prints a table for each metric and writes evaluation.json (by future frame and joint).
+
+    Returns:
+        The summary of the run, or where there is none, of the last row.
+
+    Raises:
+        UserError: a checkpoint cannot be loaded or does not fit the data, or the file cannot be
+            written.
     """
-    options = config.eval
-    windows = open_windows(config, options.split, stride=options.stride, complete=options.complete)
-    forecasts = {name: forecasting.baseline(name, config.future) for name in forecasting.BASELINES}
-    forecasts |= {str(source): _checked(source, windows) for source in config.compare}
-    if (folder / workdir.CONFIG_FILE).exists():
-        forecasts[str(folder)] = _checked(folder, windows)
+    settings = read_part(ForecastSettings, config)
+    split = settings.eval.split
+    windows = _evaluated_windows(settings, split)
+    forecasts = {
+        name: forecasting.baseline(name, settings.future) for name in forecasting.BASELINES
+    }
+    forecasts |= {
+        str(source): _forecast_of(source, windows, settings.fps) for source in settings.compare
+    }
+    if workdir.is_claimed(folder):
+        forecasts[str(folder)] = _forecast_of(folder, windows, settings.fps)
     make_folder(folder)
     results = forecasting.compare(forecasts, windows)
     if jax.process_index() == 0:
-        print(f"{len(windows)} windows of {config.data}, {options.split} split")
+        print(f"{len(windows)} windows of {settings.data}, {split} split")
         for metric in next(iter(results.values())):
             if metric not in forecasting.COUNTS:
                 print("\n" + forecasting.table(results, metric))
-        about = {"data": config.data, "split": options.split, "windows": len(windows)}
-        values = about | {"results": _rounded(results)}
+        about = {"data": settings.data, "split": split, "windows": len(windows)}
+        values = about | {"results": _as_json(results)}
         write_json(folder / workdir.EVALUATION_FILE, values)
     return forecasting.summarize(list(results.values())[-1])
 
 
+def as_forecast(model: Forecaster | PosePredictor) -> forecasting.Forecast:
+    """Return the model as a compiled function on arrays."""
+    return lambda observed, visible: _forecast(model, observed, visible)
+
+
 def open_forecaster(source: str | Path) -> Forecaster | PosePredictor:
-    """A forecaster from a folder of weights, the original's PyTorch file, or a training run.
+    """Open a folder of weights, the original's PyTorch file, or a training run.
 
-    Raises UserError where it is something else, a pose model's run for example.
+    Raises:
+        UserError: it is something else, such as a pose model's run.
     """
-    from vitpose_jax.tasks.export import load_trained
-
     if not is_run(source):
         return load_forecaster(source)
-    model = load_trained(source)[1]
-    if not isinstance(model, Forecaster | PosePredictor):
-        raise UserError(f"{source} is the run of a pose model: give that of a forecaster")
-    return model
+    folder = Path(source).expanduser()
+    run = workdir.read_run(folder)
+    if run.config.task != "forecast":
+        raise UserError(f"{source} is the run of a {run.config.task} model; give a forecaster's")
+    return restore_model(build_model(run.config, run.model_config), folder)[1]
 
 
-def _checked(source: str | Path, windows: MotionWindows) -> forecasting.Forecast:
-    """A checkpoint as a forecast; UserError where it was made for another problem."""
+def _forecast_of(source: str | Path, windows: MotionWindows, fps: float) -> forecasting.Forecast:
+    """The forecaster of a source, which must be one for these windows."""
     model = open_forecaster(source)
     for name in ("num_joints", "dims", "observed", "future"):
         have, want = getattr(model.config, name), getattr(windows, name)
         if have != want:
             raise UserError(f"{source} was trained with {name} {have}, the data has {want}")
-    if model.config.fps != windows.fps:
+    if model.config.fps != fps:
         log.warning(
             "%s was trained at %g frames a second, the data has %g: set config.fps=%g to resample",
-            *(source, model.config.fps, windows.fps, model.config.fps),
+            *(source, model.config.fps, fps, model.config.fps),
         )
     return as_forecast(model)
 
 
-def _rounded(results: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, list]]:
-    """Metrics by forecast as JSON has them: None for NaN."""
+def _as_json(results: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, list[Any]]]:
+    """Rounded, with None for NaN."""
+    nothing = np.array(None)
     return {
         name: {
-            metric: np.where(np.isnan(values), None, np.round(values, 5).astype(object)).tolist()
+            metric: np.where(np.isnan(values), nothing, np.round(values, 5).astype(object)).tolist()
             for metric, values in metrics.items()
         }
         for name, metrics in results.items()

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
+
+from vitpose_jax.keypoints.decoding import find_peaks
 
 SHARPNESS = 10.0
 """Heatmaps are multiplied by this before the spatial softmax, so that a peak of 1 stands out."""
@@ -12,24 +15,25 @@ SQUARED_ERROR_SHARE = 0.5
 """Weight of a map's summed squared error beside its cross-entropy."""
 
 
-def mean_squared_error(heatmaps: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
-    """The original's JointsMSELoss with target weights: mean of (weight x difference)^2.
+Heatmaps = Float[Array, "batch rows columns keypoints"]
+Weights = Float[Array, "batch keypoints"]
+Scalar = Float32[Array, ""]
 
-    heatmaps, targets float (B, h, w, K), weights (B, K) -> float32 (). The mean runs over all
-    entries, also those of weight 0.
-    """
+
+def mean_squared_error(heatmaps: Heatmaps, targets: Heatmaps, weights: Weights) -> Scalar:
+    """Return the original's JointsMSELoss: the mean of (weight x difference)^2 over all entries."""
     difference = heatmaps.astype(jnp.float32) - targets
     return jnp.mean(jnp.square(difference * weights[:, None, None, :]))
 
 
-def spatial_cross_entropy(heatmaps: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
-    """Cross-entropy of the spatial softmax of the heatmaps against that of the targets.
+def spatial_cross_entropy(heatmaps: Heatmaps, targets: Heatmaps, weights: Weights) -> Scalar:
+    """Return the cross-entropy of spatial softmaxes, the heatmaps' against the targets'.
 
     Both are sharpened alike, so the best heatmap is the target up to a constant. The squared error,
-    summed over each map, settles the constant and the Gaussian's flanks, which the softmax hardly
-    sees but decoding to a fraction of a pixel reads. What comes out is thus decoded and scored like
-    any other heatmap. Shapes as in `mean_squared_error`; the mean runs over joints of weight 1. The
-    entropy of the targets is taken off, so that 0 is perfect.
+    summed over each map, settles that constant and the Gaussian's flanks, which the softmax hardly
+    sees but decoding to a fraction of a pixel needs; so these heatmaps are decoded and scored like
+    any others. The mean is over joints of weight 1. The targets' entropy is subtracted, so that 0
+    is perfect.
     """
     batch, height, width, joints = heatmaps.shape
     heatmaps = heatmaps.astype(jnp.float32).reshape(batch, height * width, joints)
@@ -42,7 +46,25 @@ def spatial_cross_entropy(heatmaps: jax.Array, targets: jax.Array, weights: jax.
     return total / jnp.maximum(jnp.sum(weights), 1.0)
 
 
-LOSSES: dict[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = {
+LOSSES: dict[str, Callable[[Heatmaps, Heatmaps, Weights], Scalar]] = {
     "mse": mean_squared_error,
     "softmax": spatial_cross_entropy,
 }
+"""What `config.loss` may name."""
+
+
+def heatmap_accuracy(
+    heatmaps: Heatmaps, targets: Heatmaps, weights: Weights, threshold: float = 0.05
+) -> Scalar:
+    """Return the share of peaks within 5% of the map's size of the target's, as the original logs.
+
+    It is a mean over the joints that are labelled at all. The original divides x by the height and
+    y by the width.
+    """
+    _, height, width, _ = heatmaps.shape
+    found, wanted = find_peaks(heatmaps)[0], find_peaks(targets)[0]
+    distance = jnp.linalg.norm((found - wanted) / jnp.array([height, width]), axis=-1)
+    counted = weights > 0
+    hits, all_ = ((distance < threshold) & counted).sum(0), counted.sum(0)
+    share = hits / jnp.maximum(all_, 1)
+    return share.sum() / jnp.maximum((all_ > 0).sum(), 1)

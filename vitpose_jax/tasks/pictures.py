@@ -1,47 +1,43 @@
 """What a model sees in a few validation people, drawn on their crops."""
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from vitpose_jax.keypoints.drawing import draw_skeleton
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 COLUMNS = 8
 MIN_SCORE = 0.2
+"""Keypoints below it are not drawn."""
 
 
 def first_people(batches: Iterable[Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
-    """The first `count` valid rows of evaluation batches, ids left out."""
-    rows: list[dict[str, np.ndarray]] = []
-    for batch in batches:
-        for row in np.flatnonzero(batch["valid"]):
-            rows.append({name: values[row] for name, values in batch.items()})
-            if len(rows) == count:
-                break
-        if len(rows) == count:
-            break
-    names = [name for name, value in rows[0].items() if np.asarray(value).dtype != np.int64]
-    return {name: np.stack([row[name] for row in rows]) for name in names}
+    """Return the first `count` people of evaluation batches, as one batch."""
+    people = (
+        {name: values[row] for name, values in batch.items()}
+        for batch in batches
+        for row in np.flatnonzero(batch["valid"])
+    )
+    rows = list(islice(people, count))
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def draw_crops(
-    people: Mapping[str, np.ndarray],
-    keypoints: np.ndarray,
-    scores: np.ndarray,
+    crops: UInt8[np.ndarray, "people height width 3"],
+    keypoints: Float[np.ndarray, "people keypoints 2"],
+    scores: Float[np.ndarray, "people keypoints"],
     skeleton: Skeleton,
-) -> np.ndarray:
-    """A sheet, uint8 (H, W, 3): each person's crop with the predicted pose.
-
-    people: `crop` uint8 (N, h, w, 3). keypoints (N, K, 2) crop pixels; scores (N, K), of which
-    those below 0.2 are not drawn.
-    """
+) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
+    """Draw a sheet of crops with their poses; keypoints are in pixels of the crops."""
     tiles = [
         _draw(crop, points, score >= MIN_SCORE, skeleton)
-        for crop, points, score in zip(people["crop"], keypoints, scores, strict=True)
+        for crop, points, score in zip(crops, keypoints, scores, strict=True)
     ]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % min(COLUMNS, len(tiles)))
     per_row = min(COLUMNS, len(tiles))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % per_row)
     rows = [np.hstack(tiles[i : i + per_row]) for i in range(0, len(tiles), per_row)]
     return np.vstack(rows)
 

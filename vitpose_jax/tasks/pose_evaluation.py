@@ -2,22 +2,18 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
-from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
-from vitpose_jax.data.batches import EvalBatches, eval_batches
+from vitpose_jax.data.batches import eval_batches
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.people import People
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation.coco import (
-    MAX_PEOPLE,
     PosePredictions,
     crowded_images,
     evaluate_coco,
@@ -29,6 +25,7 @@ from vitpose_jax.keypoints.decoding import DECODE_METHODS
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.models.prediction import PredictionOptions, cast_matrices, prediction_program
 from vitpose_jax.tasks import pictures
+from vitpose_jax.tasks.pose_settings import EvaluationSettings
 from vitpose_jax.training.sharding import (
     device_mesh,
     gather_rows,
@@ -43,122 +40,120 @@ METRICS = {"coco": "AP", "pck_torso": "PCK", "pck_box": "PCK_box"}
 """What `config.eval.metrics` may list -> the name of its main figure."""
 
 INPUTS = ("crop", "center", "scale", "dataset_index")
-"""The entries of a batch that the network and the way back to the image need."""
+"""The entries of a batch that the prediction needs."""
 
 PCK_THRESHOLD = 0.2
 DRAWN_PEOPLE = 16
 
 
 class PoseEvaluation:
-    """The validation people, and what `config` (the run's `eval` section) asks to be measured.
+    """The validation people and what is to be measured on them.
 
-    config: `metrics` (names in METRICS, the first decides which checkpoint is best), `boxes` ("gt"
-    or a detections file), `flip_test`, `decode`, `batch_size`, `per_keypoint`, `min_box_score`,
-    `max_people`.
+    Attributes:
+        dataset: the validation data.
+        batches: its people.
+        metric: the figure that decides which checkpoint is best.
     """
 
-    def __init__(self, dataset: PoseDataset, config: ml_collections.ConfigDict) -> None:
-        self.dataset, self.config = dataset, config
-        self.mesh = device_mesh()
-        unknown = [name for name in config.metrics if name not in METRICS]
-        if unknown or not config.metrics:
+    def __init__(self, dataset: PoseDataset, settings: EvaluationSettings) -> None:
+        """Check the settings and prepare to read the people.
+
+        Raises:
+            UserError: a wrong setting, or a metric that these data cannot be measured by.
+        """
+        self.dataset, self._settings = dataset, settings
+        self._mesh = device_mesh()
+        metrics, batch_size = settings.metrics, settings.batch_size
+        if not metrics or any(name not in METRICS for name in metrics):
             raise UserError(f"config.eval.metrics: choose from {', '.join(METRICS)}")
-        if config.get("boxes", "gt") != "gt" and set(config.metrics) != {"coco"}:
+        if settings.boxes != "gt" and set(metrics) != {"coco"}:
             raise UserError("config.eval: PCK is measured on ground-truth boxes only")
-        self.metric = METRICS[config.metrics[0]]
-        self.method = config.get("decode", "udp")
-        if self.method not in DECODE_METHODS:
-            raise UserError(
-                f"config.eval.decode is {self.method!r}; choose one of {', '.join(DECODE_METHODS)}"
-            )
-        batch_size = config.get("batch_size", 64)
+        self.metric = METRICS[metrics[0]]
+        if settings.decode not in DECODE_METHODS:
+            known = ", ".join(DECODE_METHODS)
+            raise UserError(f"config.eval.decode is {settings.decode!r}; choose one of {known}")
         if batch_size < 1:
             raise UserError(f"config.eval.batch_size is {batch_size}; it must be at least 1")
-        per_device = -(-batch_size // self.mesh.size)
+        per_device = -(-batch_size // self._mesh.size)
         self.batches = eval_batches(
             dataset,
-            per_device * self.mesh.size // jax.process_count(),
-            boxes=config.get("boxes", "gt"),
-            min_box_score=config.get("min_box_score", 0.0),
+            per_device * self._mesh.size // jax.process_count(),
+            boxes=settings.boxes,
+            min_box_score=settings.min_box_score,
             shard=process_shard(),
         )
-        for metric in set(config.metrics) - {"coco"}:  # what cannot be measured is better known now
+        for metric in set(metrics) - {"coco"}:  # better refused now than after training
             judged_joints(dataset.people.visible, _pck_sizes(metric, dataset.people, dataset))
-        if "coco" in config.metrics:
-            _tell_of_crowds(dataset, config.get("max_people", MAX_PEOPLE))
+        if "coco" in metrics:
+            _warn_of_crowds(dataset, settings.max_people)
         self._drawn: dict[str, np.ndarray] | None = None
 
     def evaluate(self, model: PoseModel) -> dict[str, float]:
-        """Predict every validation person once and score them."""
-        flip = self.dataset.skeleton.flip_index if self.config.get("flip_test", True) else None
-        predictions = predict_people(model, self.batches, self.mesh, flip, self.method)
-        return score_predictions(predictions, self.dataset, self.config)
+        """Predict every validation person once and score the predictions."""
+        predictions = self.predict(model)
+        return score_predictions(predictions, self.dataset, self._settings)
+
+    def predict(self, model: PoseModel) -> PosePredictions:
+        """Predict every validation person once; all processes get all predictions."""
+        skeleton, settings = self.dataset.skeleton, self._settings
+        flip = tuple(map(int, skeleton.flip_index)) if settings.flip_test else None
+        predict = Predictor(model, PredictionOptions(flip, settings.decode, mirrored_apart=True))
+        parts, running = [], None
+        for batch in self.batches:
+            inputs = {name: batch[name] for name in INPUTS}
+            previous, running = running, (batch, predict(shard_batch(inputs, self._mesh)))
+            if previous:  # fetched while the devices are busy with this batch
+                parts.append(_predictions_of(*previous))
+        if running:
+            parts.append(_predictions_of(*running))
+        columns = {
+            name: gather_rows(np.concatenate([part[name] for part in parts])) for name in parts[0]
+        }
+        valid = columns.pop("valid")  # the others fill up the last batch
+        return PosePredictions(**{name: rows[valid] for name, rows in columns.items()})
 
     def draw(self, model: PoseModel) -> np.ndarray | None:
-        """The same few people every time, as the model sees them."""
+        """Draw the same few people every time, as the model sees them."""
         if jax.process_count() > 1:
             return None
         if self._drawn is None:
             self._drawn = pictures.first_people(self.batches, DRAWN_PEOPLE)
         found, scores = Predictor(model, PredictionOptions())(self._drawn)
-        crop = jax.device_get(to_crop(found, self._drawn, model.config.input_size))
-        return pictures.draw_crops(self._drawn, crop, np.asarray(scores), self.dataset.skeleton)
+        points = to_crop(found, self._drawn, model.config.input_size)
+        return pictures.draw_crops(
+            self._drawn["crop"], np.asarray(points), np.asarray(scores), self.dataset.skeleton
+        )
 
 
 class Predictor:
-    """A pose model as it is validated: a compiled function of batches of uint8 crops."""
+    """A pose model as a compiled function of batches of uint8 crops."""
 
     def __init__(self, model: PoseModel, options: PredictionOptions) -> None:
         self._dtype, self._options = model.dtype, options
         self._graph, state = nnx.split(model)
         self._state = cast_matrices(state, model.dtype)
 
-    def __call__(self, batch: Mapping[str, ArrayLike]) -> tuple[jax.Array, ...]:
-        """Keypoints (B, K, 2) in original-image pixels and scores (B, K)."""
+    def __call__(self, batch: Mapping[str, Array | np.ndarray]) -> tuple[Array, Array]:
+        """Return keypoints (B, K, 2) in pixels of the original images, and scores (B, K)."""
         inputs = {name: batch[name] for name in INPUTS}
         program = prediction_program(self._dtype, len(batch["crop"]))
         return program(self._graph, self._state, inputs, self._options)
 
 
 def to_crop(
-    keypoints: jax.Array, batch: Mapping[str, Any], input_size: tuple[int, int]
-) -> jax.Array:
-    """Original-image pixels (B, K, 2) -> pixels of the upright crops at `center`, `scale`."""
+    keypoints: Float[Array, "batch keypoints 2"],
+    batch: Mapping[str, np.ndarray],
+    input_size: tuple[int, int],
+) -> Float[Array, "batch keypoints 2"]:
+    """Map pixels of the original images to pixels of the crops at `center`, `scale`."""
     size = batch["scale"][:, None] * PIXEL_STD
     spans = jnp.array(input_size[::-1], jnp.float32) - 1
     return (keypoints - batch["center"][:, None] + size * 0.5) * spans / size
 
 
-def predict_people(
-    model: PoseModel,
-    batches: EvalBatches,
-    mesh: Mesh,
-    flip_index: np.ndarray | None,
-    method: str = "udp",
-) -> PosePredictions:
-    """Everybody's pose, on every process; padding is left out.
-
-    flip_index: average with the mirrored crop's heatmaps, or None.
-    """
-    flip = None if flip_index is None else tuple(map(int, flip_index))
-    predict = Predictor(model, PredictionOptions(flip, method, mirrored_apart=True))
-    waiting: list[tuple[Mapping[str, np.ndarray], Any]] = []
-    parts = []
-    for batch in batches:
-        inputs = {name: batch[name] for name in INPUTS}
-        waiting.append((batch, predict(shard_batch(inputs, mesh))))
-        if len(waiting) > 1:  # the device is busy with this batch while the last one is fetched
-            parts.append(_predictions_of(*waiting.pop(0)))
-    parts += [_predictions_of(*pair) for pair in waiting]
-    columns = {
-        name: np.concatenate([part[name] for part in parts]) for part in parts for name in part
-    }
-    columns = {name: gather_rows(rows) for name, rows in columns.items()}
-    valid = columns.pop("valid")
-    return PosePredictions(**{name: rows[valid] for name, rows in columns.items()})
-
-
-def _predictions_of(batch: Mapping[str, np.ndarray], outputs) -> dict[str, np.ndarray]:
+def _predictions_of(
+    batch: Mapping[str, np.ndarray], outputs: tuple[Array, Array]
+) -> dict[str, np.ndarray]:
     keypoints, scores = (local_rows(array) for array in outputs)
     return {
         "keypoints": keypoints,
@@ -172,30 +167,29 @@ def _predictions_of(batch: Mapping[str, np.ndarray], outputs) -> dict[str, np.nd
 
 
 def score_predictions(
-    predictions: PosePredictions, dataset: PoseDataset, config: ml_collections.ConfigDict
+    predictions: PosePredictions, dataset: PoseDataset, settings: EvaluationSettings
 ) -> dict[str, float]:
-    """The figures that `config.metrics` lists; a table by keypoint with `config.per_keypoint`."""
+    """Return the figures that `config.eval` asks for."""
     scores: dict[str, float] = {}
     skeleton = dataset.skeleton
-    names = skeleton.keypoint_names
-    if "coco" in config.metrics:
+    if "coco" in settings.metrics:
         sigmas = np.asarray(skeleton.sigmas)
-        limit = config.get("max_people", MAX_PEOPLE)
+        limit = settings.max_people
         scores |= evaluate_coco(predictions, dataset.coco_gt, sigmas, max_people=limit)
-        if config.get("per_keypoint", False):
+        if settings.per_keypoint:
+            names = skeleton.keypoint_names
             table = keypoint_table(predictions, dataset.coco_gt, sigmas, names, max_people=limit)
             scores |= {f"AP/{name}": value for name, value in table.items()}
-    for metric in config.metrics:
+    for metric in settings.metrics:
         if metric != "coco":
-            scores |= _pck(predictions, dataset, metric, config.get("per_keypoint", False))
+            scores |= _pck(predictions, dataset, metric, settings.per_keypoint)
     return scores
 
 
-def _tell_of_crowds(dataset: PoseDataset, max_people: int) -> None:
-    if not isinstance(max_people, int) or max_people < 1:
-        raise UserError(f"config.eval.max_people is {max_people!r}; it must be at least 1")
-    crowded = crowded_images(dataset.coco_gt, max_people)
-    if crowded:
+def _warn_of_crowds(dataset: PoseDataset, max_people: int) -> None:
+    if max_people < 1:
+        raise UserError(f"config.eval.max_people is {max_people}; it must be at least 1")
+    if crowded := crowded_images(dataset.coco_gt, max_people):
         log.warning(
             "%s: %d images have more than %d labelled people, the first is image %s; AP and AR "
             "look at no more an image, the others count as missed (raise config.eval.max_people)",
@@ -218,7 +212,7 @@ def _pck(
 
 
 def _pck_sizes(metric: str, people: People, dataset: PoseDataset) -> np.ndarray:
-    """What the distances of `people` (N,) are measured by, in pixels."""
+    """The sizes (people,) in pixels by which distances are divided."""
     if metric == "pck_box":
         return box_sizes(people.box)
     return torso_sizes(people.keypoints, people.visible, dataset.skeleton.keypoint_names)

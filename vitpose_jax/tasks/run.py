@@ -1,4 +1,4 @@
-"""What the command line starts: a training run, or an evaluation."""
+"""What the command line does with a configuration or a run: train, evaluate, export."""
 
 import logging
 import sys
@@ -7,18 +7,90 @@ from typing import Any
 
 import jax
 import ml_collections
+from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.writing import make_folder, write_json
-from vitpose_jax.tasks.export import restore_into
+from vitpose_jax.tasks import forecasting, pose
 from vitpose_jax.training import loop, workdir
-from vitpose_jax.training.task import task_module
+from vitpose_jax.training.checkpoints import restore_model
+from vitpose_jax.training.task import Task
 
 log = logging.getLogger(__name__)
 
+TASKS: dict[str, Task[Any]] = {"pose": pose, "forecast": forecasting}
+"""What `config.task` may name."""
+
+
+def task_of(config: ml_collections.ConfigDict) -> Task[Any]:
+    """Return the task of a configuration.
+
+    Raises:
+        UserError: it names none.
+    """
+    name = config.get("task")
+    if name not in TASKS:
+        raise UserError(f"config.task is {name!r}; choose one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def train(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
+    """Train to the end, from where the run in `folder` stopped; return the last evaluation.
+
+    Raises:
+        UserError: a mistake in the configuration or the data, or as for `loop.train`.
+    """
+    problem = task_of(config).build_problem(config)
+    metrics = loop.train(problem, config, folder)
+    problem.report(folder)
+    if jax.process_index() == 0:
+        log.info("done: log, pictures and curves are in %s", folder)
+        log.info("weights for --weights: vitpose export %s --out FOLDER", folder)
+    return metrics
+
+
+def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
+    """Evaluate the run in `folder`, or the weights that the configuration names.
+
+    The figures are printed and written to evaluation.json in the folder.
+
+    Raises:
+        UserError: there is nothing to evaluate, it does not fit the data, or the file cannot be
+            written.
+    """
+    return task_of(config).evaluate(config, folder)
+
+
+def load_trained(folder: str | Path, which: str = "best") -> tuple[int, nnx.Module]:
+    """Return (step, model) of a run's checkpoint, without its data or devices.
+
+    Args:
+        folder: the run's.
+        which: "best" by the run's metric, "latest", or a step. A moving average, where the run
+            keeps one, is taken.
+
+    Raises:
+        UserError: there is no such run or checkpoint.
+    """
+    folder = Path(folder).expanduser()
+    run = workdir.read_run(folder)
+    model = task_of(run.config).build_model(run.config, run.model_config)
+    return restore_model(model, folder, which)
+
+
+def export_run(folder: str | Path, out: str | Path, which: str = "best") -> int:
+    """Write a run's model as a folder of weights; return the checkpoint's step.
+
+    Raises:
+        UserError: as for `load_trained`, or the folder cannot be written.
+    """
+    step, model = load_trained(folder, which)
+    config = workdir.read_run(Path(folder).expanduser()).config
+    task_of(config).save_model(model, Path(out).expanduser())
+    return step
+
 
 def log_plainly() -> None:
-    """Our messages on stderr with the time of day; of the libraries', only warnings."""
+    """Send our messages to stderr with the time of day; of libraries' only warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
@@ -29,8 +101,18 @@ def log_plainly() -> None:
 
 
 def join_processes(coordinator: str | None, count: int | None, index: int | None) -> None:
-    """Become one of several processes; on TPU pods and under Slurm nothing need be said."""
-    if jax.config.jax_platforms == "cpu" or (coordinator or "").startswith("localhost"):
+    """Become one of several processes; TPU pods and Slurm need no arguments.
+
+    Args:
+        coordinator: host:port of process 0.
+        count: number of processes.
+        index: this one's.
+
+    Raises:
+        UserError: the processes do not find each other.
+    """
+    platforms = jax.config.jax_platforms  # type: ignore[attr-defined]  # made at run time
+    if platforms == "cpu" or (coordinator or "").startswith("localhost"):
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(coordinator, count, index)
@@ -38,62 +120,3 @@ def join_processes(coordinator: str | None, count: int | None, index: int | None
         raise UserError(
             f"--distributed: {error} (give --coordinator=host:port, --num_processes, --process_id)"
         ) from error
-
-
-def train(config: ml_collections.ConfigDict, folder: str | Path) -> dict[str, float]:
-    """Train to the end, or on; returns the last evaluation."""
-    folder = Path(folder)
-    task = task_module(config.task).build_task(config)
-    metrics = loop.train(task, config, folder)
-    report = getattr(task_module(config.task), "report", None)
-    if report is not None:
-        report(config, folder)
-    if jax.process_index() == 0:
-        log.info("done: log, pictures and curves are in %s", folder)
-        log.info("weights for --weights: vitpose export %s --out FOLDER", folder)
-    return metrics
-
-
-def evaluate(config: ml_collections.ConfigDict, folder: str | Path) -> dict[str, float]:
-    """Evaluate the run's best checkpoint; without a run, the weights `config.init_from`.
-
-    Prints the figures and writes them to evaluation.json in the folder.
-    Raises UserError when there is neither, they do not fit, or the file cannot be written.
-    """
-    folder = Path(folder)
-    if hasattr(task_module(config.task), "report"):  # a task that compares with other forecasts
-        return task_module(config.task).report(config, folder)
-    config.eval.per_keypoint = True
-    about: dict[str, Any] = {}
-    if (folder / workdir.CONFIG_FILE).exists():
-        there, about = workdir.read_config(folder)
-        _check_same_model(there, config, folder)
-    elif not config.get("init_from"):
-        raise UserError(f"nothing to evaluate: no run in {folder}, and config.init_from is empty")
-    build_evaluation = task_module(config.task).build_evaluation
-    model, evaluation = build_evaluation(config, about.get("model"))
-    source = config.init_from
-    if about:
-        step, model = restore_into(model, folder, "best", about)
-        source = f"step {step} of {folder}"
-    make_folder(folder)
-    metrics = evaluation.evaluate(model)
-    if jax.process_index() == 0:
-        print(f"{source}:")
-        for name, value in metrics.items():
-            print(f"  {name:<24}{value:8.4f}")
-        report = {"model": str(source), "metrics": metrics}
-        write_json(folder / workdir.EVALUATION_FILE, report, indent=2)
-    return metrics
-
-
-def _check_same_model(
-    there: ml_collections.ConfigDict, here: ml_collections.ConfigDict, folder: Path
-) -> None:
-    values = [{"task": c.task, "model": workdir.plain(c)["model"]} for c in (there, here)]
-    changes = workdir.differences(*values)
-    if changes:
-        raise UserError(
-            f"{folder} was trained with another model: {'; '.join(changes)}. "
-            "Give the same options as in training"
-        )

@@ -16,21 +16,28 @@ from jax.experimental import multihost_utils
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_object
 from vitpose_jax.files.writing import make_folder, write_json
+from vitpose_jax.training import workdir
+from vitpose_jax.training.optimizer import Parameters
 from vitpose_jax.training.sharding import gather_rows
-from vitpose_jax.training.state import Parameters, TrainState
+from vitpose_jax.training.state import Model, TrainState, merge_model, split_model
 from vitpose_jax.training.step import all_finite
 
 log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints below one folder, each with the train state and the position in the data.
+    """The checkpoints in a folder, each with the train state and the position in the data.
 
-    A save that fails (disk full) is reported and leaves the earlier checkpoints alone; the run may
-    go on. The newest is kept, and the best by `metric` of those that `rate` gave metrics.
+    The newest is kept, and the best of those that were rated. A save that fails (disk full) is
+    logged and leaves the earlier checkpoints alone, so that the run may go on.
+
+    Attributes:
+        folder: where they are.
+        failure: what went wrong last, or None.
     """
 
     def __init__(self, folder: Path, *, metric: str, maximize: bool = True) -> None:
+        """Open the folder; `metric` decides which checkpoint is best."""
         self.folder = Path(folder).absolute()
         self._metric, self._maximize = metric, maximize
         self.failure: str | None = None
@@ -42,8 +49,8 @@ class Checkpoints:
         )
         return ocp.CheckpointManager(self.folder, options=options)
 
-    def should_preserve(self, checkpoints: Sequence, *, context: Any) -> list[bool]:
-        """What orbax asks at every save: which checkpoints to keep."""
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Tell orbax at every save which checkpoints to keep."""
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = {max(steps), _best(self.folder, steps, self._metric, self._maximize)}
         return [step in kept for step in steps]
@@ -53,11 +60,16 @@ class Checkpoints:
         """The step of the newest whole checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: TrainState, data: Any) -> bool:
-        """Start writing; True when under way (see `wait` for its success), or there already.
+    def save(self, step: int, state: TrainState, data: Any) -> None:
+        """Start writing a checkpoint unless it is there; `wait` tells whether it succeeded.
 
-        data: the position in the training data, JSON-able. Raises UserError, and writes nothing,
-        when a parameter is not finite.
+        Args:
+            step: its step.
+            state: the train state.
+            data: the position in the training data, JSON-able.
+
+        Raises:
+            UserError: a parameter is not finite; nothing is written.
         """
         self.wait()
         if not all_finite((state.trainable, state.other)):
@@ -66,7 +78,7 @@ class Checkpoints:
                 f"{self.describe_latest()}"
             )
         if step == self.latest:
-            return True
+            return
         try:
             self._manager.save(
                 step,
@@ -75,12 +87,11 @@ class Checkpoints:
                     data=ocp.args.JsonSave({"iterators": _of_all_processes(data)}),
                 ),
             )
-        except Exception as error:
-            return self._failed(step, error)
-        return True
+        except Exception as error:  # whatever the file system or tensorstore raises: not saved
+            self._failed(step, error)
 
     def rate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep an evaluation with its checkpoint, where that could be written."""
+        """Keep an evaluation with its checkpoint, if that could be written."""
         if self.wait() and step == self.latest and jax.process_index() == 0:
             try:
                 make_folder(_metrics_file(self.folder, step).parent)
@@ -92,41 +103,47 @@ class Checkpoints:
             multihost_utils.sync_global_devices(f"checkpoint {step} rated")
 
     def metrics(self, step: int) -> dict[str, float]:
-        """What `rate` kept; empty where the checkpoint is not there or was not evaluated."""
+        """Return what `rate` kept; empty where there is no checkpoint or no evaluation of it."""
         return _read_metrics(self.folder, step)
 
     def wait(self) -> bool:
-        """Wait for what is being written; False, with a warning, when it failed."""
+        """Wait for the checkpoint being written; whether that succeeded."""
         try:
             self._manager.wait_until_finished()
-        except Exception as error:
-            return self._failed("in progress", error)
+        except Exception as error:  # as in `save`
+            self._failed("in progress", error)
+            return False
         return True
 
-    def _failed(self, step: int | str, error: Exception) -> bool:
-        """Orbax raises what the file system or tensorstore raised; all of it means: not saved."""
-        if jax.process_count() > 1:  # the others are not to wait for this one
+    def _failed(self, step: int | str, error: Exception) -> None:
+        if jax.process_count() > 1:  # the other processes must not wait for this one
             raise UserError(f"checkpoint {step} could not be written: {error}") from error
         self.failure = str(error).strip().splitlines()[-1][:300]
-        self._manager = self._open()  # forgets, and removes, what is not whole
+        self._manager = self._open()  # forgets and removes what is not whole
         for leftover in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(leftover, ignore_errors=True)
         log.error(
             "checkpoint %s could not be written (%s); the last good one is %s",
             *(step, self.failure, self.describe_latest()),
         )
-        return False
 
     def describe_latest(self) -> str:
-        """For messages."""
+        """Name the newest checkpoint in messages."""
         return "none" if self.latest is None else f"step {self.latest} in {self.folder}"
 
-    def restore(self, state: TrainState, step: int | None = None) -> tuple[TrainState, Any]:
-        """(state, position in the data) of a checkpoint, the newest by default.
+    def restore(self, state: TrainState) -> tuple[TrainState, Any]:
+        """Read the newest checkpoint.
 
-        `state` says how arrays are shaped and placed. Raises UserError when it cannot be read.
+        Args:
+            state: has the shapes and places of the arrays.
+
+        Returns:
+            The train state and the position in the data.
+
+        Raises:
+            UserError: it cannot be read, or other numbers of processes cannot share its data.
         """
-        step = self.latest if step is None else step
+        step = self.latest
         try:
             abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict())
             found = self._manager.restore(
@@ -135,19 +152,19 @@ class Checkpoints:
                     state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
                 ),
             )
-        except Exception as error:
+        except Exception as error:  # as in `save`
             raise _unreadable(self.folder / str(step), error) from error
         states = found.data["iterators"]
         if len(states) != jax.process_count() and any(s != states[0] for s in states):
             raise UserError(
-                f"checkpoint {step} was written by {len(states)} processes whose data cannot be "
-                f"dealt out anew to {jax.process_count()}: use as many processes as before"
+                f"checkpoint {step} was written by {len(states)} processes, whose data cannot be "
+                f"shared out anew among {jax.process_count()}: use as many processes as before"
             )
         position = states[jax.process_index() if len(states) == jax.process_count() else 0]
         return TrainState(**found.state), position
 
     def close(self) -> None:
-        """Wait for what is being written and let go."""
+        """Wait for the checkpoint being written and let go."""
         self.wait()
         self._manager.close()
 
@@ -160,12 +177,48 @@ def _of_all_processes(data: Any) -> list[Any]:
     return [json.loads(row.tobytes()) for row in rows]
 
 
-def read_parameters(folder: Path, which: str = "best", metric: str = "", maximize: bool = True):
-    """(step, arrays by dotted name) of a finished run's checkpoint, on any machine.
+def restore_model(model: Model, folder: Path, which: str = "best") -> tuple[int, Model]:
+    """Put the parameters of a run's checkpoint in place of a model's.
 
-    which: "best" by metric (else the latest), "latest", or a step. The moving average, where
-    there is one, takes the place of the trained parameters.
-    Raises UserError when there is no such checkpoint.
+    Args:
+        model: is left as it is.
+        folder: the run's.
+        which: as for `read_parameters`.
+
+    Returns:
+        The checkpoint's step and the model with its parameters.
+
+    Raises:
+        UserError: no such run or checkpoint, or it does not fit the model.
+    """
+    run = workdir.read_run(folder)
+    graph, parameters, other = split_model(model)
+    step, arrays = read_parameters(
+        folder / workdir.CHECKPOINT_FOLDER, which, run.metric, run.maximize
+    )
+    for name, value in (parameters | other).items():
+        if name not in arrays or arrays[name].shape != value.shape:
+            raise UserError(f"checkpoint {step} in {folder} does not fit the model at {name!r}")
+    return step, merge_model(graph, {name: arrays[name] for name in graph.paths})
+
+
+def read_parameters(
+    folder: Path, which: str = "best", metric: str = "", maximize: bool = True
+) -> tuple[int, Parameters]:
+    """Read a checkpoint on any machine, whatever devices wrote it.
+
+    Args:
+        folder: that of the checkpoints.
+        which: "best" by `metric` (the latest where none was rated), "latest", or a step.
+        metric: decides which is best.
+        maximize: whether more of it is better.
+
+    Returns:
+        The step, and arrays by dotted name. The moving average, where there is one, takes the place
+        of the trained parameters.
+
+    Raises:
+        UserError: there is no such checkpoint, or it cannot be read.
     """
     folder = Path(folder).absolute()
     found = (
@@ -180,7 +233,7 @@ def read_parameters(folder: Path, which: str = "best", metric: str = "", maximiz
         tree = handler.metadata(path).item_metadata.tree
         restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         state = handler.restore(path, restore_args=restore)
-    except Exception as error:  # of many kinds, as in `Checkpoints.restore`
+    except Exception as error:  # as in `Checkpoints.save`
         raise _unreadable(found[step], error) from error
     arrays: Parameters = {}
     for part in ("trainable", "frozen", "other", "ema"):
@@ -208,7 +261,7 @@ def _choose(folder: Path, steps: list[int], which: str, metric: str, maximize: b
 
 def _best(folder: Path, steps: Iterable[int], metric: str, maximize: bool) -> int | None:
     """The step whose metric is best, the last of equals; None where no step has a number."""
-    found = {step: _read_metrics(folder, step).get(metric, math.nan) for step in sorted(steps)}
+    found = {step: _read_metrics(folder, step).get(metric, math.nan) for step in steps}
     sign = 1 if maximize else -1
     scores = {step: sign * value for step, value in found.items() if math.isfinite(value)}
     return max(scores, key=lambda step: (scores[step], step), default=None)

@@ -1,4 +1,4 @@
-"""Pictures of a run: loss and metric curves, and saving what a task draws."""
+"""Pictures of a run: its curves, and what a task draws."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def save_picture(file: Path, pixels: np.ndarray) -> None:
-    """A uint8 RGB (H, W, 3) array as JPEG or PNG; a full disk costs the picture, not the run."""
+    """Write uint8 RGB (H, W, 3) as JPEG or PNG; a full disk costs the picture, not the run."""
     try:
         write_picture(file, pixels)
     except UserError as error:
@@ -21,7 +21,7 @@ def save_picture(file: Path, pixels: np.ndarray) -> None:
 
 
 def draw_curves(rows: Sequence[dict[str, float]], file: Path) -> None:
-    """Loss, learning rate and every evaluation metric over the steps, as one PNG."""
+    """Draw loss, learning rate and the main metrics over the steps, as a PNG."""
     from matplotlib.figure import Figure
 
     names = {name for row in rows for name in row if name.startswith("eval/")}
@@ -45,5 +45,5 @@ def draw_curves(rows: Sequence[dict[str, float]], file: Path) -> None:
 
 
 def _main_metrics(names: set[str]) -> list[str]:
-    """At most six, those without a further slash (per-keypoint tables have one)."""
+    """At most six; names with a second slash are of tables by keypoint."""
     return sorted(name for name in names if name.count("/") == 1)[:6]

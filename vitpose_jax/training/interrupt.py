@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from types import FrameType, TracebackType
 
 import jax
 from jax.experimental import multihost_utils
@@ -12,15 +13,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupt:
-    """Catches SIGTERM and SIGINT while in use as a context; a second SIGINT is KeyboardInterrupt.
+    """Context in which SIGTERM and SIGINT are requests; a second SIGINT is a KeyboardInterrupt.
 
-    With several processes a request to any one of them is seen by all at the same step.
+    With several processes, all of them see a request to any one at the same step.
 
-    `signal` is the number of the signal seen, else 0.
+    Attributes:
+        signal: the number of the signal seen, else 0.
     """
 
     class Requested(Exception):
-        """Raised at once where `immediate` allows it."""
+        """Raised at once in an `immediate` block."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -30,11 +32,16 @@ class Interrupt:
         self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _handle(self, number, frame) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             if self.signal == signal.SIGINT:
                 raise KeyboardInterrupt
@@ -55,9 +62,9 @@ class Interrupt:
 
     @contextlib.contextmanager
     def immediate(self) -> Iterator[None]:
-        """A stretch that may be abandoned anywhere (evaluation): a request raises `Requested`.
+        """Let a request end the block anywhere, by `Requested`.
 
-        Not so with several processes, which have to stay together.
+        Several processes have to stay together: for them the block is like any other code.
         """
         self._immediate = jax.process_count() == 1
         try:

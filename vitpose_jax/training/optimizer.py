@@ -1,4 +1,4 @@
-"""What each parameter's share of an update is: freezing, layer-wise decay, schedules, optimisers.
+"""Freezing, layer-wise decay, learning-rate schedules and optimisers.
 
 The rules are those of the original's `LayerDecayOptimizerConstructor` with `torch.optim.AdamW`,
 gradient clipping and mmcv's linear warm-up.
@@ -7,6 +7,7 @@ gradient clipping and mmcv's linear warm-up.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import optax
@@ -22,12 +23,18 @@ _EMBEDDINGS = ("backbone.pos_embed", "backbone.patch_embed.")
 _NO_DECAY = ("bias", "pos_embed")
 
 MUON_RMS = 0.2
-"""Root mean square of AdamW's updates over the learning rate, as observed by Liu et al. (2025)."""
+"""Root mean square of AdamW's updates over the learning rate, as Liu et al. (2025) observed."""
 
 
 @dataclass(frozen=True)
 class ParameterLabel:
-    """How one parameter is trained."""
+    """How one parameter is trained.
+
+    Attributes:
+        trainable: whether it is.
+        lr_scale: factor of the learning rate.
+        decayed: whether it has weight decay.
+    """
 
     trainable: bool
     lr_scale: float
@@ -45,13 +52,16 @@ def label_parameters(
     layer_decay: float = 1.0,
     frozen: Sequence[str] = (),
 ) -> dict[str, ParameterLabel]:
-    """Label every parameter by its name and rank.
+    """Label every parameter by its name and rank. Vectors and positions have no weight decay.
 
-    With depth d, the embeddings learn at layer_decay^(d+1) of the rate, block i at
-    layer_decay^(d-i), everything after the blocks at the full rate. Weight decay spares vectors,
-    biases and the position embedding. `frozen` names parts ("backbone", "decoder.final", ...).
+    Args:
+        parameters: arrays by dotted name.
+        layer_decay: with depth d the embeddings learn at layer_decay^(d+1) of the rate, block i at
+            layer_decay^(d-i), everything after the blocks at the full rate.
+        frozen: parts that are not trained ("backbone", "decoder.final", ...).
 
-    Raises UserError when a frozen part does not exist.
+    Raises:
+        UserError: a frozen part does not exist.
     """
     for part in frozen:
         if not any(is_under(name, [part]) for name in parameters):
@@ -78,7 +88,7 @@ def label_parameters(
 def step_schedule(
     lr: float, *, milestones: Sequence[int], gamma: float = 0.1, warmup: int, warmup_ratio: float
 ) -> optax.Schedule:
-    """lr x gamma at every milestone (in steps), after a linear warm-up from lr x warmup_ratio."""
+    """Return a schedule that falls by `gamma` at every milestone (in steps), after a warm-up."""
     steps = optax.piecewise_constant_schedule(lr, dict.fromkeys(milestones, gamma))
     return _warm_up(steps, warmup, warmup_ratio)
 
@@ -86,13 +96,13 @@ def step_schedule(
 def cosine_schedule(
     lr: float, *, total: int, final_ratio: float = 0.0, warmup: int, warmup_ratio: float
 ) -> optax.Schedule:
-    """Half a cosine from lr to lr x final_ratio over `total` steps, with a linear warm-up."""
+    """Return half a cosine from lr to lr x final_ratio over `total` steps, with a warm-up."""
     cosine = optax.cosine_decay_schedule(lr, max(total, 1), alpha=final_ratio)
     return _warm_up(cosine, warmup, warmup_ratio)
 
 
 def _warm_up(schedule: optax.Schedule, warmup: int, ratio: float) -> optax.Schedule:
-    """mmcv's: the schedule's own value times a factor that rises from `ratio` to 1."""
+    """As mmcv: multiply the schedule by a factor that rises linearly from `ratio` to 1."""
     if warmup <= 0:
         return schedule
     rise = optax.linear_schedule(ratio, 1.0, warmup)
@@ -108,9 +118,14 @@ def adamw(
     b1: float = 0.9,
     b2: float = 0.999,
 ) -> optax.GradientTransformation:
-    """AdamW over flat parameters, as torch's: decay is decoupled and scaled by the learning rate.
+    """AdamW as in PyTorch: decay is decoupled and scaled by the learning rate.
 
-    `labels` are those of the trainable parameters; `clip_norm` bounds their global gradient norm.
+    Args:
+        labels: of the trainable parameters, by dotted name.
+        schedule: learning rate by step.
+        weight_decay: of the parameters labelled so.
+        clip_norm: bound of the global gradient norm, or None.
+        b1, b2: decay of the averages of gradients and of their squares.
     """
     direction = optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8)
     return _descent(direction, labels, schedule, weight_decay, clip_norm)
@@ -128,19 +143,21 @@ def muon(
     """Muon (Jordan, 2024) for the matrices of the backbone's blocks, AdamW for everything else.
 
     Muon's orthogonal updates are scaled to the root mean square of AdamW's (0.2 sqrt(longer side):
-    Liu et al., "Muon is Scalable for LLM Training", 2025), so both go by one learning rate.
-    Arguments as for `adamw`.
+    Liu et al., "Muon is Scalable for LLM Training", 2025), so that one learning rate suits both.
+    The arguments are those of `adamw`.
     """
     kinds = {
         name: "muon" if _BLOCK.match(name) and label.decayed else "adam"
         for name, label in labels.items()
     }
 
-    def match_adam(updates: Parameters, state: optax.OptState, params: Parameters | None = None):
+    def match_adam(
+        updates: Parameters, state: optax.OptState, params: Parameters | None = None
+    ) -> tuple[Parameters, optax.OptState]:
         scaled = jax.tree.map(lambda x: x * MUON_RMS * max(x.shape[-2:]) ** 0.5, updates)
         return scaled, state
 
-    def as_matrices(params: Parameters):
+    def as_matrices(params: Parameters) -> Any:
         matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
         return jax.tree.map(lambda x: matrix, params)  # axes before these two are experts
 
@@ -162,10 +179,12 @@ def _descent(
     weight_decay: float,
     clip_norm: float | None,
 ) -> optax.GradientTransformation:
-    """Clipping before `direction`; after it decoupled decay, layer-wise scales, learning rate."""
+    """Clipping, `direction`, then decoupled decay, layer-wise scales and the learning rate."""
     decayed = {name: label.decayed for name, label in labels.items()}
 
-    def scale_layers(updates: Parameters, state: optax.OptState, params: Parameters | None = None):
+    def scale_layers(
+        updates: Parameters, state: optax.OptState, params: Parameters | None = None
+    ) -> tuple[Parameters, optax.OptState]:
         return {name: update * labels[name].lr_scale for name, update in updates.items()}, state
 
     return optax.chain(
@@ -184,8 +203,8 @@ OPTIMIZERS = {"adamw": adamw, "muon": muon}
 def parameter_table(
     parameters: Mapping[str, jax.Array], labels: Mapping[str, ParameterLabel]
 ) -> str:
-    """One line for each part (a block, the embeddings, ...): count, trained or not, rate."""
-    rows: dict[tuple, int] = {}
+    """Describe each part (a block, the embeddings, ...) in a line: size, trained or not, rate."""
+    rows: dict[tuple[str, bool, float], int] = {}
     for name, value in parameters.items():
         label = labels[name]
         key = (_part(name), label.trainable, round(label.lr_scale, 6))

@@ -1,4 +1,4 @@
-"""Showing how far training is: a bar on a terminal, plain log lines elsewhere."""
+"""The progress of training: a bar on a terminal, log lines elsewhere."""
 
 import contextlib
 import logging
@@ -13,16 +13,21 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 RATE_STEPS = 10
-"""Fewer steps tell no rate: a few are always under way, and several may be looked at at once."""
+"""The rate is taken over at least so many: a few are always under way and may end together."""
 
 
 class Progress:
-    """Counts steps and the time they take, evaluation apart.
-
-    every: over how many steps, the latest ones, the rate is taken; at least RATE_STEPS.
-    """
+    """Counts steps and the time they take, without that of evaluations."""
 
     def __init__(self, start: int, total: int, batch_size: int, samples: str, every: int) -> None:
+        """Start after `start` of `total` steps.
+
+        Args:
+            start, total: steps.
+            batch_size: samples in a step.
+            samples: what they are called.
+            every: the rate is that of so many latest steps, or of RATE_STEPS if those are more.
+        """
         self._total, self._batch_size, self._samples = total, batch_size, samples
         self._paused = 0.0
         self._times = deque([time.monotonic()], maxlen=max(every, RATE_STEPS) + 1)
@@ -30,18 +35,19 @@ class Progress:
         self._bar = tqdm(total=total, initial=start, unit="step", disable=not show)
 
     def advance(self) -> None:
+        """Count a step."""
         self._times.append(time.monotonic() - self._paused)
         self._bar.update()
 
     def rate(self) -> float:
-        """Samples per second."""
+        """Return samples per second."""
         return self._batch_size / max(self._seconds_per_step(), 1e-9)
 
     def _seconds_per_step(self) -> float:
         return (self._times[-1] - self._times[0]) / max(len(self._times) - 1, 1)
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
-        """The latest figures, with the time left."""
+        """Show the latest figures and the time left."""
         loss, rate = values["train/loss"], values["train/per_second"]
         if not self._bar.disable:
             self._bar.set_postfix_str(f"loss {loss:.4g}, {rate:.0f} {self._samples}/s")
@@ -54,7 +60,7 @@ class Progress:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Time in here is not counted."""
+        """Leave the time in this block out."""
         start = time.monotonic()
         try:
             yield
@@ -62,4 +68,5 @@ class Progress:
             self._paused += time.monotonic() - start
 
     def close(self) -> None:
+        """Leave the bar as it is."""
         self._bar.close()

@@ -1,8 +1,8 @@
 """Where arrays live: one mesh axis over all devices of all processes.
 
-Batches are always split along it. Parameters and optimiser state are either on every device
-("data") or, too, split along it ("full"), in which case XLA gathers a layer's weights where they
-are used and scatters its gradients.
+Batches are always split along it. Parameters and optimiser state are either whole on every device
+("data") or split along it too ("full"); XLA then gathers a layer's weights where they are used, and
+scatters its gradients.
 """
 
 from collections.abc import Mapping
@@ -20,19 +20,25 @@ SHARDINGS = ("data", "full")
 
 
 def device_mesh() -> Mesh:
-    """All devices in a row."""
+    """Return all devices in a row."""
     return Mesh(np.asarray(jax.devices()), (AXIS,))
 
 
 def process_shard() -> tuple[int, int]:
-    """(index of this process, number of processes): which part of the data it reads."""
+    """Return (index of this process, number of processes): the part of the data it reads."""
     return jax.process_index(), jax.process_count()
 
 
 def state_sharding(state: Any, mesh: Mesh, kind: str) -> Any:
-    """A sharding for every array of a tree: replicated, or split along its longest fitting axis.
+    """Return a sharding for every array of a tree.
 
-    Raises UserError when `kind` is not one of SHARDINGS.
+    Args:
+        state: the tree.
+        mesh: the devices.
+        kind: "data" replicates all arrays; "full" splits each along its longest axis that divides.
+
+    Raises:
+        UserError: another kind.
     """
     if kind not in SHARDINGS:
         raise UserError(f"config.sharding is {kind!r}; choose one of {', '.join(SHARDINGS)}")
@@ -48,12 +54,16 @@ def state_sharding(state: Any, mesh: Mesh, kind: str) -> Any:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Split along the first axis."""
+    """Return the sharding of a batch: split along the first axis."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def check_batch_size(batch_size: int, accumulate: int, mesh: Mesh) -> None:
-    """Raises UserError unless every device gets the same number of samples of each part-batch."""
+    """Check that every device gets the same number of samples of each part of a batch.
+
+    Raises:
+        UserError: it does not.
+    """
     if accumulate < 1 or batch_size < 1 or batch_size % (mesh.size * accumulate):
         parts = f" x accumulate {accumulate}" if accumulate != 1 else ""
         raise UserError(
@@ -63,13 +73,16 @@ def check_batch_size(batch_size: int, accumulate: int, mesh: Mesh) -> None:
 
 
 def local_batch_size(batch_size: int) -> int:
-    """The rows of a global batch that this process reads."""
+    """Return how many rows of a global batch this process reads."""
     return batch_size // jax.process_count()
 
 
 def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows -> global arrays over all devices. 64-bit integers (ids) are left out:
-    the device has no use for them, and JAX would cut them to 32 bits."""
+    """Make global arrays over all devices of this process's rows.
+
+    64-bit integers (ids) are left out: the devices do not need them, and JAX would cut them to 32
+    bits.
+    """
     sharding = batch_sharding(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, value)
@@ -79,7 +92,7 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Ar
 
 
 def local_rows(array: jax.Array) -> np.ndarray:
-    """The rows of a batch-sharded array that lie on this process's devices, in order."""
+    """Return the rows of a batch-sharded array on this process's devices, in order."""
     if array.is_fully_replicated:
         return np.asarray(array)
     shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
@@ -87,7 +100,7 @@ def local_rows(array: jax.Array) -> np.ndarray:
 
 
 def gather_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows of all processes (each has as many), concatenated; any dtype, bit for bit."""
+    """Concatenate the rows of all processes, which have equally many; any dtype, bit for bit."""
     if jax.process_count() == 1:
         return rows
     as_bytes = np.frombuffer(np.ascontiguousarray(rows).tobytes(), np.uint8)

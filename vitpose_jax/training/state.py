@@ -4,8 +4,8 @@ The module is split once into a static graph and flat dictionaries of arrays by 
 then on everything is a pure function of these.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,19 @@ from flax import nnx
 
 from vitpose_jax.training.optimizer import ParameterLabel, Parameters
 
+Model = TypeVar("Model", bound=nnx.Module)
+
 
 class TrainState(NamedTuple):
-    """Everything an update changes (and the frozen parameters, which it does not).
+    """Everything an update changes, and the frozen parameters.
 
-    trainable, frozen: parameters. other: batch statistics and the like. ema: a moving average of
-    `trainable`, or empty. Only `trainable` has gradients and optimiser state.
+    Attributes:
+        step: steps taken.
+        trainable: the parameters that have gradients and optimiser state.
+        frozen: the other parameters.
+        other: batch statistics and the like.
+        optimizer: the optimiser's state.
+        ema: a moving average of `trainable`, or empty.
     """
 
     step: jax.Array
@@ -30,17 +37,24 @@ class TrainState(NamedTuple):
     ema: Parameters
 
 
-class ModelGraph(NamedTuple):
-    """What of a module is not arrays."""
+class ModelGraph(NamedTuple, Generic[Model]):
+    """A module without its arrays.
 
-    definition: nnx.GraphDef
-    paths: dict[str, tuple]
+    Attributes:
+        definition: the graph, from `nnx.split`.
+        paths: each array's path in the state by its dotted name.
+    """
+
+    definition: nnx.GraphDef[Model]
+    paths: dict[str, tuple[Any, ...]]
 
 
-def split_model(model: nnx.Module) -> tuple[ModelGraph, Parameters, Parameters]:
-    """(graph, parameters, other variables), the latter two by dotted name."""
+def split_model(model: Model) -> tuple[ModelGraph[Model], Parameters, Parameters]:
+    """Return (graph, parameters, other variables), the latter two by dotted name."""
     definition, state = nnx.split(model)
-    parameters, other, paths = {}, {}, {}
+    parameters: Parameters = {}
+    other: Parameters = {}
+    paths = {}
     for path, variable in nnx.to_flat_state(state):
         name = ".".join(map(str, path))
         paths[name] = path
@@ -48,9 +62,9 @@ def split_model(model: nnx.Module) -> tuple[ModelGraph, Parameters, Parameters]:
     return ModelGraph(definition, paths), parameters, other
 
 
-def merge_model(graph: ModelGraph, *arrays: Parameters) -> nnx.Module:
-    """The module again; together the dictionaries hold all its arrays."""
-    nested: dict = {}
+def merge_model(graph: ModelGraph[Model], *arrays: Parameters) -> Model:
+    """Put a module together again from dictionaries that hold all its arrays; later ones win."""
+    nested: dict[Any, Any] = {}
     for name, value in {k: v for part in arrays for k, v in part.items()}.items():
         *parents, last = graph.paths[name]
         here = nested
@@ -64,10 +78,10 @@ def create_state(
     parameters: Parameters,
     other: Parameters,
     labels: Mapping[str, ParameterLabel],
-    optimizer: Callable[..., optax.GradientTransformation] | optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     ema: bool,
 ) -> TrainState:
-    """The state before the first step."""
+    """Return the state before the first step, with a moving average if `ema`."""
     trainable = {name: value for name, value in parameters.items() if labels[name].trainable}
     frozen = {name: value for name, value in parameters.items() if not labels[name].trainable}
     average = {name: jnp.copy(value) for name, value in trainable.items()} if ema else {}

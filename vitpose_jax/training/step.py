@@ -1,62 +1,78 @@
 """One update of the training state: a pure function, compiled once."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax.sharding import Mesh
 
 from vitpose_jax.models.backends import training_options
+from vitpose_jax.training.optimizer import Parameters
 from vitpose_jax.training.sharding import batch_sharding, state_sharding
-from vitpose_jax.training.state import ModelGraph, TrainState, merge_model, split_model
+from vitpose_jax.training.state import Model, ModelGraph, TrainState, merge_model, split_model
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
-LossFunction = Callable[[nnx.Module, Batch, jax.Array], tuple[jax.Array, Metrics]]
+LossFunction = Callable[[Model, Batch, jax.Array], tuple[jax.Array, Metrics]]
+"""(model, device batch, random key) -> (float32 loss, float32 scalars to log)."""
+
+TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
-    graph: ModelGraph,
-    loss_fn: LossFunction,
+    graph: ModelGraph[Model],
+    loss_fn: LossFunction[Model],
     optimizer: optax.GradientTransformation,
     *,
     accumulate: int = 1,
     ema_decay: float = 0.0,
-) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
-    """(state, batch, key) -> (state, metrics).
+) -> TrainStep:
+    """Return the function (state, batch, key of the run) -> (state, metrics).
 
-    The key of the run is folded with the step, so a step can be replayed. With accumulate n the
-    batch is taken in n parts, one after another, whose gradients are averaged; batch norm then sees
-    a part at a time, as in PyTorch. Metrics hold `loss`, `grad_norm` (before clipping) and what
-    the loss function adds, all float32 scalars.
+    The key is folded with the step, so that a step can be replayed. The metrics are `loss`,
+    `grad_norm` (before clipping) and what the loss function adds.
+
+    Args:
+        graph: the model's.
+        loss_fn: the loss; may update the model's batch statistics.
+        optimizer: of the trainable parameters.
+        accumulate: in how many parts, one after another, a batch is taken. Their gradients are
+            averaged; batch norm sees a part at a time, as in PyTorch.
+        ema_decay: of the moving average, where the state has one.
     """
 
-    def loss_of(trainable, frozen, other, batch, key):
+    def loss_of(
+        trainable: Parameters, frozen: Parameters, other: Parameters, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Parameters, Metrics]]:
         model = merge_model(graph, trainable, frozen, other)
         loss, metrics = loss_fn(model, batch, key)
         _, _, other = split_model(model)
         return loss, (other, {"loss": loss, **metrics})
 
-    def gradients(state: TrainState, other, batch: Batch, key: jax.Array):
-        differentiate = jax.grad(loss_of, has_aux=True)
-        return differentiate(state.trainable, state.frozen, other, batch, key)
+    differentiate = jax.grad(loss_of, has_aux=True)
 
-    def accumulated(state: TrainState, batch: Batch, key: jax.Array):
+    def accumulated(
+        state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[Parameters, tuple[Parameters, Metrics]]:
         # Neighbouring rows go to different parts, so that each part is spread over all devices.
         parts = jax.tree.map(
             lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
         )
 
-        def add(carry, part_and_index):
+        def add(
+            carry: tuple[Parameters, Parameters], part_and_index: tuple[Batch, jax.Array]
+        ) -> tuple[tuple[Parameters, Parameters], Metrics]:
             total, other = carry
             part, index = part_and_index
-            grads, (other, metrics) = gradients(state, other, part, jax.random.fold_in(key, index))
+            part_key = jax.random.fold_in(key, index)
+            grads, (other, metrics) = differentiate(
+                state.trainable, state.frozen, other, part, part_key
+            )
             return (jax.tree.map(jnp.add, total, grads), other), metrics
 
-        zeros = jax.tree.map(jnp.zeros_like, state.trainable)
-        start = (zeros, state.other)
+        start = (jax.tree.map(jnp.zeros_like, state.trainable), state.other)
         (grads, other), metrics = jax.lax.scan(add, start, (parts, jnp.arange(accumulate)))
         mean = jax.tree.map(lambda x: x / accumulate, grads)
         return mean, (other, jax.tree.map(lambda x: x.mean(0), metrics))
@@ -66,7 +82,9 @@ def make_train_step(
         if accumulate > 1:
             grads, (other, metrics) = accumulated(state, batch, key)
         else:
-            grads, (other, metrics) = gradients(state, state.other, batch, key)
+            grads, (other, metrics) = differentiate(
+                state.trainable, state.frozen, state.other, batch, key
+            )
         updates, opt_state = optimizer.update(grads, state.optimizer, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
         ema = _average(state.ema, trainable, ema_decay, state.step) if state.ema else {}
@@ -77,14 +95,14 @@ def make_train_step(
     return train_step
 
 
-def _average(ema, trainable, decay: float, step: jax.Array):
+def _average(ema: Parameters, trainable: Parameters, decay: float, step: jax.Array) -> Parameters:
     """Moving average whose memory grows with the run, so that it forgets the start."""
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, new: old * decay + new * (1 - decay), ema, trainable)
+    weight = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: old * weight + new * (1 - weight), ema, trainable)
 
 
-def compile_step(train_step: Callable, state: TrainState, mesh: Mesh, sharding: str) -> Callable:
-    """jit with the state's sharding kept from step to step and its buffers given away."""
+def compile_step(train_step: TrainStep, state: TrainState, mesh: Mesh, sharding: str) -> TrainStep:
+    """Return the step under `jax.jit`; it keeps the state's sharding and takes over its buffers."""
     places = state_sharding(state, mesh, sharding)
     return jax.jit(
         train_step,
@@ -96,8 +114,8 @@ def compile_step(train_step: Callable, state: TrainState, mesh: Mesh, sharding: 
 
 
 @jax.jit
-def all_finite(tree) -> jax.Array:
-    """Whether every number of a tree of arrays is finite."""
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every number in a tree of arrays is finite."""
     leaves = [
         jnp.isfinite(x).all()
         for x in jax.tree.leaves(tree)

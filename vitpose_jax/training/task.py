@@ -1,65 +1,78 @@
-"""What the training loop needs to know of a task; pose estimation and forecasting fill it in."""
+"""What the engine needs to know of a training problem, and the functions that make up a task."""
 
-import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, Protocol
 
+import ml_collections
 import numpy as np
-from flax import nnx
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.training.state import Model
 from vitpose_jax.training.step import LossFunction
 
 
+class BatchIterator(Protocol):
+    """Endless batches, and the position among them as something JSON can hold."""
+
+    def __next__(self) -> Mapping[str, np.ndarray]: ...
+    def get_state(self) -> Any: ...
+    def set_state(self, state: Any) -> None: ...
+
+
+class Batches(Protocol):
+    """Training batches: dictionaries of arrays that hold this process's rows."""
+
+    def __iter__(self) -> BatchIterator: ...
+
+
 @dataclass(frozen=True)
-class Task:
-    """One training problem.
+class Problem(Generic[Model]):
+    """A task with the data and the model of one configuration, ready for training.
 
     Attributes:
-        model: with its initial weights. Its parameters are labelled by dotted name.
-        model_config: JSON-able; with the run's configuration it is enough to build the model again.
-        loss_fn: (model, device batch, key) -> (float32 loss, dict of float32 scalars). The model
-            may update its batch statistics; the batch's 64-bit integers are not in it.
-        train_batches: endless batches (dicts of numpy arrays, this process's rows), whose iterators
-            have `get_state` and `set_state`.
+        model: with its initial weights. Its parameters are known by their dotted names.
+        model_config: JSON-able; with the run's configuration enough to build the model again.
+        loss_fn: may update the model's batch statistics. It gets no 64-bit integers of a batch.
+        train_batches: the training data.
         train_size: samples in an epoch.
-        evaluate: model in inference use -> metrics (floats) on the validation data; every process
+        evaluate: metrics of the model, in inference mode, on the validation data. Every process
             calls it.
-        metric: the name among these by which the best checkpoint is kept.
-        maximize: whether more is better.
-        draw: model -> uint8 (H, W, 3) picture of predictions on fixed validation samples, or None.
-        samples: what one row of a batch is, for the progress bar.
+        metric: the one of these that decides which checkpoint is best.
+        maximize: whether more of it is better.
+        draw: uint8 (H, W, 3) picture of predictions on fixed validation samples, or None.
+        report: called with the run's folder when training is done.
+        samples: what a row of a batch is, for the progress bar.
         id_key: the entry of a batch that names its rows in messages.
     """
 
-    model: nnx.Module
+    model: Model
     model_config: Mapping[str, Any]
-    loss_fn: LossFunction
-    train_batches: Iterable[Mapping[str, np.ndarray]]
+    loss_fn: LossFunction[Model]
+    train_batches: Batches
     train_size: int
-    evaluate: Callable[[nnx.Module], dict[str, float]]
+    evaluate: Callable[[Model], dict[str, float]]
     metric: str
     maximize: bool = True
-    draw: Callable[[nnx.Module], np.ndarray | None] = lambda model: None
+    draw: Callable[[Model], np.ndarray | None] = lambda model: None
+    report: Callable[[Path], object] = lambda folder: None
     samples: str = "people"
     id_key: str = "image_id"
 
 
-TASKS = {
-    "pose": "vitpose_jax.tasks.pose",
-    "forecast": "vitpose_jax.tasks.forecasting",
-}
-"""Modules with `build_task(config) -> Task`, `build_model(config, model_config) -> nnx.Module`
-(random weights, no data needed) and `save_model(model, folder)` (writes a weights folder). To be
-evaluated, `build_evaluation(config, trained)` gives (model, what has `evaluate(model)` -> metrics),
-`trained` being the `model_config` of the run whose parameters the model is to take, or None; or
-`report(config, folder)` does it all."""
+class Task(Protocol[Model]):
+    """A kind of training problem. The modules that implement it are listed in `tasks.run`."""
 
+    def build_problem(self, config: ml_collections.ConfigDict) -> Problem[Model]:
+        """Open the data and build the model; UserError on mistakes in the configuration."""
 
-def task_module(name: str) -> ModuleType:
-    """The module of a task. Raises UserError when there is no such task."""
-    if name not in TASKS:
-        raise UserError(f"config.task is {name!r}; choose one of {', '.join(TASKS)}")
-    return importlib.import_module(TASKS[name])
+    def build_model(
+        self, config: ml_collections.ConfigDict, model_config: Mapping[str, Any]
+    ) -> Model:
+        """Build the model of a run (`Problem.model_config`) with random weights, without data."""
+
+    def save_model(self, model: Model, folder: Path) -> None:
+        """Write a folder of weights."""
+
+    def evaluate(self, config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
+        """Evaluate the run in `folder`, or given weights; print and write what it comes to."""

@@ -1,0 +1,107 @@
+"""What a configuration says about the pose task, and the model it describes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.decoding import DecodeMethod
+from vitpose_jax.keypoints.skeletons import EXPERT_DATASETS, SKELETONS, Skeleton
+from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.pose import PoseConfig
+from vitpose_jax.models.vit import ViTConfig
+from vitpose_jax.training.settings import read_section
+from vitpose_jax.weights.loading import Part
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """`config.model`: the fields of ViTConfig, DecoderConfig and NeckConfig.
+
+    What the data or the other parts decide may be left out.
+    """
+
+    backbone: Mapping[str, Any]
+    decoder: Mapping[str, Any]
+    neck: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """`config.eval`.
+
+    Attributes:
+        metrics: names in `pose_evaluation.METRICS`; the first decides which checkpoint is best.
+        boxes: "gt" for the annotated ones, or a file of detections.
+        min_box_score: detections below it are left out.
+        max_people: as many predictions of an image count for AP and AR.
+        flip_test: average with the mirrored crop's heatmaps.
+        decode: how heatmaps are decoded.
+        batch_size: people at a time.
+        per_keypoint: also measure each keypoint by itself.
+    """
+
+    metrics: tuple[str, ...]
+    boxes: str
+    min_box_score: float
+    max_people: int
+    flip_test: bool
+    decode: DecodeMethod
+    batch_size: int
+    per_keypoint: bool
+
+
+@dataclass(frozen=True)
+class PoseSettings:
+    """What the pose task reads of a configuration; recipes.py explains the values."""
+
+    seed: int
+    data: str
+    val_data: str
+    train_share: float
+    dataset_index: int
+    num_workers: int
+    max_bad_share: float
+    batch_size: int
+    model: ModelSettings
+    dtype: str
+    init_from: str
+    init_parts: tuple[Part, ...]
+    random_positions: bool
+    frozen: tuple[str, ...]
+    drop_in_frozen: bool
+    loss: str
+    sigma: float
+    augmentation: Augmentation
+    eval: EvaluationSettings
+
+
+def pose_config(settings: PoseSettings, skeleton: Skeleton) -> PoseConfig:
+    """Complete `config.model` with the data's keypoints and the channels between the parts.
+
+    A mixture of experts is for the data set of the expert that `config.dataset_index` picks.
+
+    Raises:
+        UserError: a field is wrong or missing, or there is no such expert.
+    """
+    model = settings.model
+    backbone = read_section(ViTConfig, model.backbone, "config.model.backbone")
+    neck, channels = None, backbone.width
+    if model.neck:
+        values = {"width": backbone.width, **model.neck}
+        neck = read_section(NeckConfig, values, "config.model.neck")
+        channels = neck.out_channels
+    sizes = {"num_keypoints": skeleton.num_keypoints, "in_channels": channels}
+    decoder = read_section(DecoderConfig, sizes | dict(model.decoder), "config.model.decoder")
+    name = skeleton.name if SKELETONS.get(skeleton.name) == skeleton else None
+    if backbone.num_experts:
+        expert = settings.dataset_index
+        if expert not in range(backbone.num_experts):
+            raise UserError(
+                f"config.dataset_index is {expert}; the experts are 0..{backbone.num_experts - 1}"
+            )
+        name = EXPERT_DATASETS[expert]
+    own = None if name and SKELETONS[name] == skeleton else skeleton
+    return PoseConfig(backbone, decoder, neck, dataset=name, skeleton=own)

@@ -1,0 +1,112 @@
+"""A problem made ready to train: mesh, optimiser, compiled step, initial state."""
+
+from collections.abc import Mapping
+from typing import Generic
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vitpose_jax.errors import UserError
+from vitpose_jax.training import optimizer, sharding
+from vitpose_jax.training.settings import RunLength, RunSettings
+from vitpose_jax.training.state import Model, TrainState, create_state, merge_model, split_model
+from vitpose_jax.training.step import compile_step, make_train_step
+from vitpose_jax.training.task import Problem
+
+
+def learning_rate(settings: RunSettings, length: RunLength) -> optax.Schedule:
+    """Return the schedule that `config.schedule` describes.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    schedule, lr = settings.schedule, settings.optimizer.lr
+    warmup, ratio = schedule.warmup_steps, schedule.warmup_ratio
+    if schedule.kind == "step":
+        steps = [length.in_steps("schedule.milestones", value) for value in schedule.milestones]
+        return optimizer.step_schedule(lr, milestones=steps, warmup=warmup, warmup_ratio=ratio)
+    if schedule.kind == "cosine":
+        return optimizer.cosine_schedule(
+            lr,
+            total=length.total,
+            final_ratio=schedule.final_ratio,
+            warmup=warmup,
+            warmup_ratio=ratio,
+        )
+    raise UserError(f"config.schedule.kind is {schedule.kind!r}; choose step or cosine")
+
+
+class Trainer(Generic[Model]):
+    """What a run consists of before its first step.
+
+    Attributes:
+        problem, settings: as given.
+        length: the run's, in steps.
+        schedule: learning rate by step.
+        labels: how each parameter is trained.
+        step: compiled function (state, device batch, key) -> (state, metrics); takes the state's
+            buffers over.
+        state: the initial state, on the devices.
+        key: the run's random key.
+    """
+
+    def __init__(self, problem: Problem[Model], settings: RunSettings) -> None:
+        """Compile nothing yet, but check everything.
+
+        Raises:
+            UserError: a value of the configuration is wrong.
+        """
+        self.problem, self.settings = problem, settings
+        self._mesh = sharding.device_mesh()
+        sharding.check_batch_size(settings.batch_size, settings.accumulate, self._mesh)
+        self.length = RunLength(settings, problem.train_size)
+        self.schedule = learning_rate(settings, self.length)
+        self._graph, self._parameters, other = split_model(problem.model)
+        self.labels = optimizer.label_parameters(
+            self._parameters, layer_decay=settings.optimizer.layer_decay, frozen=settings.frozen
+        )
+        update = self._optimizer()
+        state = create_state(self._parameters, other, self.labels, update, bool(settings.ema))
+        step = make_train_step(
+            self._graph,
+            problem.loss_fn,
+            update,
+            accumulate=settings.accumulate,
+            ema_decay=settings.ema,
+        )
+        self.step = compile_step(step, state, self._mesh, settings.sharding)
+        # jit, not device_put: the step takes its input's buffers over, and the model keeps its own.
+        places = sharding.state_sharding(state, self._mesh, settings.sharding)
+        copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=places)
+        self.state: TrainState = copy(jax.tree.map(np.asarray, state))
+        self.key = jax.random.key(settings.seed)
+
+    def _optimizer(self) -> optax.GradientTransformation:
+        trained = {name: label for name, label in self.labels.items() if label.trainable}
+        if not trained:
+            raise UserError("config.frozen leaves nothing to train")
+        settings = self.settings.optimizer
+        if settings.kind not in optimizer.OPTIMIZERS:
+            known = ", ".join(optimizer.OPTIMIZERS)
+            raise UserError(f"config.optimizer.kind is {settings.kind!r}; choose one of {known}")
+        return optimizer.OPTIMIZERS[settings.kind](
+            trained,
+            self.schedule,
+            weight_decay=settings.weight_decay,
+            clip_norm=settings.clip_norm,
+            b2=settings.b2,
+        )
+
+    def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Put this process's rows of a batch on the devices."""
+        return sharding.shard_batch(batch, self._mesh)
+
+    def evaluation_model(self, state: TrainState) -> Model:
+        """The model with a state's parameters, their moving average where there is one."""
+        return merge_model(self._graph, state.trainable, state.frozen, state.other, state.ema)
+
+    def parameter_table(self) -> str:
+        """What is trained, and how."""
+        return optimizer.parameter_table(self._parameters, self.labels)
