@@ -161,6 +161,36 @@ def known_skeleton(names: Sequence[str]) -> "Skeleton | None":
     return next((s for s in KNOWN if plain_names(s.keypoint_names) == wanted), None)
 
 
+def named_skeleton(names: Sequence[str], name: str = "custom") -> "Skeleton":
+    """What names alone tell: a known skeleton, or one of its own without limbs."""
+    return known_skeleton(names) or Skeleton(
+        name=name,
+        keypoint_names=tuple(names),
+        flip_pairs=flip_pairs_by_name(names),
+        limbs=(),
+        sigmas=sigmas_by_name(names),
+        upper_body=upper_body_by_name(names),
+    )
+
+
+DEFAULT_SIGMA = 0.05
+"""OKS falloff where a data set gives none (COCO's range from 0.025, eyes, to 0.107, hips)."""
+_LOWER_BODY = ("hip", "thigh", "knee", "shin", "ankle", "foot", "feet", "heel", "toe", "hind")
+
+
+def sigmas_by_name(names: Sequence[str]) -> tuple[float, ...]:
+    """COCO's OKS sigmas for keypoints of the same names, else `DEFAULT_SIGMA`."""
+    coco = SKELETONS["coco"]
+    known = dict(zip(coco.keypoint_names, coco.sigmas, strict=True))
+    return tuple(known.get(name, DEFAULT_SIGMA) for name in plain_names(names))
+
+
+def upper_body_by_name(names: Sequence[str]) -> tuple[int, ...]:
+    """Indices of the names that are of no leg or foot."""
+    parts = (name.lower() for name in names)
+    return tuple(i for i, n in enumerate(parts) if not any(low in n for low in _LOWER_BODY))
+
+
 def _chain(*indices: int) -> tuple[tuple[int, int], ...]:
     return tuple(pairwise(indices))
 

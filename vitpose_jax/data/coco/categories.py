@@ -5,12 +5,13 @@ from typing import Any
 
 from vitpose_jax.data.coco.findings import NO_FLIP_PAIRS, Finding
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, flip_pairs_by_name
-
-DEFAULT_SIGMA = 0.05
-"""OKS falloff where a data set gives none (COCO's range from 0.025, eyes, to 0.107, hips)."""
-
-_LOWER_BODY = ("hip", "thigh", "knee", "shin", "ankle", "foot", "feet", "heel", "toe", "hind")
+from vitpose_jax.keypoints.skeletons import (
+    SKELETONS,
+    Skeleton,
+    flip_pairs_by_name,
+    sigmas_by_name,
+    upper_body_by_name,
+)
 
 
 def keypoint_categories(categories: Sequence[Any], where: str) -> list[Mapping[str, Any]]:
@@ -74,9 +75,7 @@ def skeleton_from_category(
     if "upper_body" in category:
         upper = _indices(category["upper_body"], names, "upper_body", where)
     else:
-        upper = tuple(
-            i for i, n in enumerate(names) if not any(part in n.lower() for part in _LOWER_BODY)
-        )
+        upper = upper_body_by_name(names)
     skeleton = Skeleton(
         name=str(category.get("name", "custom")),
         keypoint_names=tuple(names),
@@ -124,9 +123,7 @@ def _limbs(value: Any, num_keypoints: int, where: str) -> tuple[tuple[int, int],
 
 def _sigmas(value: Any, names: list[str], where: str) -> tuple[float, ...]:
     if value is None:
-        coco = SKELETONS["coco"]
-        known = dict(zip(coco.keypoint_names, coco.sigmas, strict=True))
-        return tuple(known.get(name.lower(), DEFAULT_SIGMA) for name in names)
+        return sigmas_by_name(names)
     numbers = isinstance(value, list) and all(isinstance(s, int | float) and s > 0 for s in value)
     if not numbers or len(value) != len(names):
         raise UserError(f"{where}: categories: 'sigmas' must be {len(names)} positive numbers")
