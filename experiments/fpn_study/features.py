@@ -45,7 +45,7 @@ def block_outputs(
 ) -> list[jax.Array]:
     """Outputs (B, h, w, C) of some blocks, before the final norm, of uint8 crops."""
     crops = normalize_crops(crops, model.dtype)
-    return model.backbone(crops, tap_blocks=blocks, train=train, key=key)[1]
+    return model.backbone.with_taps(crops, blocks=blocks, train=train, key=key)[1]
 
 
 class FeatureStore:

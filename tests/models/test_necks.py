@@ -11,20 +11,19 @@ from flax import nnx
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.decoders import DecoderConfig
-from vitpose_jax.models.necks import (
-    NeckConfig,
-    average_pool,
-    build_neck,
-    resize_bilinear,
-    resize_nearest,
-)
+from vitpose_jax.models.necks import NECKS, Neck, NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
+from vitpose_jax.models.resampling import average_pool, resize_bilinear, resize_nearest
 from vitpose_jax.models.vit import ViTConfig
 
 torch = pytest.importorskip("torch")
 
 AS_CODED = {"cumulative": True, "downsample": "subsample", "top_down": "coarsest"}
 SMALL_VIT = ViTConfig(width=24, depth=2, num_heads=3, input_size=(64, 48))
+
+
+def build_neck(config: NeckConfig, rngs: nnx.Rngs) -> Neck:
+    return NECKS[config.kind](config, rngs=rngs)
 
 
 def _tensors(file: Path) -> dict[str, np.ndarray]:

@@ -38,10 +38,10 @@ def test_sizes_have_the_published_shapes() -> None:
 
 def test_taps_in_the_order_asked_for(crops: jax.Array) -> None:
     vit = ViT(TINY, rngs=nnx.Rngs(0))
-    features, (last, first) = vit(crops, tap_blocks=(3, 0))
+    features, (last, first) = vit.with_taps(crops, blocks=(3, 0))
     assert features.shape == last.shape == first.shape == (3, 4, 3, 24)
     np.testing.assert_allclose(vit.last_norm(last), features, atol=1e-6)
-    _, (last, _) = vit(crops, tap_blocks=(3, 0), tap_norm=True)
+    _, (last, _) = vit.with_taps(crops, blocks=(3, 0), norm=True)
     np.testing.assert_allclose(last, features, atol=1e-6)
     np.testing.assert_allclose(
         first, vit.blocks[0](vit.embed(crops), None, None).reshape(first.shape), atol=1e-6
@@ -150,7 +150,7 @@ def test_crops_of_another_size(crops: jax.Array) -> None:
     with pytest.raises(ValueError, match=r"takes \(batch, 64, 48, 3\)"):
         ViT(TINY, rngs=nnx.Rngs(0))(crops[:, :48])
     with pytest.raises(ValueError, match="no block 4"):
-        ViT(TINY, rngs=nnx.Rngs(0))(crops, tap_blocks=(4,))
+        ViT(TINY, rngs=nnx.Rngs(0)).with_taps(crops, blocks=(4,))
 
 
 def test_bfloat16_computes_in_bfloat16_on_float32_parameters(crops: jax.Array) -> None:

@@ -49,7 +49,7 @@ def test_tiny_inside(golden: Path, crops: np.ndarray) -> None:
     vit = load_backbone(golden / "vitpose_tiny_classic.pth", num_heads=3)
     reference = np.load(golden / "vitpose_tiny_classic.npz")
     assert_close(vit.embed(crops[:2]), reference["tokens_embedded"], channels_first=False)
-    _, taps = vit(crops[:2], tap_blocks=range(4))
+    _, taps = vit.with_taps(crops[:2], blocks=range(4))
     tokens = jnp.stack(taps).reshape(4, 2, 192, 96)
     assert_close(tokens, reference["blocks"], channels_first=False)
 

@@ -173,7 +173,7 @@ def test_report_of_a_pretraining_file(mae: tuple[Path, dict], tmp_path: Path) ->
 def test_position_embedding_without_a_class_token(golden: Path, crops: np.ndarray) -> None:
     """The intermediate-map study's backbone, whose taps skip the final norm."""
     vit = load_backbone(golden / "fpn_intermediate.pth", num_heads=3)
-    _, taps = vit(crops[:1], tap_blocks=(3, 7, 11))
+    _, taps = vit.with_taps(crops[:1], blocks=(3, 7, 11))
     reference = np.load(golden / "fpn_intermediate.npz")["features_o3_7_11"]
     ours = jnp.concatenate(taps).transpose(0, 3, 1, 2)
     assert np.abs(ours - reference).max() <= 1e-4 * np.abs(reference).max()

@@ -5,22 +5,26 @@ the intervals between pixels, so a crop of 192x256 pixels spans 191x255 units. P
 """
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64, Int, Real
 
 PIXEL_STD = 200.0
-"""Scales are stored as size / 200, a convention inherited from MPII."""
+"""Scales are sizes divided by this many pixels, a convention inherited from MPII."""
 
 
-def clean_box(box_xywh: np.ndarray, image_wh: tuple[int, int] | np.ndarray) -> np.ndarray:
+def clean_box(
+    box_xywh: Real[np.ndarray, "*boxes 4"],
+    image_wh: tuple[int, int] | Int[np.ndarray, "*boxes 2"],
+) -> Float64[np.ndarray, "*boxes 4"]:
     """Clip annotated boxes to their image, as the original does before it trains or evaluates.
 
     The far corner is x1 + max(0, w - 1), so that even a box inside the image loses one pixel.
 
     Args:
-        box_xywh: (..., 4), image pixels.
-        image_wh: (width, height) of the image, or (..., 2) of the images.
+        box_xywh: image pixels.
+        image_wh: (width, height) of the image, or of each box's image.
 
     Returns:
-        float64 (..., 4), image pixels; width or height 0 where nothing is left (drop those).
+        Width or height are 0 where nothing is left (drop those).
     """
     box = np.asarray(box_xywh, np.float64)
     low = np.maximum(box[..., :2], 0)
@@ -28,7 +32,7 @@ def clean_box(box_xywh: np.ndarray, image_wh: tuple[int, int] | np.ndarray) -> n
     return np.concatenate([low, np.maximum(high - low, 0)], axis=-1)
 
 
-def box_iou(a: np.ndarray, b: np.ndarray) -> float:
+def box_iou(a: Real[np.ndarray, "4"], b: Real[np.ndarray, "4"]) -> float:
     """Intersection over union of two boxes (x, y, w, h); 0 for boxes without area."""
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
     common = float(np.prod(np.maximum(high - low, 0)))
@@ -37,18 +41,19 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def box_to_center_scale(
-    box_xywh: np.ndarray, input_size: tuple[int, int] = (256, 192), padding: float = 1.25
-) -> tuple[np.ndarray, np.ndarray]:
+    box_xywh: Real[np.ndarray, "*boxes 4"],
+    input_size: tuple[int, int] = (256, 192),
+    padding: float = 1.25,
+) -> tuple[Float32[np.ndarray, "*boxes 2"], Float32[np.ndarray, "*boxes 2"]]:
     """The region around a box that becomes the crop: widened to the crop's aspect, then padded.
 
     Args:
-        box_xywh: (..., 4), image pixels.
+        box_xywh: image pixels.
         input_size: (height, width) of the crop.
         padding: how much larger than the box the region is.
 
     Returns:
-        center: float32 (..., 2), image pixels.
-        scale: float32 (..., 2), (width, height) / PIXEL_STD.
+        center, image pixels, and scale, (width, height) / PIXEL_STD.
     """
     x, y, w, h = np.moveaxis(np.asarray(box_xywh, np.float64), -1, 0)
     aspect = input_size[1] / input_size[0]
@@ -59,21 +64,18 @@ def box_to_center_scale(
 
 
 def udp_affine(
-    center: np.ndarray,
-    scale: np.ndarray,
-    rotation: float | np.ndarray,
+    center: Float[np.ndarray, "*boxes 2"],
+    scale: Float[np.ndarray, "*boxes 2"],
+    rotation: float | Float[np.ndarray, "*boxes"],
     input_size: tuple[int, int],
-) -> np.ndarray:
-    """The map from image pixels to crop pixels.
+) -> Float32[np.ndarray, "*boxes 2 3"]:
+    """The affine map from image pixels to crop pixels.
 
     Args:
-        center: (..., 2), image pixels.
-        scale: (..., 2), (width, height) / PIXEL_STD.
-        rotation: (...), degrees, turns the image's content clockwise as seen.
+        center: image pixels.
+        scale: (width, height) / PIXEL_STD.
+        rotation: degrees; turns the image's content clockwise as seen.
         input_size: (height, width) of the crop.
-
-    Returns:
-        float32 (..., 2, 3).
     """
     cx, cy = np.moveaxis(np.asarray(center, np.float64), -1, 0)
     size = np.asarray(scale, np.float32) * np.float32(PIXEL_STD)

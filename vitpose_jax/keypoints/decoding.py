@@ -14,26 +14,28 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32
 
 from vitpose_jax.keypoints.crops import PIXEL_STD
 
 DecodeMethod = Literal["udp", "dark", "default"]
 DECODE_METHODS = get_args(DecodeMethod)
+Border = Literal["reflect", "zero"]
+Heatmaps = Float[Array, "batch height width keypoints"]
 
 
 def decode_heatmaps(
-    heatmaps: jax.Array, method: DecodeMethod = "udp", kernel: int = 11
-) -> tuple[jax.Array, jax.Array]:
+    heatmaps: Heatmaps, method: DecodeMethod = "udp", kernel: int = 11
+) -> tuple[Float32[Array, "batch keypoints 2"], Float32[Array, "batch keypoints"]]:
     """Find each heatmap's peak to a fraction of a pixel.
 
     Args:
-        heatmaps: float (B, h, w, K).
+        heatmaps: of any float type.
         method: "udp", "dark" or "default" (see above).
         kernel: side of the Gaussian that "udp" and "dark" blur with, odd; 11 suits sigma 2.
 
     Returns:
-        heatmap_xy: float32 (B, K, 2), heatmap pixels; (-1, -1) where no value is positive.
-        scores: float32 (B, K), the heatmaps' maxima.
+        Positions in heatmap pixels, (-1, -1) where no value is positive, and the maxima as scores.
     """
     heatmaps = heatmaps.astype(jnp.float32)
     peak, scores = find_peaks(heatmaps)
@@ -50,17 +52,17 @@ def decode_heatmaps(
 
 
 def heatmap_to_image(
-    heatmap_xy: jax.Array,
-    center: jax.Array,
-    scale: jax.Array,
+    heatmap_xy: Float[Array, "batch keypoints 2"],
+    center: Float[Array, "batch 2"],
+    scale: Float[Array, "batch 2"],
     heatmap_size: tuple[int, int],
     udp: bool = True,
-) -> jax.Array:
-    """Map points (B, K, 2) from heatmap pixels to pixels of the original image.
+) -> Float[Array, "batch keypoints 2"]:
+    """Map points from heatmap pixels to pixels of the original image.
 
     Args:
-        heatmap_xy: float (B, K, 2), heatmap pixels.
-        center: (B, 2), image pixels; scale: (B, 2), (width, height) / PIXEL_STD: the crop's region.
+        heatmap_xy: heatmap pixels.
+        center, scale: of the crop's region, as `box_to_center_scale` gives them.
         heatmap_size: (height, width).
         udp: sizes count intervals (the region spans heatmap_size - 1), else pixels.
     """
@@ -69,18 +71,22 @@ def heatmap_to_image(
     return heatmap_xy * (size / spans) + center[:, None] - size * 0.5
 
 
-def flip_average(heatmaps: jax.Array, flipped: jax.Array, flip_index: np.ndarray) -> jax.Array:
-    """Average heatmaps with those of the mirrored crops, turned back; all (B, h, w, K)."""
+def flip_average(
+    heatmaps: Heatmaps, flipped: Heatmaps, flip_index: Int[np.ndarray, " keypoints"]
+) -> Heatmaps:
+    """Average heatmaps with those of the mirrored crops, turned back."""
     return 0.5 * (heatmaps + flip_heatmaps(flipped, flip_index))
 
 
-def flip_heatmaps(heatmaps: jax.Array, flip_index: np.ndarray) -> jax.Array:
-    """Mirror heatmaps (B, h, w, K) and give left and right back their channels."""
+def flip_heatmaps(heatmaps: Heatmaps, flip_index: Int[np.ndarray, " keypoints"]) -> Heatmaps:
+    """Mirror heatmaps and give left and right back their channels."""
     return heatmaps[:, :, ::-1][..., flip_index]
 
 
-def find_peaks(heatmaps: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Positions int32 (B, K, 2) as (x, y) and values (B, K) of the maxima of (B, h, w, K)."""
+def find_peaks(
+    heatmaps: Heatmaps,
+) -> tuple[Int32[Array, "batch keypoints 2"], Float[Array, "batch keypoints"]]:
+    """Positions (x, y) and values of the maxima."""
     batch, height, width, count = heatmaps.shape
     flat = heatmaps.reshape(batch, height * width, count)
     index = jnp.argmax(flat, axis=1)
@@ -144,10 +150,8 @@ def _neighbourhood(maps: jax.Array, peak: jax.Array, radius: int) -> jax.Array:
     return maps[b, y[..., :, None], x[..., None, :], k]
 
 
-def blur_heatmaps(
-    heatmaps: jax.Array, kernel: int, border: Literal["reflect", "zero"]
-) -> jax.Array:
-    """OpenCV's GaussianBlur(map, (kernel, kernel), 0) of maps (B, h, w, K), as two small matmuls.
+def blur_heatmaps(heatmaps: Heatmaps, kernel: int, border: Border) -> Heatmaps:
+    """OpenCV's GaussianBlur(map, (kernel, kernel), 0) of each map, as two small matmuls.
 
     "reflect" is OpenCV's default border (the edge pixel itself is not repeated).
     """
@@ -159,10 +163,10 @@ def blur_heatmaps(
 
 
 @lru_cache
-def _blur_matrix(size: int, kernel: int, border: Literal["reflect", "zero"]) -> np.ndarray:
-    """float32 (size, size), the blur of one axis; OpenCV's own rule turns the side into a sigma."""
+def _blur_matrix(size: int, kernel: int, border: Border) -> np.ndarray:
+    """float32 (size, size), the blur of one axis; OpenCV derives the sigma from the side."""
     weights = cv2.getGaussianKernel(kernel, 0, cv2.CV_32F)[:, 0]
     radius = kernel // 2
-    mode = {"reflect": {"mode": "reflect"}, "zero": {"mode": "constant"}}[border]
-    unit = np.pad(np.eye(size, dtype=np.float32), ((radius, radius), (0, 0)), **mode)
-    return sum(w * unit[i : i + size] for i, w in enumerate(weights))
+    padding, unit = ((radius, radius), (0, 0)), np.eye(size, dtype=np.float32)
+    unit = np.pad(unit, padding, mode="reflect") if border == "reflect" else np.pad(unit, padding)
+    return np.sum([w * unit[i : i + size] for i, w in enumerate(weights)], axis=0)

@@ -9,37 +9,40 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Real
 
 
 def encode_heatmaps(
-    crop_xy: jax.Array,
-    visible: jax.Array,
+    crop_xy: Float[Array, "batch keypoints 2"],
+    visible: Real[Array, "batch keypoints"],
     input_size: tuple[int, int],
     heatmap_size: tuple[int, int],
     sigma: float = 2.0,
     convention: Literal["udp", "msra"] = "udp",
-) -> tuple[jax.Array, jax.Array]:
-    """Draw one Gaussian (peak 1) for every visible keypoint.
+) -> tuple[
+    Float32[Array, "batch {heatmap_size[0]} {heatmap_size[1]} keypoints"],
+    Float32[Array, "batch keypoints"],
+]:
+    """Draw one Gaussian (peak 1) for every labelled keypoint.
 
     Args:
-        crop_xy: float (B, K, 2), crop pixels.
-        visible: (B, K), as in COCO; 0 is unlabelled.
+        crop_xy: crop pixels.
+        visible: as in COCO; 0 is unlabelled.
         input_size: (height, width) of the crop.
         heatmap_size: (height, width) of the heatmaps.
         sigma: standard deviation, heatmap pixels.
         convention: "udp" or "msra".
 
     Returns:
-        targets: float32 (B, h, w, K).
-        weights: float32 (B, K): 1 where labelled and any of the Gaussian's window is on the map,
-            else 0. The targets are 0 where the weights are.
+        targets, and weights: 1 where labelled and any of the Gaussian's window is on the map, else
+        0. The targets are 0 where the weights are.
     """
     if convention not in ("udp", "msra"):
         raise ValueError(f'convention is "udp" or "msra", not {convention!r}')
     ends = 1 if convention == "udp" else 0
     radius = int(sigma * 3)
     window = jnp.arange(-radius, radius + 1)
-    curves, inside = [], True
+    curves, inside = [], visible > 0
     for axis in (1, 0):  # x, then y
         cells, pixels = heatmap_size[axis] - ends, input_size[axis] - ends
         nearest, offset = _split_position(crop_xy[..., 1 - axis], cells, pixels)
@@ -48,16 +51,16 @@ def encode_heatmaps(
         curve = jnp.exp(-jnp.square(window - offset[..., None]) / (2 * sigma**2))
         curves.append(_place(curve, nearest - radius, heatmap_size[axis]))
         inside &= (nearest - radius < heatmap_size[axis]) & (nearest + radius + 1 >= 0)
-    weights = ((visible > 0) & inside).astype(jnp.float32)
+    weights = inside.astype(jnp.float32)
     targets = jnp.einsum("bkx,bky,bk->byxk", curves[0], curves[1], weights, precision="highest")
     return targets, weights
 
 
 def _split_position(crop: jax.Array, cells: int, pixels: int) -> tuple[jax.Array, jax.Array]:
-    """Heatmap position crop * cells / pixels as int(position + 0.5) and the rest.
+    """The heatmap position crop * cells / pixels as int(position + 0.5) and the rest.
 
     The original works in float64. Here the whole and the fractional part of the crop position are
-    scaled apart, in integers and in float32, so that the rest keeps float32's full precision.
+    scaled separately, in integers and in float32, so that the rest has float32's full precision.
     """
     crop = jnp.clip(crop.astype(jnp.float32), -1e4, 1e4)
     whole = jnp.floor(crop)
@@ -77,7 +80,7 @@ def _split_position(crop: jax.Array, cells: int, pixels: int) -> tuple[jax.Array
 
 
 def _place(curve: jax.Array, start: jax.Array, size: int) -> jax.Array:
-    """Put curves (B, K, n) on zero lines of `size` cells, each from its `start` (B, K) on."""
+    """Put curves (B, K, n) on lines of `size` zeros, each at its `start` (B, K)."""
     index = jnp.arange(size) - start[..., None]
     on_curve = (index >= 0) & (index < curve.shape[-1])
     values = jnp.take_along_axis(curve, jnp.clip(index, 0, curve.shape[-1] - 1), axis=-1)

@@ -1,11 +1,14 @@
 """Heads that turn a feature map into heatmaps, four times its height and width."""
 
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Float32
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.layers import BatchNorm, Deconv, Dense
@@ -40,7 +43,7 @@ class ClassicDecoder(nnx.Module):
     """Deconvolutions that double the size, each with batch norm and ReLU, then a 1x1 conv."""
 
     def __init__(
-        self, config: DecoderConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+        self, config: DecoderConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ) -> None:
         channels = (config.in_channels, *config.filters)
         self.deconvs = nnx.List(
@@ -54,8 +57,10 @@ class ClassicDecoder(nnx.Module):
             channels[-1], config.num_keypoints, dtype=dtype, kernel_init=_final_init, rngs=rngs
         )
 
-    def __call__(self, features: jax.Array, *, train: bool = False) -> jax.Array:
-        """(B, h, w, C) -> (B, 4h, 4w, K) float32; `train` uses and updates batch statistics."""
+    def __call__(
+        self, features: Float[Array, "b h w _"], *, train: bool = False
+    ) -> Float32[Array, "b _ _ _"]:
+        """Heatmaps of a feature map; `train` uses and updates batch statistics."""
         x = features
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
             x = jax.nn.relu(norm(deconv(x), train=train))
@@ -66,7 +71,7 @@ class SimpleDecoder(nnx.Module):
     """ReLU, bilinear upsampling by four (corners not aligned), 3x3 convolution."""
 
     def __init__(
-        self, config: DecoderConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+        self, config: DecoderConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ) -> None:
         self.dtype = jnp.dtype(dtype)
         self.final = nnx.Conv(
@@ -78,12 +83,14 @@ class SimpleDecoder(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, features: jax.Array, *, train: bool = False) -> jax.Array:
-        """(B, h, w, C) -> (B, 4h, 4w, K) float32; the same in training."""
+    def __call__(
+        self, features: Float[Array, "b h w _"], *, train: bool = False
+    ) -> Float32[Array, "b 4*h 4*w _"]:
+        """Heatmaps of a feature map, the same in training."""
         batch, height, width, channels = features.shape
         height, width = height * SIMPLE_UPSCALING, width * SIMPLE_UPSCALING
-        # Both steps are linear, so the kernel's nine taps can be applied to the small map and what
-        # they give enlarged, which is a fraction of the work.
+        # Both steps are linear, so the kernel's nine taps can be applied to the small map and the
+        # results enlarged, which is a fraction of the work.
         kernel = self.final.kernel[...].astype(self.dtype)
         taps = jnp.matmul(
             jax.nn.relu(features.astype(self.dtype)),
@@ -94,10 +101,10 @@ class SimpleDecoder(nnx.Module):
         taps = jnp.pad(taps, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(
             batch, height + 2, width + 2, 3, 3, -1
         )
-        heatmaps = sum(
-            taps[:, i : i + height, j : j + width, i, j] for i in range(3) for j in range(3)
-        )
-        return heatmaps + self.final.bias[...]
+        shifted = [taps[:, i : i + height, j : j + width, i, j] for i in range(3) for j in range(3)]
+        assert self.final.bias is not None
+        return reduce(jnp.add, shifted) + self.final.bias[...]
 
 
-DECODERS: dict[str, type[nnx.Module]] = {"classic": ClassicDecoder, "simple": SimpleDecoder}
+Decoder = ClassicDecoder | SimpleDecoder
+DECODERS: dict[str, type[Decoder]] = {"classic": ClassicDecoder, "simple": SimpleDecoder}

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.pose_predictor import check_heads, dropout
+from vitpose_jax.models.layers import check_heads, dropout
 
 DIFFERENCE_GAIN = 5.0
 """Velocities are a few percent of a person's size per frame; this brings them to the size of the
@@ -183,8 +183,8 @@ class Member(nnx.Module):
         for index, block in enumerate(self.blocks):
             x = block(x, _fold(key, index))
         x = self.gather(self.norm(x).reshape(batch, -1))
-        for index, block in enumerate(self.readout, start=config.depth):
-            x = block(x, _fold(key, index))
+        for index, readout_block in enumerate(self.readout, start=config.depth):
+            x = readout_block(x, _fold(key, index))
         residual = self.out(self.readout_norm(x)) + self.extrapolate(newest)
         return residual.reshape(batch, config.future, config.num_joints, config.dims)
 

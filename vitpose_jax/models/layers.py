@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
+from vitpose_jax.errors import UserError
 from vitpose_jax.models.backends import dense_product, product_dtype
 
 BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the weight of the new batch
@@ -17,18 +19,18 @@ BATCH_NORM_EPS = 1e-5
 
 
 def full_precision(dtype: DTypeLike) -> AbstractContextManager[None]:
-    """Context in which float32 products are float32 on every device.
+    """A context in which float32 products are float32 on every device.
 
-    Left alone, JAX multiplies float32 matrices in TF32 on recent GPUs and in bfloat16 on TPUs,
-    which moves heatmaps by more than 1e-4. For speed there is bfloat16 as the compute dtype.
+    By default JAX multiplies float32 matrices in TF32 on recent GPUs and in bfloat16 on TPUs, which
+    moves heatmaps by more than 1e-4. For speed there is bfloat16 as the compute dtype.
     """
     return jax.default_matmul_precision("highest" if dtype == jnp.float32 else "default")
 
 
-def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """x (..., *S) plus bias S in the dtype of x, the bias's gradient summed in float32.
+def add_bias(x: Float[Array, "..."], bias: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x plus a bias of its last axes, in the dtype of x; the bias's gradient is summed in float32.
 
-    Cast first and spread out then, as usual, the bias of a bfloat16 layer gets a gradient that is
+    Cast before it is broadcast, as usual, the bias of a bfloat16 layer would get a gradient that is
     a bfloat16 sum over all tokens of the batch, of which GPUs round every step.
     """
     return x + jnp.broadcast_to(bias, x.shape).astype(x.dtype)
@@ -37,8 +39,9 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
 class Dense(nnx.Linear):
     """`nnx.Linear` in the form that the backend runs best."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., I) -> (..., O)."""
+    bias: nnx.Param[jax.Array]
+
+    def __call__(self, x: Float[Array, "*batch _"]) -> Float[Array, "*batch _"]:  # type: ignore[override]  # no sharding by hand
         return self._outputs(x, self.kernel[...], self.bias[...])
 
     def parts(self, x: jax.Array, count: int) -> list[jax.Array]:
@@ -59,35 +62,39 @@ class Dense(nnx.Linear):
 class LayerNorm(nnx.LayerNorm):
     """`nnx.LayerNorm` over the last axis, statistics in float32, with a gradient of its own.
 
-    JAX's gradient has XLA work the statistics out again for the scale's, in a pass that writes a
-    float32 array of the tokens' size; here they are kept. The variance takes two passes: the fast
+    In JAX's gradient XLA computes the statistics a second time for the scale, in a pass that writes
+    a float32 array of the tokens' size; here they are kept. The variance takes two passes: the fast
     one loses digits where a channel's mean is large.
     """
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., C) -> (..., C)."""
+    scale: nnx.Param[jax.Array]
+    bias: nnx.Param[jax.Array]
+
+    def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:  # type: ignore[override]  # no masks
         return layer_norm(x.astype(self.dtype), self.scale[...], self.bias[...], self.epsilon)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
-    """x (..., C) to zero mean and unit variance, times scale (C,), plus bias (C,)."""
+def layer_norm(
+    x: Float[Array, "*batch c"], scale: Float[Array, " c"], bias: Float[Array, " c"], epsilon: float
+) -> Float[Array, "*batch c"]:
+    """x to zero mean and unit variance, times scale, plus bias."""
     return _layer_norm_forward(x, scale, bias, epsilon)[0]
 
 
 def _layer_norm_forward(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
-) -> tuple[jax.Array, tuple]:
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     wide = x.astype(jnp.float32)
     mean = wide.mean(-1, keepdims=True)
     factor = lax.rsqrt(jnp.square(wide - mean).mean(-1, keepdims=True) + epsilon)
     out = ((wide - mean) * factor * scale + bias).astype(x.dtype)
-    # Without the barrier XLA would rather work them out again.
+    # Without the barrier XLA would compute them again.
     return out, (x, *lax.optimization_barrier((mean, factor)), scale)
 
 
 def _layer_norm_backward(
-    epsilon: float, saved: tuple, gradient: jax.Array
+    epsilon: float, saved: tuple[jax.Array, ...], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, mean, factor, scale = saved
     gradient = gradient.astype(jnp.float32)
@@ -110,15 +117,17 @@ class BatchNorm(nnx.Module):
     are means over the global batch. Statistics and normalisation are float32.
     """
 
-    def __init__(self, channels: int, *, dtype: jnp.dtype = jnp.float32) -> None:
+    def __init__(self, channels: int, *, dtype: DTypeLike = jnp.float32) -> None:
         self.dtype = dtype
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.var = nnx.BatchStat(jnp.ones(channels))
 
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        """(..., C) -> (..., C); `train` normalises by the batch and updates the running values."""
+    def __call__(
+        self, x: Float[Array, "*batch c"], *, train: bool = False
+    ) -> Float[Array, "*batch c"]:
+        """`train` normalises by the batch and updates the running values."""
         x = x.astype(jnp.float32)
         if train:
             axes = tuple(range(x.ndim - 1))
@@ -145,23 +154,24 @@ class Deconv(nnx.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+        self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs
     ) -> None:
         self.dtype = dtype
         init = nnx.initializers.normal(0.001)
         self.kernel = nnx.Param(init(rngs.params(), (4, 4, in_channels, out_channels)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, H, W, in) -> (B, 2H, 2W, out)."""
+    def __call__(self, x: Float[Array, "b h w _"]) -> Float[Array, "b 2*h 2*w _"]:
         return deconv(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
 
 
-def deconv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Transposed convolution of x (B, H, W, I) by kernel (4, 4, I, O) to (B, 2H, 2W, O).
+def deconv(
+    x: Float[Array, "b h w in"], kernel: Float[Array, "4 4 in out"]
+) -> Float[Array, "b 2*h 2*w out"]:
+    """Transposed convolution, see `Deconv`.
 
-    GPUs and TPUs have it as one dilated convolution. XLA's CPU backend is faster at four small
-    convolutions, one for each parity of output row and column, takes many times as long for the
-    gradient that JAX derives of them, and has bfloat16 in matrix products only.
+    GPUs and TPUs run it best as one dilated convolution. XLA's CPU backend is faster at four small
+    convolutions, one for each parity of output row and column; but it takes many times as long for
+    the gradient that JAX derives of them, and has bfloat16 in matrix products only.
     """
     if jax.default_backend() != "cpu":
         return deconv_dilated(x, kernel)
@@ -202,7 +212,7 @@ def deconv_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The same map as `deconv`: four matrix products for each parity of output row and column.
 
     Output row 2m takes input rows m - 1 and m through kernel rows 3 and 1; output row 2m + 1 takes
-    m and m + 1 through kernel rows 2 and 0; columns alike. To lay the four pixels side by side for
+    m and m + 1 through kernel rows 2 and 0; columns alike. Laying the four pixels side by side for
     one product would take longer than the product.
     """
     _, height, width, _ = x.shape
@@ -210,16 +220,16 @@ def deconv_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     kernel_rows = ((3, 1), (2, 0))
 
     def phase(odd_row: int, odd_column: int) -> jax.Array:
-        total = 0.0
-        for i, a in enumerate(kernel_rows[odd_row]):
-            for j, b in enumerate(kernel_rows[odd_column]):
-                top, left = odd_row + i, odd_column + j
-                total += jnp.matmul(
-                    padded[:, top : top + height, left : left + width],
-                    kernel[a, b],
-                    preferred_element_type=product_dtype(x.dtype),
-                )
-        return total
+        products = [
+            jnp.matmul(
+                padded[:, odd_row + i :, odd_column + j :][:, :height, :width],
+                kernel[a, b],
+                preferred_element_type=product_dtype(x.dtype),
+            )
+            for i, a in enumerate(kernel_rows[odd_row])
+            for j, b in enumerate(kernel_rows[odd_column])
+        ]
+        return reduce(jnp.add, products)
 
     return _interleave(phase)
 
@@ -231,11 +241,15 @@ def _interleave(phase: Callable[[int, int], jax.Array]) -> jax.Array:
     return whole.reshape(batch, 2 * height, 2 * width, channels)
 
 
-def _deconv_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+def _deconv_forward(
+    x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _deconv_cpu(x, kernel), (x, kernel)
 
 
-def _deconv_backward(saved: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _deconv_backward(
+    saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """The input's gradient as one convolution, the kernel's as a product for each of its taps."""
     x, kernel = saved
     batch, height, width, channels = x.shape
@@ -263,11 +277,24 @@ def _deconv_backward(saved: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.
 _deconv_cpu.defvjp(_deconv_forward, _deconv_backward)
 
 
+def check_heads(width: int, num_heads: int) -> None:
+    """Raise UserError where attention heads do not divide a width."""
+    if num_heads < 1 or width % num_heads:
+        raise UserError(f"width {width} is not a multiple of {num_heads} heads")
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Zero a share `rate` of the entries and scale up the rest; nothing without a key."""
+    if key is None or rate == 0:
+        return x
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
+
+
 def drop_path(branch: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Stochastic depth (Huang et al., 2016): leaves out a residual branch, sample by sample.
+    """Stochastic depth (Huang et al., 2016): leave out a residual branch, sample by sample.
 
     With probability `rate` a sample's branch (B, ...) is zero; the others are divided by 1 - rate,
-    so that the expectation stays. `key` None or rate 0 leaves the branch as it is.
+    which keeps the expectation. `key` None or rate 0 leaves the branch as it is.
     """
     if key is None or rate == 0.0:
         return branch

@@ -7,22 +7,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Float32
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import Skeleton, expert_index
 from vitpose_jax.models.decoders import DECODERS, DecoderConfig
 from vitpose_jax.models.layers import full_precision
-from vitpose_jax.models.necks import NeckConfig, build_neck
-from vitpose_jax.models.vit import ViT, ViTConfig
+from vitpose_jax.models.necks import NECKS, NeckConfig
+from vitpose_jax.models.vit import Crops, ViT, ViTConfig
 
 
 @dataclass(frozen=True)
 class PoseConfig:
     """Shape of a pose model.
 
-    `dataset` names the data set whose keypoints the decoder gives, where known; a mixture of
-    experts uses its expert when no `dataset_index` is passed. `skeleton` is what the decoder gives
-    where that is not the keypoints of `dataset`: those of somebody's own data.
+    Attributes:
+        backbone, decoder, neck: the parts; a plain ViTPose has no neck.
+        dataset: whose keypoints the decoder gives, where known; a mixture of experts uses its
+            expert when no `dataset_index` is passed.
+        skeleton: what the decoder gives where that is not the keypoints of `dataset`, but those of
+            somebody's own data.
     """
 
     backbone: ViTConfig
@@ -97,18 +102,20 @@ class PoseModel(nnx.Module):
     """ViTPose: normalised crops in, heatmaps out."""
 
     def __init__(
-        self, config: PoseConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+        self, config: PoseConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ) -> None:
         """Random weights as the authors start training; `dtype` is the compute dtype."""
         self.config = config
         self.dtype = jnp.dtype(dtype)
         self.backbone = ViT(config.backbone, dtype=dtype, rngs=rngs)
-        self.neck = build_neck(config.neck, dtype=dtype, rngs=rngs) if config.neck else None
+        self.neck = (
+            NECKS[config.neck.kind](config.neck, dtype=dtype, rngs=rngs) if config.neck else None
+        )
         self.decoder = DECODERS[config.decoder.kind](config.decoder, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,
-        crops: jax.Array,
+        crops: Crops,
         dataset_index: jax.Array | int | None = None,
         *,
         train: bool = False,
@@ -116,11 +123,11 @@ class PoseModel(nnx.Module):
         freeze_neck: bool = False,
         freeze_decoder: bool = False,
         key: jax.Array | None = None,
-    ) -> jax.Array:
+    ) -> Float32[Array, "batch _ _ _"]:
         """Heatmaps of normalised crops.
 
         Args:
-            crops: (B, H, W, 3) float, normalised with the ImageNet mean and standard deviation.
+            crops: normalised with the ImageNet mean and standard deviation.
             dataset_index: for a mixture of experts, int or (B,) ints; by default the expert of
                 `config.dataset`.
             train: stochastic depth (needs `key` unless its rate is 0), batch norm by the batch's
@@ -130,9 +137,6 @@ class PoseModel(nnx.Module):
                 still passes through it to what is below.
             key: random key.
 
-        Returns:
-            (B, h, w, K) float32.
-
         Raises:
             ValueError: crops of another size; `dataset_index` or `key` missing.
         """
@@ -141,18 +145,16 @@ class PoseModel(nnx.Module):
         with full_precision(self.dtype):
             train_backbone = train and not freeze_backbone
             neck = self.config.neck
-            taps = neck.taps if neck else ()
-            outputs = self.backbone(
+            features, tapped = self.backbone.with_taps(
                 crops,
                 dataset_index,
-                tap_blocks=taps,
-                tap_norm=bool(neck and neck.tap_norm),
+                blocks=neck.taps if neck else (),
+                norm=bool(neck and neck.tap_norm),
                 train=train_backbone,
                 key=key,
             )
             if freeze_backbone:
-                outputs = jax.lax.stop_gradient(outputs)
-            features, tapped = outputs if taps else (outputs, [])
+                features, tapped = jax.lax.stop_gradient((features, tapped))
             return self.head(
                 features,
                 tapped,
@@ -163,16 +165,16 @@ class PoseModel(nnx.Module):
 
     def head(
         self,
-        features: jax.Array,
-        tapped: Sequence[jax.Array] = (),
+        features: Float[Array, "batch _ _ _"],
+        tapped: Sequence[Float[Array, "batch _ _ _"]] = (),
         *,
         train: bool = False,
         freeze_neck: bool = False,
         freeze_decoder: bool = False,
-    ) -> jax.Array:
-        """Heatmaps (B, h, w, K) float32 of the backbone's maps: what follows it in `__call__`.
+    ) -> Float32[Array, "batch _ _ _"]:
+        """Heatmaps of the backbone's map after the final norm, and of the maps of `neck.taps`.
 
-        features: (B, rows, columns, C), after the final norm. tapped: the maps of `neck.taps`.
+        This is the part of `__call__` that follows the backbone.
         """
         with full_precision(self.dtype):
             if self.neck is not None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.models.layers import check_heads, dropout
 
 PIXEL_SCALE = 1280.0
 """The original divides pixels by this, whatever the image's size."""
@@ -107,16 +107,3 @@ class PosePredictor(nnx.Module):
         frames = known.reshape(batch, seen, joints * dims) / PIXEL_SCALE
         future = self(frames)[:, -self.config.future :] * PIXEL_SCALE
         return future.reshape(batch, self.config.future, joints, dims)
-
-
-def check_heads(width: int, num_heads: int) -> None:
-    """UserError where attention heads do not divide a width."""
-    if num_heads < 1 or width % num_heads:
-        raise UserError(f"width {width} is not a multiple of {num_heads} heads")
-
-
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zeroes a share `rate` of the entries and scales up the rest; nothing without a key."""
-    if key is None or rate == 0:
-        return x
-    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)

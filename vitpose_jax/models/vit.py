@@ -10,11 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import EXPERT_DATASETS
 from vitpose_jax.models.backends import attention, gelu
 from vitpose_jax.models.layers import Dense, LayerNorm, add_bias, drop_path
+
+Crops = Float[Array | np.ndarray, "batch height width 3"]
+"""Normalised, of the model's input size."""
 
 PATCH_PADDING = 2  # pixels above and to the left of the image; as many are cut off at the far sides
 
@@ -85,24 +90,24 @@ VIT_SIZES: dict[str, ViTConfig] = {
 _dense_init = nnx.initializers.truncated_normal(0.02)
 
 
-def _dense(inputs: int, outputs: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> Dense:
+def _dense(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> Dense:
     return Dense(inputs, outputs, dtype=dtype, kernel_init=_dense_init, rngs=rngs)
 
 
-def _layer_norm(config: ViTConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> LayerNorm:
+def _layer_norm(config: ViTConfig, dtype: DTypeLike, rngs: nnx.Rngs) -> LayerNorm:
     return LayerNorm(config.width, epsilon=config.layer_norm_eps, dtype=dtype, rngs=rngs)
 
 
 class Attention(nnx.Module):
     """Multi-head self-attention with a fused query-key-value projection."""
 
-    def __init__(self, config: ViTConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ViTConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.num_heads = config.num_heads
         self.qkv = _dense(config.width, 3 * config.width, dtype, rngs)
         self.proj = _dense(config.width, config.width, dtype, rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, N, C) -> (B, N, C); the softmax is float32."""
+    def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
+        """The softmax is float32."""
         batch, tokens, width = x.shape
         heads = (batch, tokens, self.num_heads, width // self.num_heads)
         mixed = attention(*(part.reshape(heads) for part in self.qkv.parts(x, 3)))
@@ -112,14 +117,15 @@ class Attention(nnx.Module):
 class Experts(nnx.Module):
     """One linear layer for each data set; every sample goes through that of its own."""
 
-    def __init__(self, config: ViTConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ViTConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.dtype = dtype
         shape = (config.num_experts, config.mlp_width, config.part_features)
         self.kernel = nnx.Param(_dense_init(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros((config.num_experts, config.part_features)))
 
-    def __call__(self, hidden: jax.Array, dataset_index: jax.Array) -> jax.Array:
-        """hidden (B, N, M), dataset_index () or (B,) -> (B, N, part_features)."""
+    def __call__(
+        self, hidden: Float[Array, "b n _"], dataset_index: Int[Array, ""] | Int[Array, " b"]
+    ) -> Float[Array, "b n _"]:
         kernel = self.kernel[...][dataset_index].astype(self.dtype)
         bias = self.bias[...][dataset_index].astype(self.dtype)
         return hidden @ kernel + bias[..., None, :]
@@ -128,17 +134,18 @@ class Experts(nnx.Module):
 class MLP(nnx.Module):
     """Two dense layers around an exact GELU; with experts, part of the second is theirs."""
 
-    def __init__(self, config: ViTConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ViTConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         shared = config.width - (config.part_features if config.num_experts else 0)
         self.fc1 = _dense(config.width, config.mlp_width, dtype, rngs)
         self.fc2 = _dense(config.mlp_width, shared, dtype, rngs)
         self.experts = Experts(config, dtype=dtype, rngs=rngs) if config.num_experts else None
 
-    def __call__(self, x: jax.Array, dataset_index: jax.Array | None) -> jax.Array:
-        """(B, N, C) -> (B, N, C)."""
+    def __call__(
+        self, x: Float[Array, "b n c"], dataset_index: jax.Array | None
+    ) -> Float[Array, "b n c"]:
         hidden = gelu(self.fc1(x))
         shared = self.fc2(hidden)
-        if self.experts is None:
+        if self.experts is None or dataset_index is None:
             return shared
         return jnp.concatenate([shared, self.experts(hidden, dataset_index)], axis=-1)
 
@@ -147,7 +154,7 @@ class Block(nnx.Module):
     """Pre-norm transformer block."""
 
     def __init__(
-        self, config: ViTConfig, drop_rate: float, *, dtype: jnp.dtype, rngs: nnx.Rngs
+        self, config: ViTConfig, drop_rate: float, *, dtype: DTypeLike, rngs: nnx.Rngs
     ) -> None:
         self.drop_rate = drop_rate
         self.norm1 = _layer_norm(config, dtype, rngs)
@@ -156,9 +163,9 @@ class Block(nnx.Module):
         self.mlp = MLP(config, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: jax.Array, dataset_index: jax.Array | None, key: jax.Array | None
-    ) -> jax.Array:
-        """(B, N, C) -> (B, N, C); `key` drives stochastic depth, None turns it off."""
+        self, x: Float[Array, "b n c"], dataset_index: jax.Array | None, key: jax.Array | None
+    ) -> Float[Array, "b n c"]:
+        """`key` drives stochastic depth; None turns it off."""
         key1, key2 = (None, None) if key is None else jax.random.split(key)
         x = x + drop_path(self.attn(self.norm1(x)), self.drop_rate, key1)
         return x + drop_path(self.mlp(self.norm2(x), dataset_index), self.drop_rate, key2)
@@ -174,8 +181,8 @@ def _rematerialised(
 def sinusoidal_positions(grid_size: tuple[int, int], width: int) -> jax.Array:
     """Sines and cosines of row and column, (rows * columns, width): where training starts.
 
-    As in MAE (He et al., 2022). The authors of ViTPose start from MAE's weights; from scratch, a
-    random table leaves the network to find out where patches lie, which takes it far longer.
+    As in MAE (He et al., 2022). The authors of ViTPose start from MAE's weights. From scratch, with
+    a random table, the network would have to learn where patches lie, which takes far longer.
     """
     rows, columns = np.mgrid[: grid_size[0], : grid_size[1]]
     frequencies = 10000.0 ** -np.linspace(0, 1, width // 4, endpoint=False)
@@ -189,7 +196,7 @@ class ViT(nnx.Module):
     """Vision transformer from crops to a feature map one sixteenth their size."""
 
     def __init__(
-        self, config: ViTConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+        self, config: ViTConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ) -> None:
         self.config = config
         self.dtype = jnp.dtype(dtype)
@@ -203,8 +210,8 @@ class ViT(nnx.Module):
         )
         self.last_norm = _layer_norm(config, dtype, rngs)
 
-    def embed(self, crops: jax.Array) -> jax.Array:
-        """Crops (B, H, W, 3) -> tokens (B, N, C), row-major over the grid, positions added."""
+    def embed(self, crops: Crops) -> Float[Array, "batch n c"]:
+        """Tokens of the crops' patches, row-major over the grid, positions added."""
         if crops.ndim != 4 or crops.shape[1:] != (*self.config.input_size, 3):
             raise ValueError(
                 f"crops have shape {crops.shape}; this model takes "
@@ -222,49 +229,60 @@ class ViT(nnx.Module):
 
     def __call__(
         self,
-        crops: jax.Array,
+        crops: Crops,
         dataset_index: jax.Array | int | None = None,
         *,
-        tap_blocks: Sequence[int] = (),
-        tap_norm: bool = False,
         train: bool = False,
         key: jax.Array | None = None,
-    ) -> jax.Array | tuple[jax.Array, list[jax.Array]]:
-        """Feature map of normalised crops.
+    ) -> Float[Array, "batch rows columns c"]:
+        """Feature map of normalised crops; see `with_taps`."""
+        return self.with_taps(crops, dataset_index, train=train, key=key)[0]
+
+    def with_taps(
+        self,
+        crops: Crops,
+        dataset_index: jax.Array | int | None = None,
+        *,
+        blocks: Sequence[int] = (),
+        norm: bool = False,
+        train: bool = False,
+        key: jax.Array | None = None,
+    ) -> tuple[Float[Array, "batch rows columns c"], list[Float[Array, "batch rows columns c"]]]:
+        """Feature map of normalised crops, and the outputs of some blocks on the way.
 
         Args:
-            crops: (B, H, W, 3) float, normalised, H and W as in `config.input_size`.
+            crops: normalised, of the size `config.input_size`.
             dataset_index: experts' data set, one for all or (B,) int; mixture of experts only.
-            tap_blocks: 0-based blocks whose outputs are wanted too.
-            tap_norm: whether the final norm is applied to those.
+            blocks: those whose outputs are wanted too, from 0.
+            norm: whether the final norm is applied to these.
             train: turns stochastic depth on, which then needs `key`.
             key: random key.
 
         Returns:
-            (B, H/16, W/16, C) in the compute dtype, after the final norm; with `tap_blocks`, a pair
-            of that and the list of the tapped maps, in the order asked for.
+            The map after the final norm, in the compute dtype, and those of the blocks, in the
+            order asked for.
 
         Raises:
             ValueError: wrong shape, no such block, or `dataset_index` or `key` missing.
         """
         dataset_index = self._check_dataset_index(dataset_index, crops.shape[0])
-        outside = [i for i in tap_blocks if not 0 <= i < self.config.depth]
+        outside = [i for i in blocks if not 0 <= i < self.config.depth]
         if outside:
             raise ValueError(f"no block {outside[0]}: this ViT has 0..{self.config.depth - 1}")
-        drop = train and self.config.drop_path_rate > 0
-        if drop and key is None:
+        if not train or self.config.drop_path_rate == 0:
+            key = None
+        elif key is None:
             raise ValueError("train=True with a drop path rate above 0 needs key=")
 
         tokens = self.embed(crops)
         tapped: dict[int, jax.Array] = {}
         for i, block in enumerate(self.blocks):
-            block_key = jax.random.fold_in(key, i) if drop else None
+            block_key = None if key is None else jax.random.fold_in(key, i)
             run = _rematerialised if self.config.remat and train else Block.__call__
             tokens = run(block, tokens, dataset_index, block_key)
-            if i in tap_blocks:
-                tapped[i] = self._to_map(self.last_norm(tokens) if tap_norm else tokens)
-        features = self._to_map(self.last_norm(tokens))
-        return (features, [tapped[i] for i in tap_blocks]) if tap_blocks else features
+            if i in blocks:
+                tapped[i] = self._to_map(self.last_norm(tokens) if norm else tokens)
+        return self._to_map(self.last_norm(tokens)), [tapped[i] for i in blocks]
 
     def _to_map(self, tokens: jax.Array) -> jax.Array:
         return tokens.reshape(tokens.shape[0], *self.config.grid_size, -1)

@@ -15,9 +15,11 @@ CUBIC = -0.75  # the kernel's free parameter in PyTorch's bicubic interpolation
 
 def resized(stored: Stored, input_size: tuple[int, int] | None, where: str) -> Stored:
     """The same weights for another input size; says so when the position grid is interpolated."""
-    if input_size is None or tuple(input_size) == stored.backbone.input_size:
+    if input_size is None:
         return stored
-    backbone = replace(stored.backbone, input_size=tuple(input_size))
+    backbone = replace(stored.backbone, input_size=input_size)
+    if backbone == stored.backbone:
+        return stored
     old, new = stored.backbone.grid_size, backbone.grid_size
     arrays = dict(stored.arrays)
     if old != new:

@@ -47,7 +47,7 @@ def weight_files(path: Path) -> list[Path]:
 
 def read_tensors(folder: Path) -> dict[str, np.ndarray]:
     """Read all tensors of a folder."""
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for file in weight_files(folder):
         safe = file.suffix == ".safetensors"
         tensors |= read_safetensors(file) if safe else read_torch_file(file)

@@ -1,0 +1,68 @@
+"""Feature maps (batch, height, width, channels) to other sizes."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Size = tuple[int, int]
+
+
+def size_of(x: Array) -> Size:
+    """(height, width) of a feature map."""
+    return x.shape[1], x.shape[2]
+
+
+def resize_bilinear(
+    x: Float[Array, "batch _ _ channels"], size: Size
+) -> Float[Array, "batch _ _ channels"]:
+    """Bilinear upsampling with half-pixel centres (PyTorch's align_corners=False)."""
+    if size_of(x) == size:
+        return x
+    shape = (x.shape[0], *size, x.shape[3])
+    return jax.image.resize(x, shape, method="bilinear", antialias=False)
+
+
+def resize_nearest(
+    x: Float[Array, "batch _ _ channels"], size: Size
+) -> Float[Array, "batch _ _ channels"]:
+    """Nearest-neighbour upsampling; output row i reads row floor(i * h / H), as in PyTorch.
+
+    `jax.image.resize` rounds from pixel centres and differs where H / h is not whole. Where it is
+    whole, rows and columns are repeated: the gradient of that is a sum, that of picking rows by
+    index a scatter, which GPUs are slow at.
+    """
+    height, width = size_of(x)
+    if size[0] % height == 0 and size[1] % width == 0:
+        spread = (x.shape[0], height, size[0] // height, width, size[1] // width, x.shape[3])
+        return jnp.broadcast_to(x[:, :, None, :, None], spread).reshape(-1, *size, x.shape[3])
+    rows, columns = jnp.arange(size[0]) * height // size[0], jnp.arange(size[1]) * width // size[1]
+    return x[:, rows][:, :, columns]
+
+
+def subsample(
+    x: Float[Array, "batch _ _ channels"], stride: int
+) -> Float[Array, "batch _ _ channels"]:
+    """Every `stride`-th row and column, from the first."""
+    return x[:, ::stride, ::stride]
+
+
+def average_pool(
+    x: Float[Array, "batch _ _ channels"], stride: int
+) -> Float[Array, "batch _ _ channels"]:
+    """Mean over stride x stride windows, the last ones cut at the border.
+
+    The size is that of `subsample`: ceil(h / stride) by ceil(w / stride).
+    """
+    if stride == 1:
+        return x
+    height, width = size_of(x)
+    rows, columns = math.ceil(height / stride), math.ceil(width / stride)
+    padding = ((0, 0), (0, rows * stride - height), (0, columns * stride - width), (0, 0))
+
+    def window_sums(values: Array) -> Array:
+        values = jnp.pad(values, padding)
+        return values.reshape(-1, rows, stride, columns, stride, values.shape[3]).sum((2, 4))
+
+    return window_sums(x) / window_sums(jnp.ones((1, height, width, 1), x.dtype))
