@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,7 +73,7 @@ def test_a_networks_points_match(golden: Path, decoder: str, flip: bool) -> None
 def test_blur_is_opencvs(kernel: int, border: str) -> None:
     maps = np.random.default_rng(0).standard_normal((2, 40, 30, 3)).astype(np.float32)
     mode = {"reflect": cv2.BORDER_REFLECT_101, "zero": cv2.BORDER_CONSTANT}[border]
-    ours = np.asarray(blur_heatmaps(maps, kernel, border))
+    ours = np.asarray(blur_heatmaps(jnp.asarray(maps), kernel, border))
     for b in range(2):
         for k in range(3):
             plane = np.ascontiguousarray(maps[b, :, :, k])
@@ -102,7 +103,7 @@ def test_a_map_that_is_not_square_and_of_another_size(method: str) -> None:
 def test_the_first_of_equal_maxima_wins() -> None:
     heatmap = np.zeros((1, 5, 4, 1), np.float32)
     heatmap[0, [1, 3], [2, 0], 0] = 1
-    peak, _ = find_peaks(heatmap)
+    peak, _ = find_peaks(jnp.asarray(heatmap))
     np.testing.assert_array_equal(peak[0, 0], [2, 1])
 
 
@@ -111,12 +112,14 @@ def test_unknown_method_is_an_error() -> None:
         decode_heatmaps(np.zeros((1, 4, 4, 1)), method="megvii")
 
 
-maps = arrays.arrays(np.float32, (1, 6, 5, 17), elements=st.floats(-1, 1, width=32))
+floats = st.floats(-1, 1, width=32, allow_subnormal=False)  # which XLA takes for zero
+maps = arrays.arrays(np.float32, (1, 6, 5, 17), elements=floats)
 
 
 @settings(max_examples=25, deadline=None)
 @given(maps)
-def test_flipping_twice_changes_nothing(heatmaps: np.ndarray) -> None:
+def test_flipping_twice_changes_nothing(pixels: np.ndarray) -> None:
+    heatmaps = jnp.asarray(pixels)
     np.testing.assert_array_equal(flip_heatmaps(flip_heatmaps(heatmaps, FLIP), FLIP), heatmaps)
     mirrored = flip_heatmaps(heatmaps, FLIP)
     np.testing.assert_array_equal(flip_average(heatmaps, mirrored, FLIP), heatmaps)
@@ -125,9 +128,9 @@ def test_flipping_twice_changes_nothing(heatmaps: np.ndarray) -> None:
 def test_flip_average_matches(golden: Path) -> None:
     """The stored map of one network: averaging must not shift it and must swap the channels."""
     data = np.load(golden / "hf_vitpose_tiny" / "outputs.npz")
-    straight = data["heatmaps"][:1].transpose(0, 2, 3, 1)
+    straight = jnp.asarray(data["heatmaps"][:1].transpose(0, 2, 3, 1))
     turned_back = data["heatmaps_flip_back"].transpose(0, 2, 3, 1)
-    raw = np.asarray(flip_heatmaps(turned_back, FLIP))  # what the network said of the mirror image
+    raw = flip_heatmaps(jnp.asarray(turned_back), FLIP)  # what the network said of the mirror image
     average = flip_average(straight, raw, FLIP)
     np.testing.assert_allclose(average, (straight + turned_back) / 2, atol=1e-7)
 

@@ -25,7 +25,9 @@ Heatmaps = Float[Array, "batch height width keypoints"]
 
 
 def decode_heatmaps(
-    heatmaps: Heatmaps, method: DecodeMethod = "udp", kernel: int = 11
+    heatmaps: Float[Array | np.ndarray, "batch height width keypoints"],
+    method: DecodeMethod = "udp",
+    kernel: int = 11,
 ) -> tuple[Float32[Array, "batch keypoints 2"], Float32[Array, "batch keypoints"]]:
     """Find each heatmap's peak to a fraction of a pixel.
 
@@ -37,7 +39,7 @@ def decode_heatmaps(
     Returns:
         Positions in heatmap pixels, (-1, -1) where no value is positive, and the maxima as scores.
     """
-    heatmaps = heatmaps.astype(jnp.float32)
+    heatmaps = jnp.asarray(heatmaps, jnp.float32)
     peak, scores = find_peaks(heatmaps)
     if method == "default":
         shift = _quarter_shift(heatmaps, peak)
@@ -52,9 +54,9 @@ def decode_heatmaps(
 
 
 def heatmap_to_image(
-    heatmap_xy: Float[Array, "batch keypoints 2"],
-    center: Float[Array, "batch 2"],
-    scale: Float[Array, "batch 2"],
+    heatmap_xy: Float[Array | np.ndarray, "batch keypoints 2"],
+    center: Float[Array | np.ndarray, "batch 2"],
+    scale: Float[Array | np.ndarray, "batch 2"],
     heatmap_size: tuple[int, int],
     udp: bool = True,
 ) -> Float[Array, "batch keypoints 2"]:
@@ -68,7 +70,7 @@ def heatmap_to_image(
     """
     size = scale[:, None] * PIXEL_STD
     spans = jnp.array(heatmap_size[::-1], jnp.float32) - (1 if udp else 0)
-    return heatmap_xy * (size / spans) + center[:, None] - size * 0.5
+    return jnp.asarray(heatmap_xy) * (size / spans) + center[:, None] - size * 0.5
 
 
 def flip_average(

@@ -9,12 +9,13 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Float32, Real
 
 
 def encode_heatmaps(
-    crop_xy: Float[Array, "batch keypoints 2"],
-    visible: Real[Array, "batch keypoints"],
+    crop_xy: Float[Array | np.ndarray, "batch keypoints 2"],
+    visible: Real[Array | np.ndarray, "batch keypoints"],
     input_size: tuple[int, int],
     heatmap_size: tuple[int, int],
     sigma: float = 2.0,
@@ -40,6 +41,7 @@ def encode_heatmaps(
     if convention not in ("udp", "msra"):
         raise ValueError(f'convention is "udp" or "msra", not {convention!r}')
     ends = 1 if convention == "udp" else 0
+    crop_xy, visible = jnp.asarray(crop_xy), jnp.asarray(visible)
     radius = int(sigma * 3)
     window = jnp.arange(-radius, radius + 1)
     curves, inside = [], visible > 0

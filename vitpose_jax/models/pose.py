@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float32
@@ -116,7 +117,7 @@ class PoseModel(nnx.Module):
     def __call__(
         self,
         crops: Crops,
-        dataset_index: jax.Array | int | None = None,
+        dataset_index: jax.Array | np.ndarray | int | None = None,
         *,
         train: bool = False,
         freeze_backbone: bool = False,

@@ -230,7 +230,7 @@ class ViT(nnx.Module):
     def __call__(
         self,
         crops: Crops,
-        dataset_index: jax.Array | int | None = None,
+        dataset_index: jax.Array | np.ndarray | int | None = None,
         *,
         train: bool = False,
         key: jax.Array | None = None,
@@ -241,7 +241,7 @@ class ViT(nnx.Module):
     def with_taps(
         self,
         crops: Crops,
-        dataset_index: jax.Array | int | None = None,
+        dataset_index: jax.Array | np.ndarray | int | None = None,
         *,
         blocks: Sequence[int] = (),
         norm: bool = False,
@@ -288,7 +288,7 @@ class ViT(nnx.Module):
         return tokens.reshape(tokens.shape[0], *self.config.grid_size, -1)
 
     def _check_dataset_index(
-        self, dataset_index: jax.Array | int | None, batch: int
+        self, dataset_index: jax.Array | np.ndarray | int | None, batch: int
     ) -> jax.Array | None:
         experts = self.config.num_experts
         if not experts:
