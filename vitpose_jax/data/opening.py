@@ -1,21 +1,29 @@
 """Opening a pose data set by name or path."""
 
 import os
+from collections.abc import Mapping
 
 from etils import epath
 
-from vitpose_jax.data.coco.folder import COCO_HELP, open_coco_folder
+from vitpose_jax.data.coco.folder import open_coco
 from vitpose_jax.data.dataset import PoseDataset
+from vitpose_jax.data.layouts import (
+    COCO_HELP,
+    PATHS_HELP,
+    SPLITS,
+    DataSource,
+    find_coco,
+    given_files,
+    read_yaml,
+)
 from vitpose_jax.data.records.layout import is_records_folder
 from vitpose_jax.data.synthetic.dataset import SYNTHETIC, open_synthetic
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 
-SPLITS = ("train", "val")
-
 
 def open_pose_dataset(
-    name_or_path: str,
+    source: DataSource,
     split: str,
     *,
     input_size: tuple[int, int] = (256, 192),
@@ -25,10 +33,10 @@ def open_pose_dataset(
     """Open a data set.
 
     Args:
-        name_or_path: a name in `SYNTHETIC` (rendered, nothing on disk); "coco" (the folder
-            $COCO_DIR, else ./data/coco); or a folder, which may be on `gs://`: in COCO's layout
-            (annotations/person_keypoints_<split>2017.json, <split>2017/) or written by
-            `vitpose prepare`.
+        source: a name in `SYNTHETIC` (rendered, nothing on disk); "coco" (the folder $COCO_DIR,
+            else ./data/coco); a folder, which may be on `gs://`: in COCO's layout, as annotation
+            tools export it, or written by `vitpose prepare`; or the paths of annotations and
+            images by split, as a mapping or a YAML file (see `given_files`).
         split: "train" or "val".
         input_size: (height, width) of the crops.
         dataset_index: the expert of a mixture-of-experts model that the people belong to.
@@ -42,26 +50,40 @@ def open_pose_dataset(
         raise UserError(f"the split is 'train' or 'val', not {split!r}")
     if not 0 <= max_bad_share <= 1:
         raise UserError(f"max_bad_share is {max_bad_share}; it is a share, from 0 to 1")
-    if name_or_path in SYNTHETIC:
-        dataset: PoseDataset = open_synthetic(name_or_path, split, input_size)
+    if isinstance(source, str) and source in SYNTHETIC:
+        dataset: PoseDataset = open_synthetic(source, split, input_size)
+    elif isinstance(source, Mapping):
+        files = given_files(source, split, "config.data")
+        dataset = open_coco(files, split, input_size, max_bad_share)
     else:
-        dataset = _open_folder(name_or_path, split, input_size, max_bad_share)
-        dataset.name = name_or_path
+        dataset = _open_path(source, split, input_size, max_bad_share)
+        dataset.name = source
     dataset.dataset_index = dataset_index
     return dataset
 
 
-def _open_folder(
+def _open_path(
     path: str, split: str, input_size: tuple[int, int], max_bad_share: float
 ) -> PoseDataset:
     if path == "coco":
-        folder = epath.Path(os.environ.get("COCO_DIR", "data/coco"))
+        place = epath.Path(os.environ.get("COCO_DIR", "data/coco"))
     else:
-        folder = epath.Path(path).expanduser()
-    if not folder.exists():
-        raise UserError(f"there is no data set at {folder}. {COCO_HELP}")
-    if not is_records_folder(folder):
-        return open_coco_folder(folder, split, input_size, max_bad_share)
-    from vitpose_jax.data.records.reading import open_records  # tensorflow-datasets is slow
+        place = epath.Path(path).expanduser()
+    if not place.exists():
+        raise UserError(f"there is no data set at {place}. {COCO_HELP}")
+    if place.suffix in (".yaml", ".yml"):
+        files = given_files(read_yaml(place), split, str(place))
+        return open_coco(files, split, input_size, max_bad_share)
+    if is_records_folder(place):
+        from vitpose_jax.data.records.reading import open_records  # tensorflow-datasets is slow
 
-    return open_records(folder, split, input_size, max_bad_share)
+        return open_records(place, split, input_size, max_bad_share)
+    if not place.is_dir():
+        raise UserError(f"{place} is no folder; give the folder of a data set, or {PATHS_HELP}")
+    found = find_coco(place, split)
+    if found is None:
+        raise UserError(
+            f"{place} is no data set: there is no annotations/person_keypoints_{split}2017.json, "
+            f"nor another .json in it or in annotations/ or {split}/; {PATHS_HELP}. {COCO_HELP}"
+        )
+    return open_coco(found, split, input_size, max_bad_share)

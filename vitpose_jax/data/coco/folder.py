@@ -1,4 +1,4 @@
-"""A folder in COCO's layout as a pose data set: annotations, and images beside them."""
+"""COCO annotations and a folder of images as a pose data set."""
 
 import logging
 from collections.abc import Sequence
@@ -8,18 +8,13 @@ from etils import epath
 
 from vitpose_jax.data.coco.annotations import read_annotations
 from vitpose_jax.data.dataset import PoseDataset
+from vitpose_jax.data.layouts import COCO_HELP, CocoFiles
 from vitpose_jax.data.people import BadImage, People, Picture
 from vitpose_jax.data.tolerance import too_many
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.pictures import decode_image, reduced_affine, reduction
 
 log = logging.getLogger(__name__)
-
-COCO_HELP = (
-    "COCO 2017 is fetched with: wget http://images.cocodataset.org/zips/{train2017,val2017}.zip "
-    "http://images.cocodataset.org/annotations/annotations_trainval2017.zip, unpacked into one "
-    "folder; or set COCO_DIR to that folder; or use the data set 'synthetic', which needs no files"
-)
 
 
 class FolderImages:
@@ -76,16 +71,12 @@ class FolderImages:
         return Picture(pixels, reduced_affine(factor))
 
 
-def open_coco_folder(
-    folder: epath.Path, split: str, input_size: tuple[int, int], max_bad_share: float
+def open_coco(
+    files: CocoFiles, split: str, input_size: tuple[int, int], max_bad_share: float
 ) -> PoseDataset:
-    """Open a folder in COCO's layout; see `open_pose_dataset`."""
-    annotation_file = folder / "annotations" / f"person_keypoints_{split}2017.json"
-    image_folder = folder / f"{split}2017"
-    for needed in (annotation_file, image_folder):
-        if not needed.exists():
-            raise UserError(f"{folder} is not in COCO's layout: {needed} is missing. {COCO_HELP}")
-    annotations = read_annotations(annotation_file, max_bad_share=max_bad_share)
+    """Open annotations in COCO's layout; see `open_pose_dataset`."""
+    annotations = read_annotations(files.annotations, max_bad_share=max_bad_share)
+    image_folder = files.image_folder(annotations.file_names)
     report = annotations.report
     log.log(logging.WARNING if report.is_unusual else logging.INFO, "%s", report.summary())
     images = FolderImages(image_folder, annotations.file_names)
@@ -98,7 +89,7 @@ def open_coco_folder(
         log.warning("%s; the people on them are skipped", words)
     entries = annotations.coco["images"]
     return PoseDataset(
-        name=str(folder),
+        name=str(files.annotations),
         split=split,
         skeleton=annotations.skeleton,
         input_size=input_size,
