@@ -24,8 +24,12 @@ def test_import_is_light(statement: str) -> None:
 def test_public_names_exist() -> None:
     import vitpose_jax
 
+    assert sorted(name for names in vitpose_jax._HOMES.values() for name in names) == sorted(
+        vitpose_jax.__all__
+    )
     for name in vitpose_jax.__all__:
-        assert getattr(vitpose_jax, name).__name__ == name
+        value = getattr(vitpose_jax, name)
+        assert value is vitpose_jax.SKELETONS or value.__name__ == name
 
 
 def test_help_lists_subcommands() -> None:

@@ -1,43 +1,81 @@
 """ViTPose in JAX: human pose estimation, feature pyramids and motion forecasting.
 
-The names below are imported on first use, so that `import vitpose_jax` costs next to nothing.
+The public names are imported on first use, so that `import vitpose_jax` costs next to nothing.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vitpose_jax.errors import UserError
     from vitpose_jax.files.cache import enable_compilation_cache
+    from vitpose_jax.files.pictures import load_image
+    from vitpose_jax.inference.detector import PersonDetector
+    from vitpose_jax.inference.draw import draw_people
     from vitpose_jax.inference.estimator import PoseEstimator
+    from vitpose_jax.inference.person import Person
+    from vitpose_jax.inference.tracking import Tracker
+    from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+    from vitpose_jax.models.decoders import DecoderConfig
+    from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
+    from vitpose_jax.models.necks import NeckConfig
     from vitpose_jax.models.pose import PoseConfig, PoseModel
-    from vitpose_jax.weights import load_pose_model, save_pose_model
+    from vitpose_jax.models.vit import ViTConfig
+    from vitpose_jax.weights.forecaster import load_forecaster, save_forecaster
+    from vitpose_jax.weights.loading import load_pose_model
+    from vitpose_jax.weights.native import save_pose_model
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "PoseConfig": "vitpose_jax.models.pose",
-    "PoseEstimator": "vitpose_jax.inference.estimator",
-    "PoseModel": "vitpose_jax.models.pose",
-    "enable_compilation_cache": "vitpose_jax.files.cache",
-    "load_pose_model": "vitpose_jax.weights",
-    "save_pose_model": "vitpose_jax.weights",
-}
-
 __all__ = [
+    "SKELETONS",
+    "DecoderConfig",
+    "Forecaster",
+    "ForecasterConfig",
+    "NeckConfig",
+    "Person",
+    "PersonDetector",
     "PoseConfig",
     "PoseEstimator",
     "PoseModel",
+    "Skeleton",
+    "Tracker",
+    "UserError",
+    "ViTConfig",
+    "draw_people",
     "enable_compilation_cache",
+    "load_forecaster",
+    "load_image",
     "load_pose_model",
+    "save_forecaster",
     "save_pose_model",
 ]
 
+_HOMES = {
+    "errors": ("UserError",),
+    "files.cache": ("enable_compilation_cache",),
+    "files.pictures": ("load_image",),
+    "inference.detector": ("PersonDetector",),
+    "inference.draw": ("draw_people",),
+    "inference.estimator": ("PoseEstimator",),
+    "inference.person": ("Person",),
+    "inference.tracking": ("Tracker",),
+    "keypoints.skeletons": ("SKELETONS", "Skeleton"),
+    "models.decoders": ("DecoderConfig",),
+    "models.forecaster": ("Forecaster", "ForecasterConfig"),
+    "models.necks": ("NeckConfig",),
+    "models.pose": ("PoseConfig", "PoseModel"),
+    "models.vit": ("ViTConfig",),
+    "weights": ("load_forecaster", "load_pose_model", "save_forecaster", "save_pose_model"),
+}
+
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vitpose_jax' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(list(globals()) + __all__)
+    return sorted({*globals(), *__all__})

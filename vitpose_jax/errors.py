@@ -6,6 +6,13 @@ class UserError(ValueError):
 
     The message says what was wrong, where (file, key, index), and what to do, in one line. Entry
     points print it without a traceback and exit with status 2.
+
+    Example:
+        >>> try:
+        ...     load_pose_model("missing.pth")
+        ... except UserError as error:
+        ...     print(error)
+        missing.pth: no such file or folder (nor a hub id of the form owner/name)
     """
 
 

@@ -25,6 +25,10 @@ def enable_compilation_cache() -> None:
     processor may not run on another. The environment variable VITPOSE_COMPILATION_CACHE names
     another folder, or turns it off where it is "off". What JAX's own variables or settings say is
     left as it is.
+
+    Example:
+        >>> enable_compilation_cache()
+        >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
     """
     choice = os.environ.get(CACHE_VARIABLE)
     if choice == "off":

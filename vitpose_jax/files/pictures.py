@@ -50,6 +50,10 @@ def load_image(source: ImageLike) -> Pixels:
     Raises:
         UserError: the file is missing, truncated, not a picture or larger than 178 million pixels,
             or the source has another shape or type.
+
+    Example:
+        >>> load_image("people.jpg").shape
+        (240, 320, 3)
     """
     if isinstance(source, str | os.PathLike):
         with _named(str(source)):

@@ -39,6 +39,13 @@ class PersonDetector:
     Works with D-FINE, RT-DETR and other networks of the DETR family exported with transformers'
     conventions: input pixels in [0, 1], (1, 3, H, W); outputs `logits` (1, N, classes) and
     `pred_boxes` (1, N, 4), centre and size relative to the image.
+
+    Example:
+        >>> detector = PersonDetector("detector.onnx")  # or a name: PersonDetector("dfine-s")
+        >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
+        >>> people = estimator("people.jpg", detector)
+        >>> len(people)
+        1
     """
 
     def __init__(self, model: str | Path = DEFAULT_DETECTOR, threshold: float = 0.4) -> None:

@@ -42,6 +42,13 @@ def draw_people(
         min_score: keypoints with a lower score are left out.
         boxes: draw boxes, with score and track number.
         legend: say in a corner which colour is which side.
+
+    Example:
+        >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
+        >>> image = load_image("people.jpg")
+        >>> drawn = draw_people(image, estimator(image), estimator.skeleton)
+        >>> drawn.shape == image.shape
+        True
     """
     canvas = np.ascontiguousarray(image).copy()
     for person in sorted(people, key=lambda person: np.nan_to_num(np.prod(person.box[2:]))):

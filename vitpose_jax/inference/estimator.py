@@ -62,6 +62,12 @@ class PoseEstimator:
         input_size: (height, width) of the crops.
         batch_size: people per call of the compiled function.
         programs: what has been compiled so far, by its number of people.
+
+    Example:
+        >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
+        >>> people = estimator("people.jpg", boxes=[[100, 40, 80, 160]])  # x, y, width, height
+        >>> people[0].keypoints.shape  # x, y in pixels of the picture
+        (17, 2)
     """
 
     def __init__(

@@ -32,6 +32,12 @@ class Person:
         track: the person's number throughout a video, from 1; None outside videos.
         heatmaps: over the box's padded region, if they were asked for.
         category: COCO's category id; the box's own where a file gave one.
+
+    Example:
+        >>> points, box = np.zeros((17, 2)), np.array([10.0, 20, 60, 150])
+        >>> person = Person(points, np.full(17, 0.75), box, box_score=0.5)
+        >>> person.score
+        0.375
     """
 
     keypoints: Float[np.ndarray, "keypoints 2"]

@@ -25,6 +25,13 @@ class Tracker:
     Each frame's people are matched to the known tracks so that the sum of similarities is largest
     (Hungarian method). A similarity is the boxes' intersection over union or, if both poses were
     found, its mean with their object keypoint similarity.
+
+    Example:
+        >>> box = np.array([10.0, 20, 60, 150])
+        >>> person = Person(np.zeros((17, 2)), np.zeros(17), box)
+        >>> tracker = Tracker(SKELETONS["coco"])
+        >>> [tracker.update([person])[0].track for frame in range(3)]
+        [1, 1, 1]
     """
 
     def __init__(self, skeleton: Skeleton, min_similarity: float = 0.2, patience: int = 30) -> None:

@@ -30,6 +30,13 @@ class Skeleton:
         sigmas: K falloff constants of the object keypoint similarity (OKS), relative to the square
             root of the object's area.
         upper_body: indices that count as upper body for the half-body augmentation.
+
+    Example:
+        >>> coco = SKELETONS["coco"]
+        >>> coco.keypoint_names[5], coco.side(5)
+        ('left_shoulder', 'left')
+        >>> list(SKELETONS)
+        ['coco', 'aic', 'mpii', 'ap10k', 'apt36k', 'wholebody']
     """
 
     name: str

@@ -18,7 +18,18 @@ _final_init = nnx.initializers.normal(0.001)
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Shape of a head; `filters` are the channels of the classic decoder's deconvolutions."""
+    """Shape of a head that turns a feature map into heatmaps.
+
+    Attributes:
+        kind: "classic" (deconvolutions) or "simple" (bilinear upsampling and one convolution).
+        num_keypoints: how many heatmaps.
+        in_channels: of the feature map.
+        filters: channels of the classic decoder's deconvolutions.
+
+    Example:
+        >>> DecoderConfig("simple", num_keypoints=133, in_channels=384).upscaling
+        4
+    """
 
     kind: str = "classic"
     num_keypoints: int = 17

@@ -39,6 +39,9 @@ class ForecasterConfig:
         future.
       dropout: on every residual branch in training.
       members: how many networks are trained, each on its own error, and averaged.
+
+    Example:
+        >>> config = ForecasterConfig(observed=10, future=5, members=3)
     """
 
     num_joints: int = 17
@@ -190,7 +193,15 @@ class Member(nnx.Module):
 
 
 class Forecaster(nnx.Module):
-    """See the module's docstring; parameters and arithmetic are float32."""
+    """Where joints will be; see the module's docstring. Parameters and arithmetic are float32.
+
+    Example:
+        >>> config = ForecasterConfig(width=8, num_heads=2, readout_width=8, readout_depth=1)
+        >>> forecaster = Forecaster(config, rngs=nnx.Rngs(0))
+        >>> motion = np.ones((1, 10, 17, 2), np.float32)  # batch, frames, joints, x and y
+        >>> forecaster.forecast(motion, visible=np.ones((1, 10, 17), bool)).shape
+        (1, 5, 17, 2)
+    """
 
     def __init__(self, config: ForecasterConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config

@@ -61,6 +61,11 @@ class NeckConfig:
             hands on the first map alone. "strided" only.
         init_std: standard deviation of the new convolutions' initial weights, as in the
             original (0.001); None scales them by their fan-in.
+
+    Example:
+        >>> neck = NeckConfig("residual", width=24, strides=(1, 2), taps=(0,), channels=16)
+        >>> backbone = ViTConfig(width=24, depth=1, num_heads=3)
+        >>> config = PoseConfig(backbone, DecoderConfig(in_channels=neck.out_channels), neck)
     """
 
     kind: str

@@ -29,6 +29,12 @@ class PoseConfig:
             expert when no `dataset_index` is passed.
         skeleton: what the decoder gives where that is not the keypoints of `dataset`, but those of
             somebody's own data.
+
+    Example:
+        >>> backbone = ViTConfig(width=24, depth=1, num_heads=3)
+        >>> config = PoseConfig(backbone, DecoderConfig("simple", in_channels=24), dataset="coco")
+        >>> config.input_size, config.heatmap_size
+        ((256, 192), (64, 48))
     """
 
     backbone: ViTConfig
@@ -100,7 +106,15 @@ class PoseConfig:
 
 
 class PoseModel(nnx.Module):
-    """ViTPose: normalised crops in, heatmaps out."""
+    """ViTPose: normalised crops in, heatmaps out.
+
+    Example:
+        >>> backbone = ViTConfig(width=24, depth=1, num_heads=3)
+        >>> config = PoseConfig(backbone, DecoderConfig("simple", in_channels=24))
+        >>> model = PoseModel(config, rngs=nnx.Rngs(0))  # random weights
+        >>> model(np.zeros((2, 256, 192, 3), np.float32)).shape
+        (2, 64, 48, 17)
+    """
 
     def __init__(
         self, config: PoseConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs

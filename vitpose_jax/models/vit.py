@@ -36,6 +36,10 @@ class ViTConfig:
         num_experts, part_features: ViTPose+ only: of the MLP's `width` output channels, the last
             `part_features` come from the expert of the sample's data set.
         remat: recompute each block's activations in the backward pass instead of keeping them.
+
+    Example:
+        >>> ViTConfig(width=384, depth=12, num_heads=12).grid_size
+        (16, 12)
     """
 
     width: int

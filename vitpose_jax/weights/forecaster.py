@@ -68,6 +68,10 @@ def save_forecaster(model: Forecaster | PosePredictor, folder: str | Path) -> No
 
     Raises:
         UserError: a config.json of something else is there, or the folder cannot be written.
+
+    Example:
+        >>> forecaster = load_forecaster("weights/forecaster")
+        >>> save_forecaster(forecaster, "weights/new")
     """
     check_overwrite(folder, MODEL_TYPE)
     config = {"model_type": MODEL_TYPE} | describe_forecaster(model)
@@ -79,6 +83,10 @@ def load_forecaster(source: str | Path) -> Forecaster | PosePredictor:
 
     Raises:
         UserError: nothing there, a training run, another model's weights, damaged or refused files.
+
+    Example:
+        >>> load_forecaster("weights/forecaster").config.future
+        5
     """
     refuse_run(source)
     path = Path(source).expanduser()

@@ -53,6 +53,12 @@ def load_pose_model(
 
     Raises:
         UserError: unreadable source, missing or misshapen tensors, or an option that is needed.
+
+    Example:
+        >>> model = load_pose_model("weights/vitpose-b")
+        >>> crops = np.zeros((2, 256, 192, 3), np.float32)
+        >>> model(crops).shape  # heatmaps
+        (2, 64, 48, 17)
     """
     where = str(source)
     hints = Hints(num_heads=num_heads, dataset=dataset, input_size=input_size)

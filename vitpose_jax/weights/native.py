@@ -43,6 +43,10 @@ def save_pose_model(model: PoseModel, folder: str | Path) -> None:
 
     Raises:
         UserError: as `write_folder`.
+
+    Example:
+        >>> model = load_pose_model("weights/vitpose-b")
+        >>> save_pose_model(model, "weights/mine")
     """
     write_folder(Stored(model.config, parameter_arrays(model)), folder)
 
