@@ -7,6 +7,7 @@ from argparse import _SubParsersAction
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -304,7 +305,6 @@ def test_a_detector_file(
 
 def test_a_video(run: Run, photos: Path, tmp_path: Path) -> None:
     """Tracks, an annotated video as long as the original, and results that are boxes again."""
-    pytest.importorskip("imageio_ffmpeg")
     photo = np.asarray(Image.open(sorted(photos.iterdir())[0]).convert("RGB"))[:240, :321]
     clip = tmp_path / "clip.mp4"
     with VideoWriter(clip, 10) as writer:
@@ -333,7 +333,6 @@ def test_a_video(run: Run, photos: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def clips(tmp_path: Path) -> list[Path]:
     """Two short videos."""
-    pytest.importorskip("imageio_ffmpeg")
     paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     for path in paths:
         with VideoWriter(path, 10) as writer:
@@ -342,20 +341,20 @@ def clips(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_without_ffmpeg_there_are_results(
+def test_without_an_encoder_there_are_results_and_a_problem(
     run: Run,
     clips: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
-    assert run(*clips, "--detector", "none") == 0
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    assert run(*clips, "--detector", "none") == 1
     assert [r["file_name"] for r in results(tmp_path)] == ["a.mp4"] * 6 + ["b.mp4"] * 6
-    told = capsys.readouterr().out
-    assert "annotated video: " in told
-    assert "ffmpeg (/nowhere/ffmpeg) cannot be started" in told
-    assert "; video " not in told
+    told = capsys.readouterr()
+    assert "annotated video: " in told.err
+    assert "no H.264 encoder" in told.err
+    assert "; video " not in told.out
 
 
 def interrupt_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,7 +392,6 @@ def test_an_interrupted_video_is_closed_with_all_its_frames(
 def test_options_and_boxes_of_no_use_are_told(
     run: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    pytest.importorskip("imageio_ffmpeg")
     clip, photo = tmp_path / "clip.mp4", sorted(photos.iterdir())[0]
     with VideoWriter(clip, 10) as writer:
         writer.write(np.zeros((64, 64, 3), np.uint8))

@@ -57,6 +57,8 @@ def people_finder(
 
     class Reader:
         fps, frame_count = 10.0, 3
+        times = (0.0, 0.1, 0.2)
+        problems = ("v.mp4: ends early",)
 
         def __init__(self, location: Path | int) -> None:
             if location == Path("gone.mp4"):
@@ -93,7 +95,7 @@ def test_frames_in_order_and_images_where_a_sink_needs_them(people_finder: Pipel
             *(1, 1, 1),
         ]
         assert sink.closed == 1
-    problems = ("b.jpg: broken", "gone.mp4: no such file")
+    problems = ("b.jpg: broken", "v.mp4: ends early", "gone.mp4: no such file")
     assert report == Report(5, 5, 2, problems, ("closed",))
 
 

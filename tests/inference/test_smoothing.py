@@ -49,8 +49,10 @@ def shake(make_person: MakePerson, frames: int, speed: float) -> tuple[np.ndarra
 
 def test_still_people_shake_less(make_person: MakePerson) -> None:
     clean, people = shake(make_person, 60, speed=0)
-    smoother = PoseSmoother(fps=30)
-    smooth = np.stack([smoother.update([p])[0].keypoints for p in people])[20:]
+    smoother = PoseSmoother()
+    smooth = np.stack([smoother.update([p], i / 30)[0].keypoints for i, p in enumerate(people)])[
+        20:
+    ]
     noisy = np.stack([p.keypoints for p in people])[20:]
     assert np.std(np.diff(smooth, axis=0)) < 0.35 * np.std(np.diff(noisy, axis=0))
     assert np.abs(smooth - clean[20:]).mean() < np.abs(noisy - clean[20:]).mean()
@@ -59,26 +61,26 @@ def test_still_people_shake_less(make_person: MakePerson) -> None:
 def test_walking_people_are_not_left_behind(make_person: MakePerson) -> None:
     """At 6 pixels a frame (two box heights in 1.7 s), the lag stays below two frames' way."""
     clean, people = shake(make_person, 60, speed=6)
-    smoother = PoseSmoother(fps=30)
-    smooth = np.stack([smoother.update([p])[0].keypoints for p in people])
+    smoother = PoseSmoother()
+    smooth = np.stack([smoother.update([p], i / 30)[0].keypoints for i, p in enumerate(people)])
     lag = (clean - smooth)[30:, :, 0].mean()
     assert 0 < lag < 12
 
 
 def test_people_are_filtered_apart_and_return_anew(make_person: MakePerson) -> None:
-    smoother = PoseSmoother(fps=10)
+    smoother = PoseSmoother()
     a, b = make_person(0, 0, track=1), make_person(300, 0, track=2)
-    smoother.update([a, b])
+    smoother.update([a, b], 0.0)
     moved = make_person(40, 0, track=1)
-    found = smoother.update([b, moved])
+    found = smoother.update([b, moved], 0.1)
     np.testing.assert_allclose(found[0].keypoints, b.keypoints, atol=1e-4)
     assert (found[1].keypoints[:, 0] < moved.keypoints[:, 0]).all()
-    for _ in range(6):
-        smoother.update([b])
-    (back, _) = smoother.update([moved, b])
+    for frame in range(2, 8):
+        smoother.update([b], frame / 10)
+    (back, _) = smoother.update([moved, b], 0.8)
     np.testing.assert_allclose(back.keypoints, moved.keypoints, atol=1e-4)
 
 
 def test_untracked_people_pass(make_person: MakePerson) -> None:
     person = make_person(0, 0)
-    assert PoseSmoother(30).update([person])[0] is person
+    assert PoseSmoother().update([person], 0.0)[0] is person

@@ -14,7 +14,7 @@ MakePerson = Callable[..., Person]
 
 @pytest.fixture
 def tracker() -> Tracker:
-    return Tracker(SKELETONS["coco"], patience=5)
+    return Tracker(SKELETONS["coco"], patience=5 / 30)
 
 
 def numbers(people: list[Person]) -> list[int | None]:
@@ -26,13 +26,13 @@ def test_two_people_walk_past_each_other(tracker: Tracker, make_person: MakePers
     for frame in range(41):
         a = make_person(10 + 6 * frame, 20)
         b = make_person(250 - 6 * frame, 60, height=130)
-        found = tracker.update([a, b] if frame % 2 == 0 else [b, a])
+        found = tracker.update([a, b] if frame % 2 == 0 else [b, a], frame / 30)
         assert numbers(found) == ([1, 2] if frame % 2 == 0 else [2, 1])
 
 
 def test_order_and_poses_are_untouched(tracker: Tracker, make_person: MakePerson) -> None:
     people = [make_person(200, 0), make_person(0, 0)]
-    for given_, found in zip(people, tracker.update(people), strict=True):
+    for given_, found in zip(people, tracker.update(people, 0.0), strict=True):
         assert found.keypoints is given_.keypoints
 
 
@@ -40,23 +40,23 @@ def test_a_hidden_person_is_remembered_for_a_while(
     tracker: Tracker, make_person: MakePerson
 ) -> None:
     person, other = make_person(10, 10), make_person(300, 10)
-    assert numbers(tracker.update([person, other])) == [1, 2]
-    for _ in range(5):
-        assert numbers(tracker.update([other])) == [2]
-    assert numbers(tracker.update([person, other])) == [1, 2]
-    for _ in range(6):
-        tracker.update([other])
-    assert numbers(tracker.update([person, other])) == [3, 2]
+    assert numbers(tracker.update([person, other], 0.0)) == [1, 2]
+    for frame in range(1, 6):
+        assert numbers(tracker.update([other], frame / 30)) == [2]
+    assert numbers(tracker.update([person, other], 6 / 30)) == [1, 2]
+    for frame in range(7, 13):
+        tracker.update([other], frame / 30)
+    assert numbers(tracker.update([person, other], 13 / 30)) == [3, 2]
 
 
 def test_nobody_and_strangers(tracker: Tracker, make_person: MakePerson) -> None:
-    assert tracker.update([]) == []
-    assert numbers(tracker.update([make_person(0, 0)])) == [1]
-    assert tracker.update([]) == []
-    assert numbers(tracker.update([make_person(500, 300)])) == [2]
+    assert tracker.update([], 0.0) == []
+    assert numbers(tracker.update([make_person(0, 0)], 0.1)) == [1]
+    assert tracker.update([], 0.2) == []
+    assert numbers(tracker.update([make_person(500, 300)], 0.3)) == [2]
 
 
 def test_boxes_that_show_nothing(tracker: Tracker) -> None:
     nothing = Person(np.zeros((17, 2), np.float32), np.zeros(17, np.float32), np.full(4, np.nan))
-    assert numbers(tracker.update([nothing])) == [1]
-    assert numbers(tracker.update([nothing])) == [2]
+    assert numbers(tracker.update([nothing], 0.0)) == [1]
+    assert numbers(tracker.update([nothing], 0.1)) == [2]

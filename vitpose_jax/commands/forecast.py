@@ -10,6 +10,8 @@ from vitpose_jax.commands.options import Commands, add_min_score, add_num_heads
 from vitpose_jax.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vitpose_jax.inference.person import Person
 
 RESULTS_FILE = "forecast.json"
@@ -36,7 +38,7 @@ def add_parser(commands: Commands) -> None:
     add("--video", metavar="FILE", help="with a keypoints.json: the video to draw on")
     add("--boxes", metavar="FILE", help="where people are (COCO detections), instead of a detector")
     add("--detector", metavar="NAME", help="as for `vitpose predict` (default: dfine-s)")
-    add("--fps", type=float, metavar="N", help="frames a second of a keypoints.json")
+    add("--fps", type=float, metavar="N", help="frames a second of a keypoints.json without times")
     add("--resample", action="store_true", help="forecast at the training's frame rate")
     add_min_score(parser, "keypoints scored below this count as missing")
     add("--out", default="forecast", metavar="DIR", help="folder (default: %(default)s)")
@@ -45,13 +47,16 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from vitpose_jax.data.motion.resampling import resample
+    import numpy as np
+
     from vitpose_jax.files.writing import make_folder
     from vitpose_jax.inference.forecasting import (
         draw_video,
         forecast_results,
         forecast_tracks,
+        frame_rate,
         motion_tracks,
+        resample_tracks,
     )
     from vitpose_jax.inference.keypoint_file import read_keypoints
     from vitpose_jax.inference.results import write_results
@@ -71,52 +76,63 @@ def run(options: argparse.Namespace) -> int:
             "train one on detections or keypoints"
         )
     source, out = Path(options.input), make_folder(options.out)
+    problems: tuple[str, ...] = ()
     if source.suffix.lower() == ".json":
-        frames, fps = read_keypoints(source, skeleton), options.fps or rate
+        frames, times = read_keypoints(source, skeleton, options.fps, rate)
         video = Path(options.video) if options.video else None
     else:
-        frames, fps = _find_people(options, joints, out / KEYPOINTS_FILE)
+        frames, times, problems = _find_people(options, joints, out / KEYPOINTS_FILE)
         video = source
     if not any(frames):
         raise UserError(f"{source}: nobody was found in {len(frames)} frames")
 
+    notes = [str(out / RESULTS_FILE)]
+    fps, steady = frame_rate(times)
     tracks = motion_tracks(frames, fps, options.min_score)
     other_rate = abs(fps / rate - 1) > RATE_TOLERANCE
-    if other_rate and options.resample:
-        tracks = {number: resample(track, rate) for number, track in tracks.items()}
+    if steady:
+        times = np.arange(len(frames)) / fps
+    if not steady or (other_rate and options.resample):
+        tracks = resample_tracks(tracks, times, rate)
+        notes += [] if steady else [f"frames of unequal length, resampled to {rate:g} a second"]
     elif other_rate:
         print(
             f"warning: the frames are {fps:g} a second, the forecaster was trained at {rate:g}, so "
             "people move at another pace than it knows; --resample puts this right",
             file=sys.stderr,
         )
-    futures = forecast_tracks(model, tracks, fps)
+    futures = forecast_tracks(model, tracks, times)
     write_results(out / RESULTS_FILE, forecast_results(source.name, futures))
     if not futures:
         raise UserError(
             f"{source}: nobody is seen for the {model.config.observed} frames in a row that a "
             "forecast needs; nothing to draw"
         )
-    notes = [str(out / RESULTS_FILE)]
     if video is not None:
         path = out / f"{video.stem}.forecast.mp4"
         try:
-            draw_video(video, path, frames, futures, skeleton, options.min_score)
+            found = draw_video(video, path, frames, futures, skeleton, options.min_score)
             notes.append(f"video {path}")
         except UserError as error:
-            notes.append(f"no video ({error})")
+            found = [f"no video: {error}"]
+        for problem in found:
+            if problem not in problems:  # not told yet
+                print(f"warning: {problem}", file=sys.stderr)
+        problems += tuple(found)
     people = len({track for _, track in futures})
     print(f"{len(futures)} forecasts of {people} people: {'; '.join(notes)}")
-    return 0
+    return 1 if problems else 0
 
 
 def _find_people(
     options: argparse.Namespace, joints: int, results: Path
-) -> tuple[list[list["Person"]], float]:
-    """The people of every frame of a video, and its frames per second.
+) -> tuple[list[list["Person"]], "np.ndarray", tuple[str, ...]]:
+    """The people of every frame of a video, the frames' times, and what went wrong.
 
     As this takes longest, what was found is written to `results`, even if it is interrupted.
     """
+    import numpy as np
+
     from vitpose_jax.commands.people import ProgressBar, conclude, open_finder
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.inference.inputs import Source
@@ -137,5 +153,6 @@ def _find_people(
         )
     source, people = Source("video", str(path), path.name), PeopleSink()
     sinks = [ResultsSink(results), people, ProgressBar()]
-    conclude(Pipeline(estimator, finder).run([source], sinks), inputs=1)
-    return people.frames, people.fps
+    report = Pipeline(estimator, finder).run([source], sinks)
+    conclude(report, inputs=1)
+    return people.frames, np.array(people.times), report.problems

@@ -2,124 +2,132 @@
 
 import contextlib
 import os
-import subprocess
-import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import av.error
 import cv2
 import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, first_line
 from vitpose_jax.files.pictures import Pixels
+from vitpose_jax.files.video_streams import Camera, FrameSource, Media, TimedFrame
 from vitpose_jax.files.writing import draft_of
 
-DEFAULT_FPS = 30.0
-_FFMPEG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
+_TICKS = 90_000  # a second, of a written video's time stamps
 
 
 class VideoReader(contextlib.AbstractContextManager["VideoReader"]):
-    """The frames of a video file or camera, one after another.
+    """The frames of a video file or camera, one after another, all of the first one's size.
 
     Attributes:
-        fps: frames per second (30 where the source does not tell).
+        fps: mean frames per second (30 where the source does not tell).
         size: (width, height) of the upright frames.
         frame_count: how many frames the file claims to have; None where it does not tell.
+        times: when the frames given so far are shown, in seconds from the first; strictly rising.
+        problems: what went wrong so far, in a line each; complete after the last frame.
     """
 
     def __init__(self, source: str | Path | int) -> None:
-        """Open a file, a camera (its number) or a stream (its address).
+        """Open a file (a path), a camera (its number) or a stream (its address, a text).
+
+        A text is a file where there is one.
 
         Raises:
             UserError: it cannot be opened or has no frame.
         """
-        name = f"camera {source}" if isinstance(source, int) else str(source)
-        if isinstance(source, Path) and not source.exists():
-            raise UserError(f"{name}: no such file")
-        if not isinstance(source, int) and os.path.isfile(source):
-            source = os.path.abspath(source)  # else a colon in the name makes it an address
-        self._next: np.ndarray | None
-        with _silent_opencv():
-            self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
-            self._next = self._capture.read()[1]
+        self._name = f"camera {source}" if isinstance(source, int) else str(source)
+        if isinstance(source, str) and os.path.exists(source):
+            source = Path(source)
+        self._source: FrameSource = Camera(source) if isinstance(source, int) else Media(source)
+        self._frames = self._source.frames()
+        self._next: TimedFrame | None = next(self._frames, None)
         if self._next is None:
-            self._capture.release()
-            raise UserError(f"{name}: cannot be opened as a video, or has no readable frame")
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps: float = fps if 0 < fps <= 1000 else DEFAULT_FPS
-        height, width = self._next.shape[:2]
+            self._source.close()
+            raise UserError(f"{self._name}: cannot be opened as a video, or has no readable frame")
+        self.fps, self.frame_count = self._source.fps, self._source.frame_count
+        height, width = self._next[0].shape[:2]
         self.size = (width, height)
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.frame_count = count if count > 0 and not isinstance(source, int) else None
+        self.times: list[float] = []
+        self.problems = self._source.problems
 
     def __iter__(self) -> Iterator[Pixels]:
         """Iterate over the frames, once."""
+        resized = False
         while self._next is not None:
-            frame = cv2.cvtColor(self._next, cv2.COLOR_BGR2RGB)
+            frame, time = self._next
             self._next = None  # while the frame is looked at, memory for one is enough
+            if frame.shape[1::-1] != self.size:
+                if not resized:
+                    height, width = frame.shape[:2]
+                    self.problems.append(
+                        f"{self._name}: frame {len(self.times)} is {width}x{height} instead of "
+                        f"{self.size[0]}x{self.size[1]}; frames of other sizes are scaled to the "
+                        "first one's, and so are their keypoints"
+                    )
+                frame, resized = _fit(frame, self.size), True
+            self.times.append(time)
             yield frame
-            with _silent_opencv():
-                self._next = self._capture.read()[1]
+            self._next = next(self._frames, None)
 
     def close(self) -> None:
         """Release the file or camera."""
-        self._capture.release()
+        self._source.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-@contextlib.contextmanager
-def _silent_opencv() -> Iterator[None]:
-    """Keep OpenCV and its ffmpeg from printing what our one error says about a damaged file.
-
-    ffmpeg's level is read from the environment when the process opens its first video.
-    """
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    mine = _FFMPEG_LEVEL not in os.environ
-    if mine:
-        os.environ[_FFMPEG_LEVEL] = "-8"
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-        if mine:
-            os.environ.pop(_FFMPEG_LEVEL, None)
+def _fit(frame: Pixels, size: tuple[int, int]) -> Pixels:
+    """Scale a frame into (width, height), its proportions kept, on black."""
+    height, width = frame.shape[:2]
+    scale = min(size[0] / width, size[1] / height)
+    inner = max(1, round(scale * width)), max(1, round(scale * height))
+    canvas = np.zeros((size[1], size[0], 3), np.uint8)
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    scaled = cv2.resize(frame, inner, interpolation=cv2.INTER_AREA)
+    canvas[top : top + inner[1], left : left + inner[0]] = scaled
+    return canvas
 
 
 class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
-    """Writes an H.264 MP4 that browsers and players open; needs the extra `video`.
+    """Writes an H.264 MP4 that browsers and players open.
 
     The file appears under its name when the writer is closed, with all frames written so far.
     """
 
     def __init__(self, path: str | Path, fps: float) -> None:
-        """Start a video.
+        """Start a video of about `fps` frames a second.
 
         Raises:
-            UserError: imageio with ffmpeg is not installed.
+            UserError: the installed PyAV has no encoder.
         """
-        try:
-            import imageio_ffmpeg
-
-            self._ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-        except (ImportError, RuntimeError):
+        if "libx264" not in av.codecs_available:
             raise UserError(
-                "writing videos needs ffmpeg: pip install 'vitpose-jax[video]'"
-            ) from None
+                f"{path}: PyAV has no H.264 encoder here: pip install --force-reinstall "
+                "--no-binary :none: av"
+            )
         self._path, self._fps = Path(path), fps
-        # Absolute, as ffmpeg takes what stands before a colon for a protocol.
-        self._draft = draft_of(self._path.absolute())
-        self._process: subprocess.Popen[bytes] | None = None
+        self._draft = draft_of(self._path)
+        self._output: tuple[OutputContainer, VideoStream] | None = None
         self._shape: tuple[int, ...] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
+        self._count, self._last_tick = 0, -1
+        self._resources = contextlib.ExitStack()
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: np.ndarray, time: float | None = None) -> None:
         """Append a frame, uint8 RGB (height, width, 3), all of one size.
 
+        Args:
+            frame: the picture.
+            time: when it is shown, in seconds from the start; by default as the rate says.
+
         Raises:
-            UserError: the frame is no such array or of another size than the first; or ffmpeg
-                cannot be started or gave up, for instance because the disk is full.
+            UserError: the frame is no such array or of another size than the first; or the file
+                cannot be written, for instance because the disk is full.
         """
         expected = self._shape or (*frame.shape[:2], 3)
         if frame.shape != expected or frame.dtype != np.uint8:
@@ -129,71 +137,76 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
             )
         # H.264 wants even sides: repeat the last row or column of odd ones.
         odd = [(0, side % 2) for side in frame.shape[:2]]
-        padded = np.pad(frame, [*odd, (0, 0)], mode="edge")
-        if self._shape is None:
-            self._process = self._start(padded.shape[1], padded.shape[0])
-            self._shape = expected
-        if self._process is None:
-            raise self._failure()
-        assert self._process.stdin is not None  # it is a pipe
+        padded = np.pad(frame, [*odd, (0, 0)], mode="edge") if np.any(odd) else frame
+        time = self._count / self._fps if time is None else time
+        self._last_tick = max(self._last_tick + 1, round(time * _TICKS))
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")
+        picture.pts, picture.time_base = self._last_tick, Fraction(1, _TICKS)
+        with self._explained():
+            if self._shape is None:
+                self._output, self._shape = self._start(padded.shape[1], padded.shape[0]), expected
+            self._encode(picture)
+        self._count += 1
+
+    def _start(self, width: int, height: int) -> tuple[OutputContainer, VideoStream]:
+        # Files opened here: libraries never see their names, which may be anything.
+        file = self._resources.enter_context(self._draft.open("wb"))
+        container = av.open(
+            file,
+            "w",
+            format="mp4",
+            options={"movflags": "+faststart"},
+            io_open=lambda *_: self._draft.open("rb"),
+        )
+        rate = Fraction(self._fps).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, _TICKS)
+        return container, stream
+
+    def _encode(self, picture: av.VideoFrame | None) -> None:
+        if self._output is None:
+            raise UserError(f"{self._path}: cannot be written any more")
+        container, stream = self._output
+        container.mux(stream.encode(picture))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Give up the file where an error occurs."""
         try:
-            self._process.stdin.write(padded.tobytes())
-        except BrokenPipeError:
-            self._finish()
-            raise self._failure() from None
+            yield
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._give_up()
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise UserError(f"{self._path}: the video cannot be written ({reason})") from None
 
-    def _start(self, width: int, height: int) -> subprocess.Popen[bytes]:
-        raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {self._fps} -i -"
-        encoded = "-c:v libx264 -crf 20 -pix_fmt yuv420p -movflags +faststart"
-        command = [self._ffmpeg, "-y", "-loglevel", "error", *raw.split(), *encoded.split()]
-        try:
-            return subprocess.Popen(
-                [*command, str(self._draft)],
-                stdin=subprocess.PIPE,
-                stderr=self._log,
-                process_group=0,  # so that Ctrl-C reaches only us, and the file gets finished
-            )
-        except OSError as error:
-            raise UserError(
-                f"{self._path}: ffmpeg ({self._ffmpeg}) cannot be started ({error.strerror})"
-            ) from None
-
-    def _finish(self) -> bool:
-        """Let ffmpeg finish, if it runs, and return whether it made a video."""
-        process, self._process = self._process, None
-        if process is None:
-            return False
-        process.communicate()
-        if process.returncode != 0:
-            self._draft.unlink(missing_ok=True)
-        return process.returncode == 0
-
-    def _failure(self) -> UserError:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines() or ["no reason"]
-        return UserError(f"{self._path}: ffmpeg cannot write this video ({lines[-1]})")
+    def _give_up(self) -> None:
+        self._output = None
+        self._resources.close()
+        self._draft.unlink(missing_ok=True)
 
     def close(self) -> bool:
         """Finish the file and return whether there is one.
 
-        There is none without a frame, or after an error of ffmpeg's that `write` has raised.
+        There is none without a frame, or after an error that `write` has raised.
 
         Raises:
-            UserError: ffmpeg gave up at the end, or the file cannot get its name.
+            UserError: the end cannot be written, or the file cannot get its name.
         """
-        with self._log:
-            if self._process is None:
-                return False
-            if not self._finish():
-                raise self._failure()
-            try:
-                os.replace(self._draft, self._path)
-            except OSError as error:
-                raise UserError(
-                    f"{self._path}: cannot be written ({error.strerror}); the video is in "
-                    f"{self._draft}"
-                ) from None
-            return True
+        if self._output is None:
+            return False
+        with self._explained():
+            self._encode(None)
+            self._output[0].close()
+        self._output = None
+        self._resources.close()
+        try:
+            os.replace(self._draft, self._path)
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: cannot be written ({error.strerror}); the video is in {self._draft}"
+            ) from None
+        return True
 
     def __exit__(self, *_: object) -> None:
         self.close()

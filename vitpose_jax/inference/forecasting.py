@@ -1,6 +1,5 @@
 """From the people of a video to where they are going to be."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from vitpose_jax.data.motion.resampling import ROUNDING
+from vitpose_jax.data.motion.resampling import resample
 from vitpose_jax.data.motion.windows import MotionTrack, make_track
+from vitpose_jax.files.video_streams import DEFAULT_FPS
 from vitpose_jax.files.videos import VideoReader, VideoWriter
 from vitpose_jax.inference.draw import draw_ghosts, draw_people
 from vitpose_jax.inference.person import Person
+from vitpose_jax.inference.tracking import TIME_ROUNDING
 from vitpose_jax.keypoints.skeletons import Skeleton
 from vitpose_jax.models.forecaster import Forecaster
 from vitpose_jax.models.pose_predictor import PosePredictor
@@ -43,6 +44,29 @@ Futures = dict[tuple[int, int], Future]
 """By frame of the video, and track."""
 
 
+STEADY = 0.2
+"""How much of a frame's usual length the frames of a steady video may differ by."""
+
+
+def frame_rate(times: np.ndarray) -> tuple[float, bool]:
+    """A video's mean frames per second, and whether its frames are all about equally long."""
+    if len(times) < 2:
+        return DEFAULT_FPS, True
+    lengths = np.diff(times)
+    usual = float(np.median(lengths))
+    steady = bool((np.abs(lengths - usual) <= STEADY * usual + TIME_ROUNDING).all())
+    return (len(times) - 1) / float(times[-1] - times[0]), steady
+
+
+def resample_tracks(
+    tracks: Mapping[int, MotionTrack], times: np.ndarray, fps: float
+) -> dict[int, MotionTrack]:
+    """The tracks of a video whose frames are shown at `times` (seconds), at a steady rate."""
+    return {
+        number: resample(track, fps, times[track.frame_ids]) for number, track in tracks.items()
+    }
+
+
 def motion_tracks(frames: People, fps: float, min_score: float) -> dict[int, MotionTrack]:
     """Every person's motion from their first to their last frame, by track number.
 
@@ -67,12 +91,13 @@ def motion_tracks(frames: People, fps: float, min_score: float) -> dict[int, Mot
 
 
 def forecast_tracks(
-    model: Forecaster | PosePredictor, tracks: Mapping[int, MotionTrack], fps: float
+    model: Forecaster | PosePredictor, tracks: Mapping[int, MotionTrack], times: np.ndarray
 ) -> Futures:
     """Forecast from every frame in which a person is seen and has been followed long enough.
 
-    The tracks' rate may differ from the video's, `fps`. A forecast belongs to the first frame of
-    the video by which everything it is made of has been seen; of several the last is kept.
+    The tracks' rate may differ from the video's, whose frames are shown at `times`, in seconds. A
+    forecast belongs to the first frame of the video by which everything it is made of has been
+    seen; of several the last is kept.
     """
     n, keys, late, observed, visible = model.config.observed, [], [], [], []
     for number, track in tracks.items():
@@ -81,9 +106,9 @@ def forecast_tracks(
             whole = track.frame_ids[end - 1] - track.frame_ids[end - n] == n - 1
             if whole and seen[-1].any() and seen.any(1).sum() >= max(2, n // 2):
                 time = track.frame_ids[end - 1] / track.fps
-                frame = math.ceil(time * fps - ROUNDING)
+                frame = int(np.searchsorted(times, time - 1e-6))
                 keys.append((frame, number))
-                late.append(frame / fps - time)
+                late.append(times[frame] - time)
                 observed.append(track.positions[end - n : end])
                 visible.append(seen)
     if not keys:
@@ -121,8 +146,12 @@ def draw_video(
     futures: Futures,
     skeleton: Skeleton,
     min_score: float,
-) -> None:
-    """Draw a video's people and where they will be; UserError if it cannot be read or written."""
+) -> list[str]:
+    """Draw a video's people and where they will be; return what was wrong with its file.
+
+    Raises:
+        UserError: it cannot be read or written.
+    """
     with VideoReader(video) as reader, VideoWriter(path, reader.fps) as writer:
         for index, image in enumerate(reader):
             people = frames[index] if index < len(frames) else []
@@ -130,4 +159,6 @@ def draw_video(
                 if person.track is not None and (index, person.track) in futures:
                     poses = futures[index, person.track].poses
                     image = draw_ghosts(image, poses, skeleton, person.track)
-            writer.write(draw_people(image, people, skeleton, min_score))
+            drawn = draw_people(image, people, skeleton, min_score)
+            writer.write(drawn, reader.times[index])
+    return reader.problems

@@ -17,12 +17,20 @@ MAX_FRAME = 10_000_000
 """Larger numbers are damage, or ids of something else."""
 
 
-def read_keypoints(path: str | Path, skeleton: Skeleton) -> list[list[Person]]:
-    """The people of every frame, from frame 0 on, with track numbers.
+def read_keypoints(
+    path: str | Path, skeleton: Skeleton, fps: float | None, default_fps: float
+) -> tuple[list[list[Person]], np.ndarray]:
+    """The people of every frame, from frame 0 on, with track numbers, and the frames' times.
 
     The file is a list of COCO results, each with `frame` (or `image_id`, taken as the frame's
     number) and K x 3 `keypoints`; if an entry has no `track_id`, people are tracked anew.
     Coordinates that are not numbers count as missing.
+
+    Args:
+        path: the file.
+        skeleton: whose keypoints they are.
+        fps: frames a second; by default the entries' `time` says when frames are.
+        default_fps: frames a second where entries have no `time`.
 
     Raises:
         UserError: the file is unreadable, has another form or skeleton, or holds several videos.
@@ -37,10 +45,37 @@ def read_keypoints(path: str | Path, skeleton: Skeleton) -> list[list[Person]]:
         frame, person = _parse_entry(f"{path}: entry {index}", entry, skeleton)
         found.setdefault(frame, []).append(person)
     frames = [found.get(index, []) for index in range(max(found, default=-1) + 1)]
+    times = None if fps else _frame_times(Path(path), entries, len(frames))
+    if times is None:
+        times = np.arange(len(frames)) / (fps or default_fps)
     if all(person.track is not None for people in frames for person in people):
-        return frames
+        return frames, times
     tracker = Tracker(skeleton)
-    return [tracker.update(people) for people in frames]
+    return [tracker.update(*frame) for frame in zip(frames, times.tolist(), strict=True)], times
+
+
+def _frame_times(path: Path, entries: list[dict[str, Any]], count: int) -> np.ndarray | None:
+    """Seconds (count,) from the entries' `time`, even ones between; None where there is none."""
+    known = {e.get("frame", e.get("image_id", 0)): e.get("time") for e in entries}
+    if len(known) < 2 or None in known.values():
+        return None
+    frames = sorted(known)
+    try:
+        times = np.array([known[frame] for frame in frames], np.float64)
+    except (TypeError, ValueError):
+        times = np.array([math.nan])
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise UserError(
+            f"{path}: `time` must be seconds that rise from frame to frame; correct it, or give "
+            "--fps N for a steady rate"
+        )
+    missing = np.arange(count)
+    filled = np.interp(missing, frames, times)
+    # Before the first known frame as fast as after it.
+    early = missing < frames[0]
+    pace = (times[1] - times[0]) / (frames[1] - frames[0])
+    filled[early] = times[0] - (frames[0] - missing[early]) * pace
+    return filled
 
 
 def _read_entries(path: Path) -> list[dict[str, Any]]:

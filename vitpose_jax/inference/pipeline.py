@@ -33,7 +33,8 @@ class Frame:
         source: the picture or the video.
         total: how many pictures there are, or frames the video claims to have.
         index: the frame's number in its video, from 0; None for pictures.
-        fps: frames per second of the video; None for pictures.
+        time: of the frame in its video, in seconds from the first one; None for pictures.
+        fps: the video's mean frames per second; None for pictures.
         people: in the boxes' order; with track numbers in videos.
         image: uint8 RGB, if a sink needs it.
         problems: what is wrong with it, in a line each.
@@ -43,6 +44,7 @@ class Frame:
     source: Source
     total: int | None = None
     index: int | None = None
+    time: float | None = None
     fps: float | None = None
     people: list[Person] = field(default_factory=list)
     image: np.ndarray | None = None
@@ -131,8 +133,7 @@ class Pipeline:
         report = _drain(self.pictures(pictures, "image" in needed), sinks)
         for video in videos:
             if report.ended_by is None:
-                frames = self.video(video, video.kind in needed)
-                report += _drain(frames, sinks, endless=video.kind == "camera")
+                report += self._run_video(video, sinks, video.kind in needed)
         for sink in sinks:
             try:
                 report += sink.close()
@@ -147,23 +148,29 @@ class Pipeline:
         for source, prediction in zip(sources, stream, strict=True):
             yield self._checked(Frame(source, len(sources)), prediction)
 
-    def video(self, source: Source, keep_images: bool) -> Frames:
-        """The people of a video's frames, in order, with track numbers."""
+    def _run_video(self, source: Source, sinks: Sequence[Sink], keep_images: bool) -> Report:
+        """Hand a video's frames to the sinks; what is wrong with the file is in the report."""
         try:
             reader = _open_video(source)
         except UserError as error:
-            yield Frame(source, error=error)
-            return
-        tracker = Tracker(self.estimator.skeleton)
-        smoother = PoseSmoother(reader.fps) if self.smooth else None
+            return _drain((frame for frame in [Frame(source, error=error)]), sinks)
         with reader:
-            items = ((image, self._boxes(source, i)) for i, image in enumerate(reader))
-            stream = self.estimator.stream(items, keep_images=keep_images)
-            for index, prediction in enumerate(stream):
-                frame = Frame(source, reader.frame_count, index, reader.fps)
-                frame = self._checked(frame, prediction)
-                people = tracker.update(frame.people)
-                yield replace(frame, people=smoother.update(people) if smoother else people)
+            frames = self.video(source, reader, keep_images)
+            report = _drain(frames, sinks, endless=source.kind == "camera")
+            return report + Report(problems=tuple(reader.problems))
+
+    def video(self, source: Source, reader: VideoReader, keep_images: bool) -> Frames:
+        """The people of a video's frames, in order, with track numbers."""
+        tracker = Tracker(self.estimator.skeleton)
+        smoother = PoseSmoother() if self.smooth else None
+        items = ((image, self._boxes(source, i)) for i, image in enumerate(reader))
+        stream = self.estimator.stream(items, keep_images=keep_images)
+        for index, prediction in enumerate(stream):
+            time = reader.times[index]
+            frame = Frame(source, reader.frame_count, index, time, reader.fps)
+            frame = self._checked(frame, prediction)
+            people = tracker.update(frame.people, time)
+            yield replace(frame, people=smoother.update(people, time) if smoother else people)
 
     def _boxes(self, source: Source, index: int | None = None) -> BoxSource:
         return self.finder.of(source, index) if isinstance(self.finder, BoxFile) else self.finder

@@ -13,13 +13,17 @@ from vitpose_jax.inference.person import Person
 
 
 def coco_result(
-    person: Person, file_name: str, image_id: int | None = None, frame: int | None = None
+    person: Person,
+    file_name: str,
+    image_id: int | None = None,
+    frame: int | None = None,
+    time: float | None = None,
 ) -> dict[str, Any]:
     """One entry of a COCO results file.
 
     `keypoints` are x, y, score of every keypoint in turn; `bbox` is the box as it was given.
     Numbers that are not finite are null. Pictures may have an `image_id`; frames of videos have
-    `frame` (from 0) and `track_id`.
+    `frame` (from 0), `time` (seconds from the first frame) and `track_id`.
     """
     points = np.column_stack([person.keypoints, person.keypoint_scores])
     result: dict[str, Any] = {"file_name": file_name}
@@ -27,6 +31,8 @@ def coco_result(
         result["image_id"] = image_id
     if frame is not None:
         result["frame"] = frame
+    if time is not None:
+        result["time"] = round(time, 6)
     result["category_id"] = person.category
     result["bbox"] = [_finite(v) for v in person.box]
     result["keypoints"] = [_finite(v, 4) for v in points.ravel()]

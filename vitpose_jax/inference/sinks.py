@@ -35,7 +35,10 @@ class ResultsSink(Sink):
         if frame.error is None:
             self._has_frames = True
             name, number = frame.source.name, frame.source.image_id
-            self._results += [coco_result(p, name, number, frame.index) for p in frame.people]
+            self._results += [
+                coco_result(person, name, number, frame.index, frame.time)
+                for person in frame.people
+            ]
 
     def close(self) -> Report:
         """Write the file; raises UserError where that is impossible."""
@@ -45,17 +48,17 @@ class ResultsSink(Sink):
 
 
 class PeopleSink(Sink):
-    """The people of a video, frame by frame, and its frames per second."""
+    """The people of a video, frame by frame, and the frames' times."""
 
     def __init__(self) -> None:
         self.frames: list[list[Person]] = []
-        self.fps = 0.0
+        self.times: list[float] = []
 
     def write(self, frame: Frame) -> None:
         """Keep the frame's people."""
-        if frame.fps is not None:
+        if frame.time is not None:
             self.frames.append(frame.people)
-            self.fps = frame.fps
+            self.times.append(frame.time)
 
 
 class PictureSink(Sink):
@@ -97,13 +100,14 @@ class PictureSink(Sink):
 
 
 class VideoSink(Sink):
-    """Annotated videos, each drawn and encoded by a thread; where that fails, a note says why."""
+    """Annotated videos, each drawn and encoded by a thread; a problem says where that fails."""
 
     needs_images = frozenset[SourceKind]({"video", "camera"})
 
     def __init__(self, folder: Path, draw: Draw) -> None:
         self._folder, self._draw = folder, draw
         self._notes: dict[str, None] = {}
+        self._problems: dict[str, None] = {}
         self._source: Source | None = None
         self._path = folder
         self._writer: VideoWriter | None = None
@@ -111,19 +115,20 @@ class VideoSink(Sink):
 
     def write(self, frame: Frame) -> None:
         """Append a frame to its video, unless something went wrong before."""
-        if frame.fps is None or frame.image is None:
+        if frame.fps is None or frame.time is None or frame.image is None:
             return
         if frame.source != self._source:
             self._finish()
             self._start(frame.source, frame.fps)
         if self._writer is not None:
             with self._noting():
-                self._background.submit(self._encode, self._writer, frame.image, frame.people)
+                arguments = frame.image, frame.people, frame.time
+                self._background.submit(self._encode, self._writer, *arguments)
 
     def close(self) -> Report:
         """Finish the last video."""
         self._finish()
-        return Report(notes=tuple(self._notes))
+        return Report(problems=tuple(self._problems), notes=tuple(self._notes))
 
     def _start(self, source: Source, fps: float) -> None:
         self._source, self._path = source, output_path(self._folder, source, ".poses.mp4")
@@ -132,8 +137,10 @@ class VideoSink(Sink):
             self._writer = VideoWriter(self._path, fps)
             self._background = Background(threads=1)
 
-    def _encode(self, writer: VideoWriter, image: np.ndarray, people: Sequence[Person]) -> None:
-        writer.write(self._draw(image, people))
+    def _encode(
+        self, writer: VideoWriter, image: np.ndarray, people: Sequence[Person], time: float
+    ) -> None:
+        writer.write(self._draw(image, people), time)
 
     def _finish(self) -> None:
         writer, self._writer = self._writer, None
@@ -152,7 +159,7 @@ class VideoSink(Sink):
         try:
             yield
         except (UserError, OSError) as error:
-            self._notes[f"annotated video: {error}"] = None
+            self._problems[f"annotated video: {error}"] = None
 
 
 def output_path(folder: Path, source: Source, suffix: str) -> Path:

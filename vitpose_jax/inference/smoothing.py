@@ -3,12 +3,14 @@
 A low-pass filter whose cutoff rises with speed: still joints do not jitter, fast ones do not lag.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from vitpose_jax.inference.person import Person
+from vitpose_jax.inference.tracking import TIME_ROUNDING
 
 
 class OneEuroFilter:
@@ -52,25 +54,26 @@ class PoseSmoother:
     same settings suit people near and far. A person who was away for half a second starts anew.
     """
 
-    def __init__(self, fps: float, min_cutoff: float = 1.5, beta: float = 3.0) -> None:
-        """Start without history; `fps` is the video's rate, the rest as in `OneEuroFilter`."""
-        self._fps, self._min_cutoff, self._beta = fps, min_cutoff, beta
-        self._filters: dict[int, tuple[OneEuroFilter, float, int]] = {}
-        self._frame = 0
+    def __init__(self, min_cutoff: float = 1.5, beta: float = 3.0) -> None:
+        """Start without history; `min_cutoff` and `beta` as in `OneEuroFilter`."""
+        self._min_cutoff, self._beta = min_cutoff, beta
+        self._filters: dict[int, tuple[OneEuroFilter, float, float]] = {}
 
-    def update(self, people: Sequence[Person]) -> list[Person]:
-        """The next frame's people with smooth keypoints; those without a track unchanged."""
-        self._frame += 1
-        return [p if p.track is None else self._smooth(p, p.track) for p in people]
+    def update(self, people: Sequence[Person], time: float) -> list[Person]:
+        """The next frame's people with smooth keypoints; those without a track unchanged.
 
-    def _smooth(self, person: Person, track: int) -> Person:
+        `time` is the frame's, in seconds, later than that of the frame before.
+        """
+        return [p if p.track is None else self._smooth(p, p.track, time) for p in people]
+
+    def _smooth(self, person: Person, track: int, time: float) -> Person:
         if person.score <= 0:
             return person
         known = self._filters.get(track)
-        if known is None or self._frame - known[2] > 0.5 * self._fps:
+        if known is None or time - known[2] > 0.5 + TIME_ROUNDING:
             size = float(np.sqrt(np.prod(person.box[2:])))
-            known = OneEuroFilter(self._min_cutoff, self._beta), size, self._frame - 1
+            known = OneEuroFilter(self._min_cutoff, self._beta), size, -math.inf
         filter_, size, before = known
-        self._filters[track] = filter_, size, self._frame
-        smooth = filter_(person.keypoints / size, (self._frame - before) / self._fps) * size
+        self._filters[track] = filter_, size, time
+        smooth = filter_(person.keypoints / size, time - before) * size
         return replace(person, keypoints=smooth.astype(np.float32))

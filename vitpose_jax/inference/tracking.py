@@ -11,12 +11,15 @@ from vitpose_jax.keypoints.crops import box_iou
 from vitpose_jax.keypoints.oks import object_keypoint_similarity
 from vitpose_jax.keypoints.skeletons import Skeleton
 
+TIME_ROUNDING = 1e-3
+"""Seconds; many containers count in milliseconds."""
+
 
 @dataclass
 class _Track:
     number: int
     person: Person
-    missed: int = 0
+    seen: float
 
 
 class Tracker:
@@ -34,39 +37,43 @@ class Tracker:
         [1, 1, 1]
     """
 
-    def __init__(self, skeleton: Skeleton, min_similarity: float = 0.2, patience: int = 30) -> None:
+    def __init__(
+        self, skeleton: Skeleton, min_similarity: float = 0.2, patience: float = 1.0
+    ) -> None:
         """Start without tracks.
 
-        Pairs less similar than `min_similarity` (0 to 1) are different people; a lost person is
-        remembered for `patience` frames.
+        Pairs less similar than `min_similarity` (0 to 1) are different people; a person who is
+        missing from all frames of the last `patience` seconds is forgotten.
         """
         self._sigmas = np.array(skeleton.sigmas)
         self._min_similarity, self._patience = min_similarity, patience
         self._tracks: list[_Track] = []
         self._last_number = 0
 
-    def update(self, people: Sequence[Person]) -> list[Person]:
-        """The same people, in the same order, with `track` set."""
+    def update(self, people: Sequence[Person], time: float) -> list[Person]:
+        """The same people, in the same order, with `track` set.
+
+        `time` is the frame's, in seconds, later than that of the frame before.
+        """
         similarity = np.array(
             [[self._similarity(t.person, p) for p in people] for t in self._tracks]
         ).reshape(len(self._tracks), len(people))
         numbers: dict[int, int] = {}
-        for track in self._tracks:
-            track.missed += 1
         for row, column in zip(*linear_sum_assignment(similarity, maximize=True), strict=True):
             if similarity[row, column] >= self._min_similarity:
                 track = self._tracks[row]
-                track.person, track.missed = people[column], 0
+                track.person, track.seen = people[column], time
                 numbers[int(column)] = track.number
-        self._tracks = [track for track in self._tracks if track.missed <= self._patience]
+        earliest = time - self._patience - TIME_ROUNDING
+        self._tracks = [track for track in self._tracks if track.seen >= earliest]
         return [
-            replace(person, track=numbers.get(i) or self._start_track(person))
+            replace(person, track=numbers.get(i) or self._start_track(person, time))
             for i, person in enumerate(people)
         ]
 
-    def _start_track(self, person: Person) -> int:
+    def _start_track(self, person: Person, time: float) -> int:
         self._last_number += 1
-        self._tracks.append(_Track(self._last_number, person))
+        self._tracks.append(_Track(self._last_number, person, time))
         return self._last_number
 
     def _similarity(self, a: Person, b: Person) -> float:

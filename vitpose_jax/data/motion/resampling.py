@@ -1,7 +1,7 @@
 """Motion at another frame rate, and at another pace."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -12,26 +12,32 @@ from vitpose_jax.errors import UserError
 ROUNDING = 1e-6  # of a frame; times this close to a frame are taken at it
 
 
-def resample(track: MotionTrack, fps: float) -> MotionTrack:
+def resample(track: MotionTrack, fps: float, times: np.ndarray | None = None) -> MotionTrack:
     """The track at another frame rate, by a cubic spline through every stretch of seen frames.
 
     A joint exists at a new time only if it was seen in the frames around it, never across a gap.
     Frame n lies at n / fps seconds before and after, so tracks that were in step stay in step.
+
+    Args:
+        track: at its own rate.
+        fps: the rate wanted.
+        times: seconds (T,), strictly rising, where frames do not come at a steady rate.
 
     Raises:
         UserError: a rate that is not positive and finite.
     """
     if not (0 < fps < math.inf and 0 < track.fps < math.inf):
         raise UserError(f"track {track.name}: cannot resample {track.fps} to {fps} frames a second")
-    if fps == track.fps or not len(track.frame_ids):
+    if (fps == track.fps and times is None) or not len(track.frame_ids):
         return replace(track, fps=fps)
-    ids, pace = track.frame_ids, fps / track.fps
-    first = math.ceil(ids[0] * pace - ROUNDING)
-    new_ids = np.arange(first, math.floor(ids[-1] * pace + ROUNDING) + 1)
+    pace = fps / track.fps
+    ids = _Frames(track.frame_ids, track.frame_ids if times is None else times * track.fps)
+    first = math.ceil(ids.at[0] * pace - ROUNDING)
+    new_ids = np.arange(first, math.floor(ids.at[-1] * pace + ROUNDING) + 1)
     wanted = new_ids / pace  # in frames of the track
     covered = np.zeros(len(wanted), bool)
-    for _, times in _seen_stretches(ids, np.ones(len(ids), bool), wanted):
-        covered[times] = True
+    for _, within in _seen_stretches(ids, np.ones(len(ids.at), bool), wanted):
+        covered[within] = True
     wanted, new_ids = wanted[covered], new_ids[covered]
 
     positions, visible = _interpolate(ids, track.positions, track.visible, wanted)
@@ -43,6 +49,14 @@ def resample(track: MotionTrack, fps: float) -> MotionTrack:
         world = np.where(found[..., None], world, np.nan)
         cameras, _ = _interpolate(ids, track.cameras, _per_row(known, track.cameras), wanted)
     return MotionTrack(track.name, positions, visible, new_ids, float(fps), world, cameras)
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """A track's frames: their numbers (T,) and when they are (T,), in frames at a steady rate."""
+
+    ids: np.ndarray
+    at: np.ndarray
 
 
 def at_pace(track: MotionTrack, pace: float) -> MotionTrack:
@@ -57,12 +71,12 @@ def at_pace(track: MotionTrack, pace: float) -> MotionTrack:
 
 
 def _interpolate(
-    ids: np.ndarray, values: np.ndarray, known: np.ndarray, wanted: np.ndarray
+    frames: _Frames, values: np.ndarray, known: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values at other times, and which of them are known.
 
     Args:
-        ids: (T,) whole frames.
+        frames: T of them.
         values: (T, J, D).
         known: bool (T, J).
         wanted: (W,), in frames.
@@ -75,24 +89,24 @@ def _interpolate(
     patterns, group = np.unique(known, axis=1, return_inverse=True)
     for index in range(patterns.shape[1]):
         joints, seen = np.flatnonzero(group.reshape(-1) == index), patterns[:, index]
-        for rows, times in _seen_stretches(ids, seen, wanted):
+        for rows, times in _seen_stretches(frames, seen, wanted):
             knots = values[rows][:, joints]
             if len(rows) > 1:
-                at = np.clip(wanted[times], ids[rows[0]], ids[rows[-1]])
-                knots = CubicSpline(ids[rows], knots.astype(np.float64))(at)
+                at = np.clip(wanted[times], frames.at[rows[0]], frames.at[rows[-1]])
+                knots = CubicSpline(frames.at[rows], knots.astype(np.float64))(at)
             made[np.ix_(times, joints)] = knots
             found[np.ix_(times, joints)] = True
     return made, found
 
 
 def _seen_stretches(
-    ids: np.ndarray, seen: np.ndarray, wanted: np.ndarray
+    frames: _Frames, seen: np.ndarray, wanted: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """For every stretch of consecutive seen frames, its rows and the wanted times within it."""
     rows, found = np.flatnonzero(seen), []
-    for first, end in stretches(ids[rows]):
+    for first, end in stretches(frames.ids[rows]):
         inside = rows[first:end]
-        low, high = ids[inside[0]] - ROUNDING, ids[inside[-1]] + ROUNDING
+        low, high = frames.at[inside[0]] - ROUNDING, frames.at[inside[-1]] + ROUNDING
         times = np.flatnonzero((wanted >= low) & (wanted <= high))
         if len(times):
             found.append((inside, times))

@@ -1,0 +1,357 @@
+"""What videos are decoded by: PyAV for files and addresses, OpenCV for cameras.
+
+Both give frames with their times, in seconds from the first frame, strictly rising. What went wrong
+on the way is kept beside them, since an end and a failure look alike otherwise.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import av.error
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vitpose_jax.errors import UserError, first_line
+from vitpose_jax.files.pictures import Pixels
+
+DEFAULT_FPS = 30.0
+MOST_PIXELS = 2**26
+"""Of a frame; 8192 x 8192."""
+
+# What may be opened, by name: no playlists, image sequences or scripts, which name other files.
+_FILE_FORMATS = (
+    "apng,asf,av1,avi,dv,flv,gif,gxf,h263,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,"
+    "mpegvideo,mxf,nut,obu,ogg,rm,vc1,wtv,yuv4mpegpipe"
+)
+_STREAM_FORMATS = f"{_FILE_FORMATS},hls,live_flv,mpjpeg,rtp,rtsp,sdp"
+_STREAM_PROTOCOLS = "crypto,http,httpproxy,https,rtp,rtsp,srtp,tcp,tls,udp"
+_SECONDS_TO_WAIT: float | None = 30.0
+_ERRORS_IN_A_ROW = 16
+# Whose headers tell the length. Of other formats it is an estimate.
+_HEADER_WITH_LENGTH = ("asf", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")
+# Pictures in a row and no times.
+_WITHOUT_TIMES = ("av1", "h263", "h264", "hevc", "m4v", "mjpeg", "mpegvideo", "obu", "vc1")
+# Whose packets may hold pictures that are not shown.
+_HIDDEN_PICTURES = ("mpeg4", "vp8", "vp9", "av1")
+
+TimedFrame = tuple[Pixels, float]
+
+
+class FrameSource(Protocol):
+    """A video or a camera.
+
+    Attributes:
+        fps: mean frames per second; 30 where unknown.
+        frame_count: how many frames the source claims to have; None where it does not tell.
+        problems: what went wrong so far, in a line each.
+    """
+
+    fps: float
+    frame_count: int | None
+    problems: list[str]
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """Decode the frames, upright."""
+        ...
+
+    def close(self) -> None:
+        """Release the file or camera."""
+        ...
+
+
+class Camera:
+    """A camera by its number; times are the clock's."""
+
+    frame_count: int | None = None
+
+    def __init__(self, number: int) -> None:
+        self._name = f"camera {number}"
+        with _silent_opencv():
+            self._capture = cv2.VideoCapture(number)
+        self.fps = _usable_rate(self._capture.get(cv2.CAP_PROP_FPS))
+        self.problems: list[str] = []
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """Take pictures until the camera gives none any more."""
+        count, start = 0, time.monotonic()
+        while True:
+            with _silent_opencv():
+                image = self._capture.read()[1]
+            if image is None:
+                break
+            now = time.monotonic()
+            start = start if count else now
+            yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB), now - start
+            count += 1
+        if count:
+            self.problems.append(f"{self._name}: gave no more pictures after {count}")
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._capture.release()
+
+
+@contextlib.contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """Keep OpenCV from printing what our one error says."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+class Media:
+    """A video file, or the address of a stream."""
+
+    def __init__(self, source: str | Path) -> None:
+        """Open it.
+
+        Raises:
+            UserError: it cannot be opened, or has no pictures.
+        """
+        self._name = str(source)
+        self.problems: list[str] = []
+        self._resources = contextlib.ExitStack()
+        try:
+            self._container = self._open(source)
+            self._resources.callback(self._container.close)
+            self._stream = self._picture_stream()
+        except BaseException:
+            self._resources.close()
+            raise
+        self._is_address = not isinstance(source, Path)
+        self.fps = _usable_rate(self._stream.average_rate or self._stream.guessed_rate)
+        self._duration = self._claimed_duration()
+        estimate = round(self._duration * self.fps) if self._duration else 0
+        self.frame_count = self._stream.frames or estimate or None
+        self._clock = _Clock(self.fps, self._container.format.name == "avi")
+        self._packets = self._before_key = self._damaged = self._spoilt = 0
+        self._reached = 0.0
+
+    def _open(self, source: str | Path) -> InputContainer:
+        formats, protocols, timeout = _STREAM_FORMATS, _STREAM_PROTOCOLS, _SECONDS_TO_WAIT
+        try:
+            opened: str | _Nameless = str(source)
+            if isinstance(source, Path):
+                formats, protocols, timeout = _FILE_FORMATS, "none", None
+                # A file opened here: libraries never see its name, which may be anything.
+                opened = self._resources.enter_context(_Nameless(source))
+            return av.open(
+                opened,
+                "r",
+                options={"format_whitelist": formats, "protocol_whitelist": protocols},
+                metadata_errors="replace",
+                buffer_size=2**18,
+                timeout=timeout,
+            )
+        except FileNotFoundError:
+            raise UserError(f"{self._name}: no such file") from None
+        except av.error.InvalidDataError:
+            raise UserError(
+                f"{self._name}: cannot be opened as a video: it is damaged, was not recorded to "
+                "its end, or is of a format that is not read; convert it to MP4"
+            ) from None
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise UserError(f"{self._name}: cannot be opened as a video ({reason})") from None
+
+    def _picture_stream(self) -> VideoStream:
+        cover = av.stream.Disposition.attached_pic
+        streams = [s for s in self._container.streams.video if not s.disposition & cover]
+        if not streams:
+            has = "only sound" if self._container.streams.audio else "no pictures"
+            raise UserError(f"{self._name}: cannot be used as a video: it has {has}")
+        if len(streams) > 1:
+            self.problems.append(
+                f"{self._name}: has {len(streams)} video streams; only the largest is used"
+            )
+        stream = max(streams, key=lambda s: (s.width or 0) * (s.height or 0))
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        return stream
+
+    def _claimed_duration(self) -> float | None:
+        """Seconds, if the file's header tells."""
+        known = self._container.format.name in _HEADER_WITH_LENGTH
+        return (
+            self._container.duration / av.time_base if known and self._container.duration else None
+        )
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """Decode the frames in the order in which they are shown."""
+        count = 0
+        for frame in self._decoded():
+            try:
+                image = frame.to_ndarray(format="rgb24")
+            except (av.error.FFmpegError, ValueError, MemoryError):
+                self._damaged += 1
+                continue
+            self._spoilt += frame.is_corrupt
+            yield _upright(image, frame.rotation), self._clock(frame)
+            count += 1
+        self._conclude(count)
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        failure: Exception | None = None
+        errors = 0
+        packets = self._container.demux()
+        while errors < _ERRORS_IN_A_ROW:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except (av.error.FFmpegError, OSError) as error:
+                failure, errors, packets = error, errors + 1, self._container.demux()
+                continue
+            errors = 0
+            self._note(packet)
+            if packet.stream_index == self._stream.index:
+                yield from self._decode(packet)
+        yield from self._decode(None)  # what is left after an error
+        if failure is not None:
+            reason = getattr(failure, "strerror", None) or first_line(failure)
+            self.problems.append(f"{self._name}: cannot be read in places ({reason})")
+
+    def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        cut = packet is not None and packet.is_corrupt
+        if cut and self._container.format.name != "mpegts":  # there it may be a mere gap before it
+            self._damaged += 1
+            return []
+        try:
+            return self._stream.codec_context.decode(packet)
+        except (av.error.EOFError, av.error.BlockingIOError):
+            return []
+        except (av.error.FFmpegError, ValueError, MemoryError):
+            self._damaged += 1
+            return []
+
+    def _note(self, packet: av.Packet) -> None:
+        """Follow how far the file goes."""
+        if packet.stream_index == self._stream.index and packet.size:
+            if packet.is_keyframe or self._packets > self._before_key:
+                self._packets += 1
+            else:
+                self._packets, self._before_key = self._packets + 1, self._before_key + 1
+        if packet.pts is not None and packet.stream.type in ("video", "audio"):
+            end = (packet.pts + (packet.duration or 0)) * packet.time_base
+            start = Fraction(self._container.start_time or 0, av.time_base)
+            self._reached = max(self._reached, float(end - min(start, Fraction(0))))
+
+    def _conclude(self, count: int) -> None:
+        """Say what is missing or was guessed."""
+        told = self.problems.append
+        shortfall = self._shortfall(count)
+        if shortfall is not None:
+            told(f"{self._name}: ends after {shortfall}; it is cut short or damaged")
+        if self._damaged:
+            told(f"{self._name}: damaged packets skipped: {self._damaged}")
+        if self._spoilt:
+            told(f"{self._name}: frames damaged in part: {self._spoilt} of {count}")
+        if self._before_key and count:
+            told(
+                f"{self._name}: begins with {self._before_key} packets that need a frame before "
+                "them; frames of theirs may be missing"
+            )
+        lost = self._packets - self._before_key - self._damaged - count
+        if lost > 0 and self._stream.codec_context.name not in _HIDDEN_PICTURES:
+            told(f"{self._name}: frames that could not be decoded: {lost}")
+        if self._container.format.name in _WITHOUT_TIMES:
+            told(f"{self._name}: holds no times; its frames are taken as {self.fps:g} a second")
+        elif self._clock.guessed:
+            told(
+                f"{self._name}: frames without a usable time stamp: {self._clock.guessed} of "
+                f"{count}; their times are guessed"
+            )
+
+    def _shortfall(self, count: int) -> str | None:
+        """How much of how much there was, if that is not all."""
+        claimed, read = self._stream.frames, self._packets
+        too_few = 0 < read < claimed
+        too_short = self._duration and self._reached < self._duration - 1.5 / self.fps
+        # An edit list may leave frames of an MP4 out; then its duration is right.
+        if (too_few and (too_short or not self._duration)) or (too_short and not claimed):
+            if too_few:
+                return f"{count} of {claimed} frames"
+            return f"{self._reached:.2f} of {self._duration:.2f} seconds"
+        return None
+
+    def close(self) -> None:
+        """Release the file or the connection."""
+        self._resources.close()
+
+
+class _Clock:
+    """When frames are shown, in seconds from the first one, strictly rising.
+
+    Like ffmpeg it takes the time stamps of presentation or those of decoding, whichever failed to
+    rise less often. A frame that has none comes as the mean rate says; one whose stamp does not
+    rise comes half as late, so that the next may be on time again.
+    """
+
+    def __init__(self, fps: float, decoding_order: bool) -> None:
+        """Start; `decoding_order` is of containers that know no times of presentation."""
+        self._step, self._decoding_order = 1 / fps, decoding_order
+        self._first: Fraction | None = None
+        self._before = {"pts": -math.inf, "dts": -math.inf}
+        self._faults = {"pts": 0, "dts": 0}
+        self._last, self._in_a_row = -1.0, 0
+        self.guessed = 0
+
+    def __call__(self, frame: av.VideoFrame) -> float:
+        """The next frame's time."""
+        stamp = self._stamp(frame.pts, frame.dts)
+        seconds = -1.0
+        if stamp is not None and frame.time_base is not None:
+            moment = stamp * frame.time_base
+            self._first = moment if self._first is None else self._first
+            seconds = float(moment - self._first)
+        if self._last < 0:
+            self._last = 0.0
+        elif seconds > self._last:
+            self._last, self._in_a_row = seconds, 0
+        else:
+            self._last += self._step * (1 if self._in_a_row or stamp is None else 0.5)
+            self._in_a_row += 1
+            # The last frames come without a time of decoding.
+            self.guessed += not (self._decoding_order and stamp is None)
+        return self._last
+
+    def _stamp(self, pts: int | None, dts: int | None) -> int | None:
+        if self._decoding_order:
+            return dts
+        for kind, stamp in (("pts", pts), ("dts", dts)):
+            if stamp is not None:
+                self._faults[kind] += stamp <= self._before[kind]
+                self._before[kind] = stamp
+        by_pts = pts is not None and (dts is None or self._faults["pts"] <= self._faults["dts"])
+        return pts if by_pts else dts
+
+
+class _Nameless(contextlib.AbstractContextManager["_Nameless"]):
+    """A file whose name is nobody's business."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115 (closed in __exit__)
+        self.read, self.seek, self.tell = self._file.read, self._file.seek, self._file.tell
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _usable_rate(rate: float | Fraction | None) -> float:
+    return float(rate) if rate is not None and 0 < rate <= 1000 else DEFAULT_FPS
+
+
+def _upright(image: np.ndarray, rotation: int) -> Pixels:
+    """Turn a frame anticlockwise by the degrees that its camera noted."""
+    turns = round(rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
