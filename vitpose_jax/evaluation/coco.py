@@ -17,13 +17,12 @@ from jaxtyping import Float, Int
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from vitpose_jax.data.coco.annotations import COCO_PEOPLE
 from vitpose_jax.data.coco.categories import keypoint_categories
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.oks import oks_nms, person_scores
 
 STAT_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-MAX_PEOPLE = 20
-"""COCO looks at no more predictions an image."""
 _CATEGORY = 1  # the one that is evaluated; `_keypoint_truth` makes every keypoint category it
 
 Json = Mapping[str, Any]
@@ -91,7 +90,7 @@ def evaluate_coco(
     sigmas: Float[np.ndarray, " keypoints"],
     *,
     use_nms: bool = True,
-    max_people: int = MAX_PEOPLE,
+    max_people: int = COCO_PEOPLE,
 ) -> dict[str, float]:
     """The ten numbers of COCO's keypoint evaluation; -1 where nothing of that size is labelled.
 
@@ -121,7 +120,7 @@ def keypoint_table(
     names: Sequence[str],
     *,
     use_nms: bool = True,
-    max_people: int = MAX_PEOPLE,
+    max_people: int = COCO_PEOPLE,
 ) -> dict[str, float]:
     """AP of each keypoint by itself: the same protocol with all other keypoints unlabelled.
 

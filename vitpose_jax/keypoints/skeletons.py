@@ -186,10 +186,15 @@ _LOWER_BODY = ("hip", "thigh", "knee", "shin", "ankle", "foot", "feet", "heel", 
 
 
 def sigmas_by_name(names: Sequence[str]) -> tuple[float, ...]:
-    """COCO's OKS sigmas for keypoints of the same names, else `DEFAULT_SIGMA`."""
-    coco = SKELETONS["coco"]
-    known = dict(zip(coco.keypoint_names, coco.sigmas, strict=True))
-    return tuple(known.get(name, DEFAULT_SIGMA) for name in plain_names(names))
+    """OKS sigmas of the data set with the same names in another order, else of COCO's keypoints.
+
+    Those that COCO lacks get `DEFAULT_SIGMA`.
+    """
+    plain = plain_names(names)
+    same = (s for s in KNOWN if set(plain_names(s.keypoint_names)) == set(plain))
+    source = next(same, SKELETONS["coco"])
+    known = dict(zip(plain_names(source.keypoint_names), source.sigmas, strict=True))
+    return tuple(known.get(name, DEFAULT_SIGMA) for name in plain)
 
 
 def upper_body_by_name(names: Sequence[str]) -> tuple[int, ...]:

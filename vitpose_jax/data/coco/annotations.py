@@ -5,26 +5,47 @@ image, or that counts contradict each other. Such things come back as findings; 
 fields of the wrong type are left out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from etils import epath
 
 from vitpose_jax.data.coco import findings
-from vitpose_jax.data.coco.categories import keypoint_categories, skeleton_from_category
-from vitpose_jax.data.coco.findings import Kind, Report
+from vitpose_jax.data.coco.categories import choose_categories, skeleton_from_category
+from vitpose_jax.data.coco.findings import Finding, Kind, Report
+from vitpose_jax.data.coco.ids import Id, ImageIds, fit_in_int64, plain_id
+from vitpose_jax.data.coco.person import (
+    Joints,
+    Json,
+    Malformed,
+    is_number,
+    oddities,
+    read_joints,
+    read_person,
+    short,
+    why_not_used,
+)
 from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
+from vitpose_jax.keypoints.box_forms import are_corners, beyond_image, fit_as_corners
 from vitpose_jax.keypoints.crops import clean_box
 from vitpose_jax.keypoints.skeletons import Skeleton
 
-Json = dict[str, Any]
-"""An object of the file."""
+CORNERS_SHARE = 0.3
+"""Of people, beyond which boxes that fit their keypoints better as corners are told."""
+
+COCO_PEOPLE = 20
+"""COCO's AP and AR look at no more predictions an image."""
+
+PictureSize = Callable[[str], tuple[int, int]]
+"""(width, height) of the picture of a file name."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +57,10 @@ class Annotations:
         people: those that can be trained and evaluated on (boxes cleaned); `image_row` counts
             along `file_names`.
         file_names: M names of image files, relative to the split's folder.
-        coco: the file's own dict without malformed annotations, and with `iscrowd`,
-            `num_keypoints` and `area` filled in; evaluation needs crowds and people without
-            keypoints.
+        coco: the file's own dict without malformed annotations and categories that are not read,
+            and with `iscrowd`, `num_keypoints` and `area` filled in; evaluation needs crowds and
+            people without keypoints. Ids that int64 does not hold are replaced by numbers; an
+            image's own is kept in `file_id`.
         report: what was found.
     """
 
@@ -49,15 +71,24 @@ class Annotations:
     report: Report
 
 
-def read_annotations(path: epath.PathLike, *, max_bad_share: float = MAX_BAD_SHARE) -> Annotations:
+def read_annotations(
+    path: epath.PathLike,
+    *,
+    max_bad_share: float = MAX_BAD_SHARE,
+    category: str = "",
+    picture_size: PictureSize | None = None,
+) -> Annotations:
     """Read and check a `person_keypoints_*.json` file, or one of the same layout.
 
     People are those the original trains and evaluates on: no crowd regions, at least one labelled
-    keypoint, a box with something left after cleaning, and an area above 0 where one is given.
+    keypoint, a box with something left after cleaning, and an area above 0 where one is given. Of
+    several categories with keypoints those are read whose keypoints most annotations have.
 
     Args:
         path: the JSON file; may be on `gs://`.
         max_bad_share: the largest share of malformed annotations that is skipped; see `too_many`.
+        category: name or id of the one category to read.
+        picture_size: tells the size of images for which the file has none.
 
     Raises:
         UserError: not a COCO keypoint file, an image's `file_name` that leaves its folder, more
@@ -65,46 +96,49 @@ def read_annotations(path: epath.PathLike, *, max_bad_share: float = MAX_BAD_SHA
     """
     coco = read_json(path)
     _check_top_level(coco, path)
-    categories = keypoint_categories(coco["categories"], str(path))
-    skeleton, found = skeleton_from_category(categories[0], str(path))
-    category_ids = frozenset(c["id"] for c in categories if isinstance(c.get("id"), int))
-    images = _read_images(coco["images"], path)
-    report = Report(str(path), len(coco["annotations"]), len(images), findings=found)
-
-    checked, kept = [], []
-    seen_ids: set[int] = set()
-    seen_people: set[tuple[Any, ...]] = set()
-    for index, annotation in enumerate(coco["annotations"]):
-        problem = _type_problem(annotation, images, skeleton.num_keypoints, category_ids)
-        if problem:
+    images, image_findings = _read_images(coco["images"], path, picture_size)
+    annotations: list[Any] = coco["annotations"]
+    categories = [
+        plain_id(a.get("category_id")) if isinstance(a, dict) else None for a in annotations
+    ]
+    chosen = choose_categories(coco["categories"], Counter(categories), category, str(path))
+    skeleton, found = skeleton_from_category(chosen[0], str(path))
+    report = Report(str(path), len(annotations), len(images), findings=found + image_findings)
+    if not any(isinstance(a, dict) and "id" in a for a in annotations):
+        for number, annotation in enumerate(annotations, 1):
+            if isinstance(annotation, dict):
+                annotation["id"] = number
+    reader = _Reader(images, report)
+    listed = {
+        plain_id(c.get("id")): bool(c.get("keypoints"))
+        for c in coco["categories"]
+        if isinstance(c, dict)
+    }
+    ids = {entry["id"] for entry in chosen}
+    to_read = [a for a, c in zip(annotations, categories, strict=True) if c in ids]
+    joints = read_joints(to_read, skeleton.num_keypoints)
+    for index, (annotation, category_id) in enumerate(zip(annotations, categories, strict=True)):
+        try:
+            if category_id in ids:
+                reader.read(annotation, category_id, next(joints))
+            else:
+                reader.read(annotation, category_id, _why_other(listed, category_id, annotation))
+        except Malformed as problem:
             report.add(findings.MALFORMED, f"annotations[{index}]: {problem}")
-            continue
-        where = f"id {annotation['id']}"
-        if annotation["id"] in seen_ids:
-            report.add(findings.REPEATED_ID, where)
-            continue
-        seen_ids.add(annotation["id"])
-        checked.append(annotation)
-        if annotation["category_id"] not in category_ids:
-            report.add(findings.OTHER_CATEGORY, where)
-            continue
-        has_area = "area" in annotation
-        _fill_in(annotation)
-        image = images[annotation["image_id"]]
-        if reason := _why_not_used(annotation, image):
-            report.add(reason, where)
-            continue
-        if not has_area:
-            report.add(findings.NO_AREA, where)
-        for kind in _oddities(annotation, image, seen_people):
-            report.add(kind, where)
-        kept.append(annotation)
+    if not fit_in_int64([a["id"] for a in reader.checked]):
+        for number, annotation in enumerate(reader.checked, 1):
+            annotation["id"] = number
 
-    report.num_used = len(kept)
+    labelled = Counter(a["image_id"] for a in reader.checked if a["num_keypoints"])
+    for image in images:
+        if labelled[image["id"]] > COCO_PEOPLE:
+            report.add(findings.CROWDED, f"image {image['file_id']}")
+    report.num_used = len(reader.kept)
     _refuse_the_hopeless(report, max_bad_share)
-    names = tuple(image["file_name"] for image in images.values())
-    people = _tabulate(kept, images, skeleton.num_keypoints)
-    return Annotations(skeleton, people, names, {**coco, "annotations": checked}, report)
+    names = tuple(image["file_name"] for image in images)
+    people = _tabulate(reader)
+    checked = {"images": images, "categories": chosen, "annotations": reader.checked}
+    return Annotations(skeleton, people, names, {**coco, **checked}, report)
 
 
 def _check_top_level(coco: Any, path: epath.PathLike) -> None:
@@ -116,23 +150,48 @@ def _check_top_level(coco: Any, path: epath.PathLike) -> None:
             )
 
 
-def _read_images(entries: Sequence[Any], path: epath.PathLike) -> dict[int, Json]:
-    """The images by id, in the file's order."""
-    images: dict[int, Json] = {}
+def _read_images(
+    entries: Sequence[Any], path: epath.PathLike, picture_size: PictureSize | None
+) -> tuple[list[Json], list[Finding]]:
+    """The images in the file's order; their `id` fits in int64, their `file_id` is their own."""
+    images: list[Json] = []
+    ids: set[Id] = set()
+    files: set[str] = set()
+    found: list[Finding] = []
     for index, image in enumerate(entries):
         where = f"{path}: images[{index}]"
         if not isinstance(image, dict):
             raise UserError(f"{where} is not an object")
-        for key, kind in (("id", int), ("file_name", str), ("width", int), ("height", int)):
-            if type(image.get(key)) is not kind:
-                raise UserError(f"{where}: '{key}' must be {kind.__name__}, is {image.get(key)!r}")
+        image_id = plain_id(image.get("id"))
+        if image_id is None:
+            raise UserError(
+                f"{where}: 'id' must be a whole number or a text, is {short(image.get('id'))}"
+            )
+        name = image.get("file_name")
+        if not isinstance(name, str):
+            raise UserError(f"{where}: 'file_name' must be str, is {short(name)}")
+        check_file_name(name, where)
+        if picture_size and image.get("width") is None and image.get("height") is None:
+            image["width"], image["height"] = picture_size(name)
+            found.append(Finding(findings.NO_SIZE, name))
+        for key in ("width", "height"):
+            size = image.get(key)
+            if not is_number(size) or size != int(size):
+                raise UserError(f"{where}: '{key}' must be int, is {short(size)}")
+            image[key] = int(size)
         if min(image["width"], image["height"]) < 1:
             raise UserError(f"{where}: size {image['width']}x{image['height']} is not possible")
-        check_file_name(image["file_name"], where)
-        if image["id"] in images:
-            raise UserError(f"{where}: image id {image['id']} is used twice")
-        images[image["id"]] = image
-    return images
+        if image_id in ids:
+            raise UserError(f"{where}: image id {image_id} is used twice")
+        if name in files:
+            found.append(Finding(findings.SAME_FILE, name))
+        ids.add(image_id)
+        files.add(name)
+        images.append({**image, "id": image_id, "file_id": image_id})
+    if not fit_in_int64(list(ids)):
+        for number, image in enumerate(images, 1):
+            image["id"] = number
+    return images, found
 
 
 def check_file_name(name: str, where: str) -> None:
@@ -142,102 +201,105 @@ def check_file_name(name: str, where: str) -> None:
         UserError: it is empty or absolute, has a drive or scheme, or holds a `..`.
     """
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or parts[0] == "/" or ".." in parts or ":" in name or "\0" in name:
-        raise UserError(f"{where}: file_name {name!r} leads out of the images' folder; refused")
+    elsewhere = re.match(r"[A-Za-z]:|[A-Za-z0-9+.-]+://", name) or "\0" in name
+    if not parts or parts[0] == "/" or ".." in parts or elsewhere:
+        raise UserError(
+            f"{where}: file_name {name!r} leads out of the images' folder; refused (names are "
+            "relative to that folder)"
+        )
 
 
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value of the file is a number below 1e9, as all coordinates are."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+class _Reader:
+    """Reads annotations one by one.
+
+    Attributes:
+        checked: those that are well-formed, of the categories that are read.
+        kept: people that are used.
+        points: their keypoints, each (K, 3).
+        rows: their images' rows.
+    """
+
+    def __init__(self, images: Sequence[Json], report: Report) -> None:
+        self.images, self.report = images, report
+        self.checked: list[Json] = []
+        self.kept: list[Json] = []
+        self.points: list[np.ndarray] = []
+        self.rows: list[int] = []
+        self._image_ids = ImageIds(images)
+        self._seen_ids: set[Id] = set()
+        self._seen_people: set[tuple[int, int]] = set()
+
+    def read(self, annotation: Any, category: Id | None, joints: Joints | Malformed | Kind) -> None:
+        """Read one annotation.
+
+        Args:
+            annotation: from the file.
+            category: its category's id.
+            joints: its keypoints, what is wrong with them, or why its category is not read.
+
+        Raises:
+            Malformed: it cannot be used.
+        """
+        if not isinstance(annotation, dict):
+            raise Malformed(f"is {type(annotation).__name__}, not an object")
+        name = plain_id(annotation.get("id"))
+        if name is None:
+            raise Malformed(_NO_ID.format("id", short(annotation.get("id"))))
+        if category is None:
+            raise Malformed(_NO_ID.format("category_id", short(annotation.get("category_id"))))
+        row = self._image_ids.find(annotation.get("image_id"))
+        if row is None:
+            image_id = short(annotation.get("image_id"))
+            if plain_id(annotation.get("image_id")) is None:
+                raise Malformed(_NO_ID.format("image_id", image_id))
+            raise Malformed(f"image_id {image_id} is not among the images")
+        if isinstance(joints, Malformed):
+            raise joints
+        where, image = f"id {name}", self.images[row]
+        found = [joints] if isinstance(joints, Kind) else read_person(annotation, joints)
+        if name in self._seen_ids:
+            found = [findings.REPEATED_ID]
+        elif isinstance(joints, Joints):
+            annotation.update(id=name, image_id=image["id"], category_id=category)
+            self.checked.append(annotation)
+            if reason := why_not_used(annotation, joints, image["width"], image["height"]):
+                better = {findings.NO_KEYPOINTS, findings.LABELS_MISSING} & set(found)
+                found = found if better else [*found, reason]
+            else:
+                found += self._keep(annotation, joints, row)
+        self._seen_ids.add(name)
+        for kind in found:
+            self.report.add(kind, where)
+
+    def _keep(self, person: Json, joints: Joints, row: int) -> list[Kind]:
+        """Use a person; what is odd about it."""
+        self.kept.append(person)
+        self.points.append(joints.points)
+        self.rows.append(row)
+        found = list(
+            oddities(person, joints, self.images[row]["width"], self.images[row]["height"])
+        )
+        pose = (row, hash(joints.points.tobytes()))
+        if pose in self._seen_people:
+            found.append(findings.SAME_PERSON)
+        self._seen_people.add(pose)
+        return found
 
 
-def _type_problem(
-    annotation: Any,
-    images: Mapping[int, Json],
-    num_keypoints: int,
-    category_ids: frozenset[int],
-) -> str | None:
-    """What is wrong with an annotation's fields, in words; None where they can be used."""
-    if not isinstance(annotation, dict):
-        return f"is {type(annotation).__name__}, not an object"
-    for key in ("id", "image_id", "category_id"):
-        if type(annotation.get(key)) is not int:
-            return f"'{key}' must be an integer, is {annotation.get(key)!r}"
-    if annotation["image_id"] not in images:
-        return f"image_id {annotation['image_id']} is not among the images"
-    if annotation["category_id"] not in category_ids:
-        return None
-    box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        return f"'bbox' must be four numbers (x, y, width, height), is {_short(box)}"
-    values = annotation.get("keypoints")
-    if not isinstance(values, list) or len(values) != 3 * num_keypoints:
-        count = f"{len(values)} values" if isinstance(values, list) else _short(values)
-        return f"'keypoints' must be {3 * num_keypoints} numbers, is {count}"
-    if not all(map(is_number, values)):
-        return "'keypoints' holds something that is not a finite number"
-    if any(flag not in (0, 1, 2) for flag in values[2::3]):
-        return "a visibility flag in 'keypoints' is not 0, 1 or 2"
-    if not is_number(annotation.get("area", 1.0)):
-        return f"'area' must be a number, is {_short(annotation['area'])}"
-    if annotation.get("iscrowd", 0) not in (0, 1):
-        return f"'iscrowd' must be 0 or 1, is {_short(annotation['iscrowd'])}"
-    if not isinstance(annotation.get("num_keypoints", 0), int):
-        return f"'num_keypoints' must be an integer, is {_short(annotation['num_keypoints'])}"
-    return None
+_NO_ID = "'{}' must be a whole number or a text, is {}"
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _why_other(listed: Mapping[Id | None, bool], category: Id | None, annotation: Any) -> Kind:
+    """Why an annotation of a category that is not read is left out.
 
-
-def _fill_in(annotation: Json) -> None:
-    """Add what evaluation needs and the file may leave out."""
-    _, _, width, height = annotation["bbox"]
-    annotation.setdefault("iscrowd", 0)
-    annotation.setdefault("num_keypoints", sum(flag > 0 for flag in annotation["keypoints"][2::3]))
-    annotation.setdefault("area", width * height)
-
-
-def _labelled(annotation: Json) -> list[tuple[float, float]]:
-    """The labelled keypoints, (x, y)."""
-    values = annotation["keypoints"]
-    triples = zip(values[::3], values[1::3], values[2::3], strict=True)
-    return [(x, y) for x, y, flag in triples if flag]
-
-
-def _why_not_used(annotation: Json, image: Json) -> Kind | None:
-    """Why a well-formed annotation is left out; None where it is used."""
-    if annotation["iscrowd"]:
-        return findings.CROWD
-    points = _labelled(annotation)
-    if not points or annotation["num_keypoints"] == 0:
-        return findings.UNLABELLED
-    x, y, w, h = annotation["bbox"]
-    left, top = max(0, x), max(0, y)
-    right = min(image["width"] - 1, left + max(0, w - 1))
-    bottom = min(image["height"] - 1, top + max(0, h - 1))
-    if right <= left or bottom <= top or annotation["area"] <= 0:
-        return findings.OFF_IMAGE
-    reach = max(w, h)  # beyond one box size no crop contains a keypoint
-    near = (
-        x - reach <= px <= x + w + reach and y - reach <= py <= y + h + reach for px, py in points
-    )
-    return None if any(near) else findings.POINTS_OFF_BOX
-
-
-def _oddities(annotation: Json, image: Json, seen_people: set[tuple[Any, ...]]) -> Iterator[Kind]:
-    """What is odd about an annotation that is used all the same; adds it to `seen_people`."""
-    points = _labelled(annotation)
-    if annotation["num_keypoints"] != len(points):
-        yield findings.WRONG_COUNT
-    if any(not (0 <= x <= image["width"] and 0 <= y <= image["height"]) for x, y in points):
-        yield findings.POINTS_OFF_IMAGE
-    person = (annotation["image_id"], tuple(annotation["keypoints"]))
-    if person in seen_people:
-        yield findings.SAME_PERSON
-    seen_people.add(person)
+    listed: the file's categories, and whether they name keypoints.
+    """
+    if category not in listed or not isinstance(annotation, dict):
+        return findings.UNKNOWN_CATEGORY
+    if listed[category]:
+        return findings.OTHER_KEYPOINTS
+    has_points = annotation.get("keypoints") and annotation.get("num_keypoints") != 0
+    return findings.UNNAMED_KEYPOINTS if has_points else findings.OTHER_CATEGORY
 
 
 def _refuse_the_hopeless(report: Report, limit: float) -> None:
@@ -250,26 +312,36 @@ def _refuse_the_hopeless(report: Report, limit: float) -> None:
             f"malformed (at most {limit:.0%} are skipped); the first: {malformed[0]}"
         )
     if report.num_used == 0:
-        counts = ", ".join(f"{len(where)} {kind.words}" for kind, where in found.items())
+        counts = ", ".join(f"{len(w)} {kind.words}" for kind, w in found.items() if kind.left_out)
         raise UserError(
             f"{report.source}: no usable person among the annotations ({counts or 'it is empty'})"
         )
 
 
-def _tabulate(
-    annotations: Sequence[Json], images: Mapping[int, Json], num_keypoints: int
-) -> People:
-    rows = {image_id: row for row, image_id in enumerate(images)}
-    of_person = [images[a["image_id"]] for a in annotations]
-    people = People.empty(len(annotations), num_keypoints)
-    people.image_id[:] = [a["image_id"] for a in annotations]
-    people.image_row[:] = [rows[a["image_id"]] for a in annotations]
-    people.annotation_id[:] = [a["id"] for a in annotations]
-    people.image_wh[:] = [(image["width"], image["height"]) for image in of_person]
-    boxes = np.array([a["bbox"] for a in annotations], np.float64)
+def _tabulate(reader: _Reader) -> People:
+    kept, rows = reader.kept, reader.rows
+    points = np.stack(reader.points).astype(np.float32)
+    people = People.empty(len(kept), points.shape[1])
+    people.image_id[:] = [a["image_id"] for a in kept]
+    people.image_row[:] = rows
+    people.annotation_id[:] = [a["id"] for a in kept]
+    people.image_wh[:] = [(reader.images[r]["width"], reader.images[r]["height"]) for r in rows]
+    boxes = np.array([a["bbox"] for a in kept], np.float64)
     people.box[:] = clean_box(boxes, people.image_wh)
-    values = np.array([a["keypoints"] for a in annotations], np.float32)
-    values = values.reshape(len(annotations), num_keypoints, 3)
-    people.keypoints[:] = values[..., :2]
-    people.visible[:] = values[..., 2]
+    people.keypoints[:] = points[..., :2]
+    people.visible[:] = points[..., 2]
+    _doubt_boxes(boxes, people, reader.report)
     return people
+
+
+def _doubt_boxes(boxes: np.ndarray, people: People, report: Report) -> None:
+    """Note boxes that reach far beyond their images, or look like corners."""
+    beyond = beyond_image(boxes, people.image_wh)
+    corners = fit_as_corners(boxes, people.keypoints, people.visible > 0)
+    if are_corners(boxes, people.image_wh):
+        corners = np.ones(len(boxes), bool)
+    elif corners.sum() < max(3, CORNERS_SHARE * len(boxes)):
+        corners[:] = False
+    for kind, mask in ((findings.CORNERS, corners), (findings.BEYOND_IMAGE, beyond & ~corners)):
+        for row in np.flatnonzero(mask):
+            report.add(kind, f"id {people.annotation_id[row]}")

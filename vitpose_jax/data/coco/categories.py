@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitpose_jax.data.coco.findings import NO_FLIP_PAIRS, Finding
+from vitpose_jax.data.coco.findings import BAD_LIMBS, NO_FLIP_PAIRS, NO_PARTNER, Finding
+from vitpose_jax.data.coco.ids import Id, plain_id
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import (
-    SKELETONS,
     Skeleton,
     flip_pairs_by_name,
+    known_skeleton,
+    plain_names,
     sigmas_by_name,
     upper_body_by_name,
+    without_partner,
 )
 
 
@@ -24,13 +27,65 @@ def keypoint_categories(categories: Sequence[Any], where: str) -> list[Mapping[s
     Raises:
         UserError: no category has keypoints.
     """
-    named = [c for c in categories if isinstance(c, Mapping) and c.get("keypoints")]
-    if not named:
+    return next(iter(_by_keypoints(categories, where).values()))
+
+
+def choose_categories(
+    categories: Sequence[Any], used: Mapping[Id | None, int], wanted: str, where: str
+) -> list[dict[str, Any]]:
+    """The categories to read: those with the keypoints that most annotations have.
+
+    Their ids are those of `plain_id`.
+
+    Args:
+        categories: the file's list of them.
+        used: number of annotations by category id.
+        wanted: a category's name or id, which alone is read; empty for the rule.
+        where: the file's name, for messages.
+
+    Raises:
+        UserError: no category has keypoints, one has no id that can be used or the id of another
+            one, or `wanted` is none of them.
+    """
+    groups = _by_keypoints(categories, where)
+    named = [category for group in groups.values() for category in group]
+    ids = [plain_id(category.get("id")) for category in named]
+    for category, category_id in zip(named, ids, strict=True):
+        if category_id is None or ids.count(category_id) > 1:
+            raise UserError(
+                f"{where}: categories: the 'id' of {category.get('name')!r} must be a number of "
+                f"its own, is {category.get('id')!r}"
+            )
+    if wanted:
+        names = [str(category.get("name")) for category in named]
+        for category, name, category_id in zip(named, names, ids, strict=True):
+            if wanted in (name, str(category_id)) or wanted.lower() == name.lower():
+                return [{**category, "id": category_id}]
+        raise UserError(
+            f"{where}: config.category is {wanted!r}; its categories with keypoints are "
+            f"{', '.join(dict.fromkeys(names))}"
+        )
+    plain = [[{**c, "id": plain_id(c["id"])} for c in group] for group in groups.values()]
+    return max(plain, key=lambda group: sum(used.get(c["id"], 0) for c in group))
+
+
+def _by_keypoints(
+    categories: Sequence[Any], where: str
+) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
+    """The categories with keypoints, by these, whose spelling does not matter."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for category in categories:
+        if isinstance(category, Mapping) and category.get("keypoints"):
+            names = category["keypoints"]
+            if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+                raise UserError(f"{where}: categories: 'keypoints' must be a list of names")
+            groups.setdefault(tuple(plain_names(names)), []).append(category)
+    if not groups:
         raise UserError(
             f"{where}: no category names its keypoints ('categories'[i]['keypoints']); "
             "is it the instances file instead of person_keypoints?"
         )
-    return [c for c in named if c["keypoints"] == named[0]["keypoints"]]
+    return groups
 
 
 def skeleton_from_category(
@@ -38,7 +93,8 @@ def skeleton_from_category(
 ) -> tuple[Skeleton, list[Finding]]:
     """Read keypoint names, flip pairs, limbs and OKS sigmas from an entry of `categories`.
 
-    A file with the names of a known data set gets that data set's skeleton. Otherwise `keypoints`
+    A file with the names of a known data set, however they are spelled, gets that data set's
+    skeleton. Otherwise `keypoints`
     (names) is needed, and `skeleton` (limbs, counted from 1) is COCO's own field; `flip_pairs`
     (pairs of names, or of indices from 0), `sigmas` (one per keypoint) and `upper_body` (names or
     indices) may be added. Without them, pairs are found by names that differ in left/right, sigmas
@@ -60,18 +116,20 @@ def skeleton_from_category(
         raise UserError(f"{where}: categories: 'keypoints' must be a list of names")
     if len(set(names)) != len(names):
         raise UserError(f"{where}: categories: a keypoint name is given twice")
+    limbs, bad_limbs = _limbs(category.get("skeleton") or [], names)
+    found = [Finding(BAD_LIMBS, repr(limb)) for limb in bad_limbs]
     own_fields = {"flip_pairs", "sigmas", "upper_body"} & set(category)
-    for known in SKELETONS.values():
-        if known.keypoint_names == tuple(names) and not own_fields:
-            return known, []
+    known = known_skeleton(names)
+    if known and not own_fields:
+        return known, found
 
-    found = []
     if "flip_pairs" in category:
         pairs = _pairs(category["flip_pairs"], names, where)
     else:
-        pairs = flip_pairs_by_name(names)
+        pairs = known.flip_pairs if known else flip_pairs_by_name(names)
         if not pairs and len(names) > 1:
             found.append(Finding(NO_FLIP_PAIRS, str(category.get("name"))))
+    found += [Finding(NO_PARTNER, name) for name in without_partner(names, pairs)]
     if "upper_body" in category:
         upper = _indices(category["upper_body"], names, "upper_body", where)
     else:
@@ -80,7 +138,7 @@ def skeleton_from_category(
         name=str(category.get("name", "custom")),
         keypoint_names=tuple(names),
         flip_pairs=pairs,
-        limbs=_limbs(category.get("skeleton", []), len(names), where),
+        limbs=limbs,
         sigmas=_sigmas(category.get("sigmas"), names, where),
         upper_body=upper,
     )
@@ -110,15 +168,26 @@ def _indices(value: Any, names: list[str], key: str, where: str) -> tuple[int, .
     return tuple(indices)
 
 
-def _limbs(value: Any, num_keypoints: int, where: str) -> tuple[tuple[int, int], ...]:
-    """COCO counts the ends of limbs from 1."""
+def _limbs(value: Any, names: list[str]) -> tuple[tuple[tuple[int, int], ...], list[Any]]:
+    """The limbs as pairs of indices, and those that are none.
+
+    COCO counts keypoints from 1; where a 0 occurs they are counted from 0. Names are taken too.
+    """
     if not isinstance(value, list):
-        raise UserError(f"{where}: categories: 'skeleton' must be a list of pairs")
+        return (), [value]
+    ends = [end for limb in value if isinstance(limb, list) for end in limb]
+    first = 0 if any(type(end) is int and end == 0 for end in ends) else 1
+    index: dict[Any, int] = {name: i for i, name in enumerate(names)}
+    index |= {i + first: i for i in range(len(names))}
+    limbs, bad = [], []
     for limb in value:
-        good = isinstance(limb, list) and len(limb) == 2 and all(isinstance(i, int) for i in limb)
-        if not good or not all(1 <= i <= num_keypoints for i in limb):
-            raise UserError(f"{where}: categories: 'skeleton' holds {limb!r}, not two keypoints")
-    return tuple((a - 1, b - 1) for a, b in value)
+        plain = isinstance(limb, list) and all(type(end) in (int, str) for end in limb)
+        ends = [index[end] for end in limb if end in index] if plain else []
+        if plain and len(limb) == len(set(ends)) == 2:
+            limbs.append((ends[0], ends[1]))
+        else:
+            bad.append(limb)
+    return tuple(limbs), bad
 
 
 def _sigmas(value: Any, names: list[str], where: str) -> tuple[float, ...]:

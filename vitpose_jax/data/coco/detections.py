@@ -5,8 +5,8 @@ from typing import Any
 
 from etils import epath
 
-from vitpose_jax.data.coco.annotations import is_number
 from vitpose_jax.data.coco.categories import keypoint_categories
+from vitpose_jax.data.coco.person import is_number
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from vitpose_jax.keypoints.box_forms import BEYOND_WORDS, CORNERS_WORDS, NORMALIZED_WORDS
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -9,32 +11,96 @@ class Kind:
 
     Attributes:
         words: completes "<count> ...".
-        left_out: whether the annotations concerned are left out.
+        left_out: whether what it concerns is left out.
         usual: whether COCO's own files have it.
+        doubtful: whether what is kept may be wrong.
     """
 
     words: str
-    left_out: bool = False
+    left_out: bool
     usual: bool = False
+    doubtful: bool = False
+
+    @property
+    def costs(self) -> bool:
+        """Whether data or truth is lost that a person would want to keep."""
+        return self.doubtful or (self.left_out and not self.usual)
 
 
 CROWD = Kind("crowd regions", left_out=True, usual=True)
 UNLABELLED = Kind("people without a labelled keypoint", left_out=True, usual=True)
 OTHER_CATEGORY = Kind("annotations of other categories", left_out=True, usual=True)
+UNKNOWN_CATEGORY = Kind("annotations of a category that the file does not list", left_out=True)
+OTHER_KEYPOINTS = Kind(
+    "annotations of categories with other keypoints (config.category chooses)", left_out=True
+)
+UNNAMED_KEYPOINTS = Kind("annotations with keypoints, of a category that names none", left_out=True)
+NO_KEYPOINTS = Kind("people without the field 'keypoints'", left_out=True)
+LABELS_MISSING = Kind(
+    "people without a labelled keypoint whose num_keypoints says otherwise", left_out=True
+)
 OFF_IMAGE = Kind("boxes that are empty or off their image", left_out=True)
+ZERO_AREA = Kind("people whose area is 0 or less", left_out=True)
 MALFORMED = Kind("malformed annotations", left_out=True)
 REPEATED_ID = Kind("annotations whose id was used before", left_out=True)
 POINTS_OFF_BOX = Kind("people with no labelled keypoint anywhere near their box", left_out=True)
-WRONG_COUNT = Kind("annotations whose num_keypoints contradicts their visibility flags")
-POINTS_OFF_IMAGE = Kind("people with a labelled keypoint outside the image")
-NO_AREA = Kind(
-    "people without an area, for whom their box's is taken (objects' are about half of it)"
+NORMALIZED_POINTS = Kind(
+    "people whose keypoints lie between 0 and 1, as if divided by the image's size, where pixels "
+    "are expected",
+    left_out=True,
 )
-SAME_PERSON = Kind("annotations that repeat another one's keypoints on the same image")
+NORMALIZED_BOX = Kind(NORMALIZED_WORDS, left_out=True)
+CORNERS = Kind(CORNERS_WORDS, left_out=False, doubtful=True)
+BEYOND_IMAGE = Kind(BEYOND_WORDS, left_out=False)
+NO_BOX = Kind("people without a box, for whom one is drawn around their keypoints", left_out=False)
+WRONG_COUNT = Kind(
+    "annotations whose num_keypoints contradicts their visibility flags, which count",
+    left_out=False,
+)
+AT_ORIGIN = Kind(
+    "people with labelled keypoints at exactly (0, 0) or (-1, -1), which are taken as unlabelled",
+    left_out=False,
+    doubtful=True,
+)
+NO_NUMBERS = Kind(
+    "people with labelled keypoints that have no coordinates, which are taken as unlabelled",
+    left_out=False,
+    doubtful=True,
+)
+NO_VISIBILITY = Kind(
+    "people whose keypoints have no visibility flags and are taken as labelled, but at (0, 0)",
+    left_out=False,
+    doubtful=True,
+)
+POINTS_OFF_IMAGE = Kind("people with a labelled keypoint outside the image", left_out=False)
+NO_AREA = Kind(
+    "people without an area, for whom their box's is taken (objects' are about half of it)",
+    left_out=False,
+)
+LARGE_AREA = Kind("people whose area is larger than their box", left_out=False, doubtful=True)
+SAME_PERSON = Kind(
+    "annotations that repeat another one's keypoints on the same image", left_out=False
+)
+CROWDED = Kind(
+    "images with more than 20 labelled people, of whom AP and AR count 20 (config.eval.max_people)",
+    left_out=False,
+    usual=True,
+)
+SAME_FILE = Kind("images whose file another image has too", left_out=False)
+NO_SIZE = Kind("images without width and height, which are read from the files", left_out=False)
+RENAMED_FILE = Kind("images that are found under another spelling of their name", left_out=False)
 NO_FLIP_PAIRS = Kind(
     "categories without left-right pairs (no names that differ in left/right, no 'flip_pairs'): "
-    "mirrored images keep every keypoint's name"
+    "mirrored images keep every keypoint's name",
+    left_out=False,
 )
+NO_PARTNER = Kind(
+    "keypoints of one side without a partner on the other: mirrored images teach the wrong side "
+    "(name the partner alike, or give 'flip_pairs')",
+    left_out=False,
+    doubtful=True,
+)
+BAD_LIMBS = Kind("limbs that do not join two keypoints and are not drawn", left_out=False)
 
 
 @dataclass(frozen=True)
@@ -77,6 +143,11 @@ class Report:
     def count(self, kind: Kind) -> int:
         """How many findings of a kind there are."""
         return len(self.by_kind().get(kind, ()))
+
+    @property
+    def costs(self) -> bool:
+        """Whether anything costs data or truth."""
+        return any(kind.costs for kind in self.by_kind())
 
     @property
     def is_unusual(self) -> bool:
