@@ -4,13 +4,14 @@ Subcommands import what they need when they run, so that `vitpose --help` stays 
 """
 
 import argparse
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 
 from vitpose_jax import __version__
 from vitpose_jax.commands import export, forecast, predict, prepare, prepare_3dpw, quickstart
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import Terminated, UserError, printable
 from vitpose_jax.files.cache import enable_compilation_cache
 
 
@@ -28,17 +29,28 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status (2: a mistake that the user can put right)."""
+    """Run a command; return its exit status.
+
+    0: all went well; 1: something was left out or is short; 2: nothing was done, for a reason that
+    the user can put right; 130 or 143: stopped by Ctrl-C or SIGTERM.
+    """
     options = build_parser().parse_args(argv)
     enable_compilation_cache()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # our errors say more of damaged pictures
+    handler = signal.signal(signal.SIGTERM, _terminate)
     try:
         return options.run(options)
     except UserError as error:
-        print(f"vitpose {options.command}: {error}", file=sys.stderr)
+        print(printable(f"vitpose {options.command}: {error}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return 143 if isinstance(stop, Terminated) else 130
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""The one exception that is addressed to the person at the keyboard."""
+"""The one exception that is addressed to the person at the keyboard, and text fit to be shown."""
+
+import re
+
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that command a terminal, turn text around, or stand for bytes that are not UTF-8."""
 
 
 class UserError(ValueError):
@@ -16,6 +21,25 @@ class UserError(ValueError):
     """
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: stop as after Ctrl-C, but exit with status 143."""
+
+
 def first_line(error: Exception) -> str:
     """The first line of an exception's message, or its type's name where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def printable(text: str) -> str:
+    r"""Text fit for a line of a terminal, or for JSON; what is not becomes `\x0a` or `\x1b`.
+
+    A byte of a file's name that is not UTF-8 becomes `\xe9`.
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        if 0xDC80 <= code <= 0xDCFF:  # Python's stand-in for a byte of a file's name
+            code -= 0xDC00
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return _UNSHOWN.sub(escape, text)

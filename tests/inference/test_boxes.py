@@ -63,7 +63,10 @@ def test_frames_of_a_video(tmp_path: Path) -> None:
 def test_categories_are_kept_and_a_file_may_number_people_otherwise(tmp_path: Path) -> None:
     entries = [{"image_id": 1, "bbox": [0, 0, 5, 5], "category_id": i} for i in (7, 3, 7)]
     path = write(tmp_path / "b.json", entries)
-    with pytest.raises(UserError, match=r"1\), only 1 of category_id 3, 2 of category_id 7"):
+    with pytest.raises(
+        UserError,
+        match=r"no boxes of people; it has 1 of category_id 3, 2 of category_id 7;.*--category",
+    ):
         read_boxes(path)
     boxes = read_boxes(path, any_category=True).boxes
     assert {key: [box.category for box in found] for key, found in boxes.items()} == {
@@ -86,12 +89,16 @@ def test_notes_of_what_is_not_there_and_of_what_is_ambiguous(tmp_path: Path) -> 
         Source("image", f"{folder}/{n}.jpg", f"{folder}/{n}.jpg") for folder in "ab" for n in "12"
     ]
     video, other = (Source("video", name, name) for name in ("v.mp4", "w.mp4"))
-    assert boxes.notes([*pictures[1:], video]) == []
-    (note,) = boxes.notes(pictures)
-    assert "1 name(s)" in note
-    assert note.endswith("1.jpg for a/1.jpg, b/1.jpg")
-    (note,) = boxes.notes([pictures[0], other])
-    assert note.endswith("b.json has no box for w.mp4")
+    assert boxes.notes([*pictures[1:3], video]) == []
+    unknown, untaken, shared = boxes.notes(pictures)
+    assert unknown.endswith("b.json has no box for 1 picture(s): b/2.jpg")
+    assert "1 box(es)" in untaken
+    assert untaken.endswith("not among the inputs: v.mp4")
+    assert "1 name(s)" in shared
+    assert shared.endswith("1.jpg for a/1.jpg, b/1.jpg")
+    unknown, untaken = boxes.notes([pictures[0], other])
+    assert unknown.endswith("b.json has no box for 1 video(s): w.mp4 (is it v.mp4?)")
+    assert "2 box(es)" in untaken
     for unknown in (other, pictures[3], Source("video", "1.jpg", "1.jpg")):
         with pytest.raises(UserError, match=r"b\.json: has no box for any of the 1 inputs"):
             boxes.notes([unknown])
@@ -120,7 +127,7 @@ def test_notes_of_what_is_not_there_and_of_what_is_ambiguous(tmp_path: Path) -> 
         ([{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 2}], "no boxes of people"),
         (
             [{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": "x"}],
-            "category_id must be a whole",
+            "no boxes of people; it has 1 of x; say which are people: --category NAME",
         ),
         ({"annotations": [], "images": [3]}, "must be objects with id"),
         ({"annotations": [], "images": [{"id": 1, "file_name": [1]}]}, "must be objects with id"),

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitpose_jax.commands.options import Commands, add_min_score, add_num_heads
-from vitpose_jax.errors import UserError
+from vitpose_jax.commands.options import Commands, add_category, add_min_score, add_num_heads
+from vitpose_jax.errors import UserError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,9 @@ def add_parser(commands: Commands) -> None:
         "forecast",
         help="see in a video where people are about to be",
         description="Finds people in a video, follows them and forecasts their next poses. Writes "
-        "forecast.json, keypoints.json and the video with the future as ghosts into --out.",
+        "forecast.json, keypoints.json and the video with the future as ghosts into --out. "
+        "Exit status: 0 all went well; 1 something was left out or is missing, as the video; 2 "
+        "nothing was forecast; 130 or 143 stopped.",
     )
     add = parser.add_argument
     add("input", metavar="INPUT", help="a video, or the keypoints.json of `vitpose predict`")
@@ -37,6 +39,7 @@ def add_parser(commands: Commands) -> None:
     add_num_heads(parser)
     add("--video", metavar="FILE", help="with a keypoints.json: the video to draw on")
     add("--boxes", metavar="FILE", help="where people are (COCO detections), instead of a detector")
+    add_category(parser)
     add("--detector", metavar="NAME", help="as for `vitpose predict` (default: dfine-s)")
     add("--fps", type=float, metavar="N", help="frames a second of a keypoints.json without times")
     add("--resample", action="store_true", help="forecast at the training's frame rate")
@@ -59,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         resample_tracks,
     )
     from vitpose_jax.inference.keypoint_file import read_keypoints
+    from vitpose_jax.inference.outputs import refuse_overwriting
     from vitpose_jax.inference.results import write_results
     from vitpose_jax.keypoints.skeletons import SKELETONS
     from vitpose_jax.tasks.forecasting import open_forecaster
@@ -75,14 +79,19 @@ def run(options: argparse.Namespace) -> int:
             f"{options.weights} forecasts {joints} joints, which is no skeleton of a pose model; "
             "train one on detections or keypoints"
         )
-    source, out = Path(options.input), make_folder(options.out)
+    source, out = Path(options.input), Path(options.out)
+    is_found = source.suffix.lower() == ".json"
+    video = Path(options.video) if is_found and options.video else None if is_found else source
+    written = [out / RESULTS_FILE] if is_found else [out / RESULTS_FILE, out / KEYPOINTS_FILE]
+    written += [out / f"{video.stem}.forecast.mp4"] if video else []
+    given = [source, video, options.boxes, options.weights, options.pose_weights]
+    refuse_overwriting(written, filter(None, given))
+    make_folder(out)
     problems: tuple[str, ...] = ()
-    if source.suffix.lower() == ".json":
+    if is_found:
         frames, times = read_keypoints(source, skeleton, options.fps, rate)
-        video = Path(options.video) if options.video else None
     else:
         frames, times, problems = _find_people(options, joints, out / KEYPOINTS_FILE)
-        video = source
     if not any(frames):
         raise UserError(f"{source}: nobody was found in {len(frames)} frames")
 
@@ -109,18 +118,17 @@ def run(options: argparse.Namespace) -> int:
             "forecast needs; nothing to draw"
         )
     if video is not None:
-        path = out / f"{video.stem}.forecast.mp4"
         try:
-            found = draw_video(video, path, frames, futures, skeleton, options.min_score)
-            notes.append(f"video {path}")
+            found = draw_video(video, written[-1], frames, futures, skeleton, options.min_score)
+            notes.append(f"video {written[-1]}")
         except UserError as error:
             found = [f"no video: {error}"]
         for problem in found:
             if problem not in problems:  # not told yet
-                print(f"warning: {problem}", file=sys.stderr)
+                print(printable(f"warning: {problem}"), file=sys.stderr)
         problems += tuple(found)
     people = len({track for _, track in futures})
-    print(f"{len(futures)} forecasts of {people} people: {'; '.join(notes)}")
+    print(printable(f"{len(futures)} forecasts of {people} people: {'; '.join(notes)}"))
     return 1 if problems else 0
 
 
@@ -134,9 +142,11 @@ def _find_people(
     import numpy as np
 
     from vitpose_jax.commands.people import ProgressBar, conclude, open_finder
+    from vitpose_jax.inference.box_units import BoxUnitsSink
+    from vitpose_jax.inference.boxes import BoxFile
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.inference.inputs import Source
-    from vitpose_jax.inference.pipeline import Pipeline
+    from vitpose_jax.inference.pipeline import Pipeline, Sink
     from vitpose_jax.inference.sinks import PeopleSink, ResultsSink
 
     path = Path(options.input)
@@ -144,15 +154,19 @@ def _find_people(
         raise UserError(f"{path} is a video: give --pose-weights, or a keypoints.json instead")
     if not path.exists():
         raise UserError(f"{path}: no such file")
-    finder = open_finder(options.boxes, options.detector)
+    source = Source("video", str(path), path.name)
+    finder = open_finder(options.boxes, options.detector, categories=options.category)
+    for note in finder.notes([source]) if isinstance(finder, BoxFile) else []:
+        print(printable(f"note: {note}"), file=sys.stderr)
     estimator = PoseEstimator.from_pretrained(options.pose_weights, num_heads=options.num_heads)
     found = estimator.skeleton.num_keypoints
     if found != joints:
         raise UserError(
             f"{options.pose_weights} finds {found} keypoints, {options.weights} forecasts {joints}"
         )
-    source, people = Source("video", str(path), path.name), PeopleSink()
-    sinks = [ResultsSink(results), people, ProgressBar()]
+    people = PeopleSink()
+    sinks: list[Sink] = [ResultsSink(results), people, ProgressBar()]
+    sinks += [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
     report = Pipeline(estimator, finder).run([source], sinks)
-    conclude(report, inputs=1)
+    conclude(report, 1, results)
     return people.frames, np.array(people.times), report.problems

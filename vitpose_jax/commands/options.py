@@ -22,6 +22,17 @@ def add_num_heads(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_category(parser: argparse._ActionsContainer) -> None:
+    """Add `--category`, for boxes of more than people."""
+    parser.add_argument(
+        "--category",
+        action="append",
+        default=[],
+        metavar="NAME|ID",
+        help="which boxes of --boxes are people, where the file does not say so; may be repeated",
+    )
+
+
 def add_min_score(parser: argparse._ActionsContainer, what: str) -> None:
     """Add `--min-score`; `what` says what it does."""
     parser.add_argument(

@@ -1,11 +1,13 @@
 """What commands that find people share: where they look, how far they are, what went wrong."""
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, printable
 from vitpose_jax.inference.boxes import BoxFile, read_boxes
 from vitpose_jax.inference.detector import DEFAULT_DETECTOR, PersonDetector
 from vitpose_jax.inference.inputs import Source
@@ -13,15 +15,20 @@ from vitpose_jax.inference.pipeline import Frame, Report, Sink
 
 
 def open_finder(
-    boxes: str | None, detector: str | None, any_category: bool = False
+    boxes: str | None,
+    detector: str | None,
+    any_category: bool = False,
+    categories: Sequence[str] = (),
 ) -> BoxFile | PersonDetector | None:
     """Open what `--boxes` or `--detector` names; None takes whole pictures as people."""
     if boxes is None:
+        if categories:
+            raise UserError("--category says which boxes of --boxes FILE are people: give both")
         name = detector or DEFAULT_DETECTOR
         return None if name == "none" else PersonDetector(name)
     if detector is not None:
         raise UserError("--boxes and --detector exclude each other: people come from one of them")
-    return read_boxes(boxes, any_category=any_category)
+    return read_boxes(boxes, any_category, categories)
 
 
 class ProgressBar(Sink):
@@ -52,13 +59,16 @@ class ProgressBar(Sink):
         return Report()
 
 
-def conclude(report: Report, inputs: int) -> None:
-    """Say on stderr what went wrong; raise what ended the run, or that no input could be used."""
+def conclude(report: Report, inputs: int, results: Path) -> None:
+    """Say on stderr what went wrong, and where results of a stopped run are; raise what ended the run, or that no input could be used."""
     alone = inputs == report.unusable == 1  # then its problem is all there is to say
     if report.problems and not alone:
         print(f"{len(report.problems)} problem(s) in {inputs} input(s):", file=sys.stderr)
         for problem in report.problems:
-            print(f"  {problem}", file=sys.stderr)
+            print(f"  {printable(problem)}", file=sys.stderr)
+    if isinstance(report.ended_by, KeyboardInterrupt):
+        kept = f"; their results are in {results}" if report.frames else ""
+        print(printable(f"stopped after {report.frames} images{kept}"), file=sys.stderr)
     if report.ended_by is not None:
         raise report.ended_by
     if not report.frames:

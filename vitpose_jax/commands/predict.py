@@ -3,8 +3,16 @@
 import argparse
 import time
 from functools import partial
+from pathlib import Path
 
-from vitpose_jax.commands.options import Commands, add_min_score, add_num_heads, parse_size
+from vitpose_jax.commands.options import (
+    Commands,
+    add_category,
+    add_min_score,
+    add_num_heads,
+    parse_size,
+)
+from vitpose_jax.errors import printable
 
 RESULTS_FILE = "keypoints.json"
 ANIMALS = ("ap10k", "apt36k")
@@ -17,8 +25,8 @@ def add_parser(commands: Commands) -> None:
         help="find people's poses in pictures and videos",
         description="Finds people's poses in pictures, folders, videos and cameras. Writes "
         "keypoints.json (COCO results) into the folder --out, and pictures or videos beside it. "
-        "Exit status: 0 all went well; 1 results were written, but some inputs or boxes could not "
-        "be used (each is reported at the end); 2 nothing could be done.",
+        "Exit status: 0 all went well; 1 results were written, but something was left out or is "
+        "short (each is reported at the end); 2 nothing could be done; 130 or 143 stopped.",
     )
     add = parser.add_argument
     add(
@@ -34,13 +42,15 @@ def add_parser(commands: Commands) -> None:
         help="a .pth, a folder, or a hub id such as usyd-community/vitpose-base-simple",
     )
 
-    add = parser.add_argument_group("where the people are").add_argument
+    people = parser.add_argument_group("where the people are")
+    add = people.add_argument
     add(
         "--boxes",
         metavar="FILE",
         help="COCO detections or annotations (JSON); pictures are matched by file_name, or by "
         "image_id as the number in the file's name; every box gives one result, in order",
     )
+    add_category(people)
     add(
         "--detector",
         metavar="NAME",
@@ -93,18 +103,28 @@ def run(options: argparse.Namespace) -> int:
 
     from vitpose_jax.commands.people import ProgressBar, conclude, open_finder
     from vitpose_jax.files.writing import make_folder
+    from vitpose_jax.inference.box_units import BoxUnitsSink
     from vitpose_jax.inference.boxes import BoxFile
     from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.inference.inputs import expand_inputs
+    from vitpose_jax.inference.outputs import picture_paths, refuse_overwriting, video_paths
     from vitpose_jax.inference.pipeline import Pipeline, Sink
     from vitpose_jax.inference.sinks import PictureSink, ResultsSink, VideoSink
 
     sources = expand_inputs(options.inputs)
-    finder = open_finder(options.boxes, options.detector, options.dataset in ANIMALS)
+    is_animal = options.dataset in ANIMALS
+    finder = open_finder(options.boxes, options.detector, is_animal, options.category)
     notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
     notes += _useless_options(options, {source.kind for source in sources})
-    out = make_folder(options.out)
+    folder = Path(options.out)
+    drawn = picture_paths(folder / "drawn", sources) if options.draw else {}
+    heatmaps = picture_paths(folder / "heatmaps", sources) if options.heatmaps else {}
+    videos = video_paths(folder, sources)
+    written = [folder / RESULTS_FILE, *(p for x in (drawn, heatmaps, videos) for p in x.values())]
+    given = [source.location for source in sources if source.kind != "camera"]
+    refuse_overwriting(written, [*given, *filter(None, (options.boxes, options.weights))])
+    out = make_folder(folder)
     estimator = PoseEstimator.from_pretrained(
         options.weights,
         dtype=options.dtype,
@@ -123,16 +143,17 @@ def run(options: argparse.Namespace) -> int:
     draw = partial(draw_people, skeleton=estimator.skeleton, min_score=options.min_score)
     overlay = partial(overlay_heatmaps, input_size=estimator.input_size)
     sinks: list[Sink] = [ResultsSink(out / RESULTS_FILE)]
-    sinks += [PictureSink(out / "drawn", draw)] if options.draw else []
-    sinks += [PictureSink(out / "heatmaps", overlay)] if options.heatmaps else []
-    sinks += [VideoSink(out, draw), ProgressBar()]
+    sinks += [PictureSink(out / "drawn", draw, drawn)] if options.draw else []
+    sinks += [PictureSink(out / "heatmaps", overlay, heatmaps)] if options.heatmaps else []
+    sinks += [VideoSink(draw, videos), ProgressBar()]
+    sinks += [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
     started = time.perf_counter()
     pipeline = Pipeline(estimator, finder, nms=options.nms, smooth=options.smooth)
     report = pipeline.run(sources, sinks)
     seconds = time.perf_counter() - started
 
-    conclude(report, len(sources))
-    where = "; ".join([str(out / RESULTS_FILE), *notes, *report.notes])
+    conclude(report, len(sources), out / RESULTS_FILE)
+    where = printable("; ".join([str(out / RESULTS_FILE), *notes, *report.notes]))
     print(
         f"{report.people} people in {report.frames} images ({report.people / seconds:.1f} "
         f"people/s, {report.frames / seconds:.1f} images/s on {jax.default_backend()}, "

@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,16 +11,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from vitpose_jax.data.coco.ids import Id, ImageIds, plain_id
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import number, read_json
+from vitpose_jax.files.names import nearest
+from vitpose_jax.inference.box_categories import (
+    PERSON_CATEGORY,
+    category_of,
+    describe,
+    named_categories,
+    people_categories,
+)
+from vitpose_jax.inference.box_names import PictureNames
 from vitpose_jax.inference.inputs import Source
 from vitpose_jax.inference.person import Person, box_problem
 
-PERSON_CATEGORY = 1
-"""COCO's person; also the category of boxes without one. A file's `categories` may differ."""
-
-Key = tuple[str | int | None, int | None]
-"""(file name or image id, frame of a video or None)."""
+Key = tuple[Id, int | None]
+"""(file name, or image id where the file has no name; frame of a video or None)."""
 
 
 class FileBox(NamedTuple):
@@ -35,36 +42,50 @@ class FileBox(NamedTuple):
 class BoxFile:
     """The boxes of a file, by picture and in the file's order.
 
-    `skipped` is how many boxes of other categories and of crowds were left out.
+    Attributes:
+        path: the file.
+        boxes: by picture or frame.
+        ids: the file's own image ids, by picture or frame.
+        pictures: names of all pictures that it knows, even without a box of a person.
+        sizes: (width, height) that the file gives, by picture.
+        skipped: number of boxes of other categories and of crowds.
+        left_out: what they are, in words, if any.
+        lost: a line on boxes whose image is none of the file's, if any.
     """
 
     path: Path
     boxes: Mapping[Key, Sequence[FileBox]]
+    ids: Mapping[Key, Id] = field(default_factory=dict)
+    pictures: Set[Id] = frozenset()
+    sizes: Mapping[Id, tuple[int, int]] = field(default_factory=dict)
     skipped: int = 0
+    left_out: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @cached_property
-    def _names(self) -> dict[bool, set[str | int | None]]:
+    def _names(self) -> dict[bool, PictureNames]:
         """The file's names of pictures (False) and of videos (True)."""
-        return {
-            video: {name for name, frame in self.boxes if (frame is not None) == video}
-            for video in (False, True)
-        }
+        pictures = {name for name, frame in self.boxes if frame is None} | self.pictures
+        videos = {name for name, frame in self.boxes if frame is not None}
+        return {False: PictureNames(pictures), True: PictureNames(videos)}
 
-    def name_of(self, source: Source) -> str | int | None:
-        """The file's name for a picture or video; None if it has no box for it.
-
-        Names match by the source's own name, by any end of its path (val2017/1.jpg, 1.jpg), or by
-        a picture's number (image_id).
-        """
-        parts = Path(source.location).parts
-        ends = (Path(*parts[i:]).as_posix() for i in range(len(parts)))
-        known = self._names[source.kind != "image"]
-        return next((n for n in (source.name, *ends, source.image_id) if n in known), None)
+    def name_of(self, source: Source) -> Id | None:
+        """The file's name for a picture or video; None if it does not know it."""
+        return self._names[source.kind != "image"].find(source)
 
     def of(self, source: Source, frame: int | None = None) -> Float64[np.ndarray, "boxes 5"]:
         """The boxes of a picture, or of a video's frame."""
-        boxes = self.boxes.get((self.name_of(source), frame), ())
+        name = self.name_of(source)
+        boxes = () if name is None else self.boxes.get((name, frame), ())
         return np.array([box.row for box in boxes]).reshape(-1, 5)
+
+    def identity(self, source: Source, frame: int | None = None) -> tuple[str, Id | None]:
+        """(file name, image id) of a picture or frame: the file's own where it has them."""
+        name = self.name_of(source)
+        known = None if name is None else self.ids.get((name, frame))
+        # A text may be an id without a name.
+        named = isinstance(name, str) and name != known
+        return str(name) if named else source.name, source.image_id if known is None else known
 
     def check(
         self, people: Sequence[Person], source: Source, frame: int | None, image_wh: tuple[int, int]
@@ -75,9 +96,10 @@ class BoxFile:
             The people with the categories of their boxes, and a line for each box that shows
             nothing in an image of (width, height) pixels.
         """
-        if not people:
+        name = self.name_of(source)
+        if not people or name is None:
             return [], []
-        boxes = self.boxes[self.name_of(source), frame]
+        boxes = self.boxes[name, frame]
         problems = [
             f"{self.path}: entry {box.entry} ({source.name}): the box {problem}; its keypoints are "
             "all zero"
@@ -87,37 +109,78 @@ class BoxFile:
         labelled = zip(people, boxes, strict=True)
         return [replace(person, category=box.category) for person, box in labelled], problems
 
+    def beyond(self, source: Source, frames: int) -> tuple[str, ...]:
+        """A line on boxes for frames that a video of so many frames, read to its end, lacks."""
+        name = self.name_of(source)
+        lost = [
+            (frame, len(boxes))
+            for (key, frame), boxes in self.boxes.items()
+            if key == name and frame is not None and not 0 <= frame < frames
+        ]
+        if not lost:
+            return ()
+        return (
+            f"{self.path}: {sum(n for _, n in lost)} box(es) are for frames that {source.name} "
+            f"does not have, for instance {lost[0][0]}: its {frames} frames count from 0",
+        )
+
     def notes(self, sources: Sequence[Source]) -> list[str]:
         """What the user may not expect: sources without boxes, shared names, boxes left out.
 
         Raises:
             UserError: no source has a box.
         """
-        takers: dict[str | int | None, list[Source]] = {}
+        takers: dict[Id | None, list[Source]] = {}
         for source in sources:
             takers.setdefault(self.name_of(source), []).append(source)
         unknown = takers.pop(None, [])
-        if not takers:
+        rest = {name: 0 for name, _ in self.boxes if name not in takers}
+        for (known, _), boxes in self.boxes.items():
+            if known in rest:
+                rest[known] += len(boxes)
+        if not takers.keys() & {name for name, _ in self.boxes}:
+            names = _listed([str(name) for name in rest])
+            asked = self._asked(unknown[0], rest) if unknown else sources[0].name
             raise UserError(
-                f"{self.path}: has no box for any of the {len(sources)} inputs; pictures are "
-                "matched by file_name, or by image_id as the number in the file's name, videos by "
-                "file_name, with the number of the frame as frame"
+                f"{self.path}: has no box for any of the {len(sources)} inputs (such as {asked}), "
+                f"only for {names}; pictures are matched by "
+                "file_name, or by image_id as the number in the file's name, videos by file_name, "
+                "with the number of the frame as frame"
             )
         notes = []
-        if videos := [source.name for source in unknown if source.kind != "image"]:
-            notes.append(f"{self.path} has no box for {_listed(videos)}")
+        for kind, some in (
+            ("picture(s)", [source for source in unknown if source.kind == "image"]),
+            ("video(s)", [source for source in unknown if source.kind != "image"]),
+        ):
+            if some:
+                names = _listed([self._asked(source, rest) for source in some[:3]], len(some))
+                notes.append(f"{self.path} has no box for {len(some)} {kind}: {names}")
+        if rest:
+            names = _listed([str(name) for name in rest])
+            notes.append(
+                f"{sum(rest.values())} box(es) in {self.path} are of {len(rest)} picture(s) or "
+                f"video(s) not among the inputs: {names}"
+            )
         if shared := {name: same for name, same in takers.items() if len(same) > 1}:
             name, same = next(iter(shared.items()))
             notes.append(
                 f"{len(shared)} name(s) in {self.path} match several inputs, which get the same "
                 f"boxes: {name} for {_listed([source.name for source in same])}"
             )
-        if self.skipped:
-            notes.append(f"{self.skipped} box(es) of other categories or crowds left out")
-        return notes
+        return [*notes, *self.left_out]
+
+    def _asked(self, source: Source, rest: Collection[Id]) -> str:
+        """A source's name, and the name without a taker that it may have in the file."""
+        several = self._names[source.kind != "image"].similar(source)
+        if several:
+            return f"{source.name}, which could be {' or '.join(several[:2])}"
+        close = nearest(source.name, [name for name in rest if isinstance(name, str)])
+        return source.name if close is None else f"{source.name} (is it {close}?)"
 
 
-def read_boxes(path: str | Path, any_category: bool = False) -> BoxFile:
+def read_boxes(
+    path: str | Path, any_category: bool = False, categories: Sequence[str] = ()
+) -> BoxFile:
     """Read boxes.
 
     The file is a list of detections ({"image_id" or "file_name", "bbox", and optionally "score",
@@ -125,32 +188,81 @@ def read_boxes(path: str | Path, any_category: bool = False) -> BoxFile:
 
     Args:
         path: the file.
-        any_category: keep all boxes, as for animals; by default only those of people (category 1,
-            unless the file's "categories" give "person" another id) and those without a category.
+        any_category: keep all boxes, as for animals, unless `categories` are given.
+        categories: names or ids of the categories that are people; by default those that the file
+            calls so, or COCO's person where it has only numbers, and boxes without a category.
 
     Raises:
         UserError: a missing, empty or malformed file, or one without boxes.
     """
     path = Path(path)
     content = read_json(path)
-    entries, names = _entries(path, content)
-    person = _person_category(content)
-    boxes: dict[Key, list[FileBox]] = defaultdict(list)
-    others: Counter[int] = Counter()
-    crowds = 0
+    entries, images = _entries(path, content)
+    names = named_categories(content, str(path))
+    finder = ImageIds(images)
+    boxes: dict[Key, list[tuple[FileBox, Id | None]]] = defaultdict(list)
+    ids: dict[Key, Id] = {}
+    counts, crowds, unknown = Counter[Id | None](), 0, list[str]()
     for index, entry in enumerate(entries):
-        key, row, category = _parse_entry(f"{path}: entry {index}", entry, names, person)
+        where = f"{path}: entry {index}"
+        frame, row = _parse_entry(where, entry)
+        label, name = category_of(where, entry)
+        if label is not None and name is not None:
+            names.setdefault(label, name)
         if entry.get("iscrowd"):  # a region of COCO's annotations, not one person
             crowds += 1
-        elif any_category or category == person:
-            boxes[key].append(FileBox(row, index, category))
-        else:
-            others[category] += 1
+            continue
+        counts[label] += 1
+        own = entry.get("image_id")
+        image = finder.find(own) if images else None
+        if (key := entry.get("file_name")) is None:
+            if images and image is None:
+                unknown.append(f"entry {index} ({own!r:.60})")
+                continue
+            key = plain_id(own) if image is None else images[image]["file_name"]
+        if image is not None:
+            own = images[image]["id"]
+        if own is not None:
+            ids[key, frame] = int(own) if isinstance(own, float) else own
+        category = label if isinstance(label, int) else PERSON_CATEGORY
+        boxes[key, frame].append((FileBox(row, index, category), label))
     if not boxes:
-        seen = ", ".join(f"{count} of category_id {i}" for i, count in sorted(others.items()))
-        what = f"boxes of people (category_id {person}), only {seen}" if others else "boxes"
+        what = f"boxes of its own images; unknown is {unknown[0]}" if unknown else "boxes"
         raise UserError(f"{path}: holds no {what}; there is nothing to predict")
-    return BoxFile(path, dict(boxes), crowds + others.total())
+    if any_category and not categories:
+        people: set[Id | None] = set(counts)
+    else:
+        people = people_categories(str(path), counts, names, categories)
+    taken = {
+        key: [box for box, label in some if label in people]
+        for key, some in boxes.items()
+        if any(label in people for _, label in some)
+    }
+    if not taken:
+        raise UserError(f"{path}: holds no boxes of people on its own images")
+    others = Counter({label: n for label, n in counts.items() if label not in people})
+    left_out = [describe(others, names)] if others else []
+    left_out += [f"{crowds} of crowds"] if crowds else []
+    if left_out:
+        left_out = [f"left out of {path}: {', '.join(left_out)}"]
+    if others and not names and not categories:
+        left_out[0] += f" ({PERSON_CATEGORY} is taken for people, as in COCO; --category chooses)"
+    if unknown:
+        unknown = [
+            f"{path}: {len(unknown)} box(es) left out, whose image_id is none of the file's "
+            f"images: {_listed(unknown)}"
+        ]
+    sizes = {i["file_name"]: (plain_id(i.get("width")), plain_id(i.get("height"))) for i in images}
+    return BoxFile(
+        path,
+        taken,
+        ids,
+        {i["file_name"] for i in images} | {name for name, frame in boxes if frame is None},
+        {n: (w, h) for n, (w, h) in sizes.items() if isinstance(w, int) and isinstance(h, int)},
+        crowds + others.total(),
+        tuple(left_out),
+        tuple(unknown),
+    )
 
 
 def parse_box(where: str, value: Any) -> list[float]:
@@ -170,54 +282,51 @@ def parse_score(where: str, name: str, value: Any) -> float:
     return score
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: list[str], total: int = 0) -> str:
     """The first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    more = (total or len(names)) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
 
 
-def _person_category(content: Any) -> int:
-    """The id of the category called person, if the file has `categories`."""
-    categories = content.get("categories") if isinstance(content, dict) else None
-    for category in categories if isinstance(categories, list) else []:
-        if isinstance(category, dict) and category.get("name") == "person":
-            known = category.get("id")
-            return known if isinstance(known, int) else PERSON_CATEGORY
-    return PERSON_CATEGORY
-
-
-def _entries(path: Path, content: Any) -> tuple[list[Any], dict[Any, str]]:
-    """The list of boxes, and file names by image id if the file has them."""
+def _entries(path: Path, content: Any) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The list of boxes, and the file's images, each with its id in one form as `file_id`."""
     if isinstance(content, list):
-        return content, {}
-    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        try:
-            names = {image["id"]: image["file_name"] for image in content.get("images", [])}
-        except (TypeError, KeyError):
-            names = {None: None}
-        if not all(isinstance(name, str) for name in names.values()):
-            raise UserError(f'{path}: "images" must be objects with id and file_name (a text)')
-        return content["annotations"], names
-    raise UserError(
-        f'{path}: must be a list of detections, or an object with "annotations" (COCO\'s forms)'
-    )
+        return content, []
+    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        raise UserError(
+            f'{path}: must be a list of detections, or an object with "annotations" (COCO\'s forms)'
+        )
+    images, seen = [], dict[Id, str]()
+    for index, image in enumerate(content.get("images") or []):
+        known = plain_id(image.get("id")) if isinstance(image, dict) else None
+        if known is None or not isinstance(image.get("file_name"), str):
+            raise UserError(
+                f'{path}: "images" must be objects with id and file_name (a text); [{index}] is '
+                f"{image!r:.60}"
+            )
+        if seen.setdefault(known, image["file_name"]) != image["file_name"]:
+            raise UserError(
+                f"{path}: images[{index}]: image id {known} is used twice, for "
+                f"{seen[known]} and {image['file_name']}"
+            )
+        own = int(image["id"]) if isinstance(image["id"], float) else image["id"]
+        images.append({**image, "id": own, "file_id": known})
+    return content["annotations"], images
 
 
-def _parse_entry(
-    where: str, entry: Any, names: dict[Any, str], person: int
-) -> tuple[Key, list[float], int]:
-    """(picture or frame; x, y, width, height and score; category) of one entry."""
+def _parse_entry(where: str, entry: Any) -> tuple[int | None, list[float]]:
+    """(frame; x, y, width, height and score) of one entry."""
     if not isinstance(entry, dict):
         raise UserError(f"{where}: must be an object with image_id or file_name, and bbox")
-    name = entry.get("file_name", entry.get("image_id"))
-    name = names.get(name, name) if isinstance(name, int | str) else None
-    if name is None:
-        raise UserError(f"{where}: has neither image_id (a number) nor file_name")
+    name, own = entry.get("file_name"), entry.get("image_id")
+    if not isinstance(name, str | None) or (name is None and plain_id(own) is None):
+        raise UserError(
+            f"{where}: has neither image_id (a whole number or a text) nor file_name (a text)"
+            + (f", but {own!r:.40}" if own is not None else "")
+        )
     box = parse_box(where, entry.get("bbox"))
     score = parse_score(where, "score", entry.get("score", 1.0))
-    frame = entry.get("frame")
-    if not (frame is None or isinstance(frame, int)):
-        raise UserError(f"{where}: frame must be a whole number, not {frame!r:.40}")
-    category = entry.get("category_id", person)
-    if not isinstance(category, int):
-        raise UserError(f"{where}: category_id must be a whole number, not {category!r:.40}")
-    return (name, frame), [*box, score], category
+    frame = plain_id(given := entry.get("frame"))
+    if isinstance(frame, str) or (frame is None and given is not None):
+        raise UserError(f"{where}: frame must be a whole number, not {given!r:.40}")
+    return frame, [*box, score]

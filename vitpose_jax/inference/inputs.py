@@ -3,12 +3,13 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.names import nearest_file
 from vitpose_jax.files.pictures import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset(
@@ -42,7 +43,9 @@ class Source:
 
 
 def expand_inputs(inputs: Sequence[str]) -> list[Source]:
-    """Turn the command's arguments into sources, each file once, folders and globs sorted.
+    """Turn the command's arguments into sources, each name once, folders and globs sorted.
+
+    Links count as files of their own.
 
     A folder gives the pictures and videos directly inside it (`FOLDER/**/*.jpg` goes deeper); a
     bare number that is not a file is a camera.
@@ -53,7 +56,7 @@ def expand_inputs(inputs: Sequence[str]) -> list[Source]:
     found: dict[str, Source] = {}
     for argument in inputs:
         for source in _expand(argument):
-            found.setdefault(os.path.realpath(source.location), source)
+            found.setdefault(_without_dots(source.location), source)
     return _with_unique_names(list(found.values()))
 
 
@@ -69,12 +72,49 @@ def _expand(argument: str) -> list[Source]:
     if argument.startswith(STREAM_PREFIXES):
         return [Source("camera", argument, "stream")]
     if glob.has_magic(argument):
-        files = sorted(p for p in map(Path, glob.glob(argument, recursive=True)) if p.is_file())
+        files = sorted({p for p in map(Path, _matches(argument)) if p.is_file()})
         if not files:
             raise UserError(f"{argument}: no file matches this pattern")
         base = os.path.commonpath([p.parent for p in files])
         return [_file(p, os.path.relpath(p, base or ".")) for p in files]
-    raise UserError(f"{argument}: no such file, folder or camera")
+    close = nearest_file(argument)
+    hint = "" if close is None else f"; is it {close}?"
+    raise UserError(f"{argument}: no such file, folder or camera{hint}")
+
+
+def _without_dots(location: str) -> str:
+    """A path's only spelling, links kept: `..` behind a link may lead elsewhere than it seems."""
+    plain = os.path.abspath(location)
+    try:
+        return plain if os.path.samefile(plain, location) else location
+    except (OSError, ValueError):  # a camera
+        return location
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """The paths that match; unlike with `glob.glob`, `**` enters no folder twice through links."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    at = parts.index("**")
+    rest = parts[at + 1 :] or ("*",)
+    for top in glob.iglob(os.path.join(*parts[:at])) if at else ["."]:
+        for folder in _folders_below(top):
+            yield from _matches(os.path.normpath(os.path.join(glob.escape(folder), *rest)))
+
+
+def _folders_below(top: str) -> Iterator[str]:
+    """A folder and those below it, in order, without hidden ones, each real folder once."""
+    seen: set[str] = set()
+    for folder, inner, _ in os.walk(top, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield folder
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -1,11 +1,13 @@
 """Keypoints of a video that were found before, from the JSON that `vitpose predict` writes."""
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vitpose_jax.data.coco.ids import plain_id
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
 from vitpose_jax.inference.boxes import parse_box, parse_score
@@ -48,6 +50,13 @@ def read_keypoints(
     times = None if fps else _frame_times(Path(path), entries, len(frames))
     if times is None:
         times = np.arange(len(frames)) / (fps or default_fps)
+    for index, people in enumerate(frames):
+        twice = Counter(p.track for p in people if p.track is not None).most_common(1)
+        if twice and twice[0][1] > 1:
+            raise UserError(
+                f"{path}: frame {index} has track_id {twice[0][0]} twice; give every person of a "
+                "frame a number of their own, or leave track_id out"
+            )
     if all(person.track is not None for people in frames for person in people):
         return frames, times
     tracker = Tracker(skeleton)
@@ -89,9 +98,15 @@ def _read_entries(path: Path) -> list[dict[str, Any]]:
 
 def _parse_entry(where: str, entry: dict[str, Any], skeleton: Skeleton) -> tuple[int, Person]:
     """(frame, person) of one entry."""
-    frame = entry.get("frame", entry.get("image_id"))
-    if not isinstance(frame, int) or isinstance(frame, bool) or not 0 <= frame < MAX_FRAME:
-        raise UserError(f"{where} has no usable `frame` (a number from 0): {frame!r}")
+    given = entry.get("frame", entry.get("image_id"))
+    frame, track = plain_id(given), plain_id(entry.get("track_id"))
+    if not isinstance(frame, int) or not 0 <= frame < MAX_FRAME:
+        raise UserError(f"{where} has no usable `frame` (a number from 0): {given!r:.40}")
+    if not isinstance(track, int) and entry.get("track_id") is not None:
+        raise UserError(
+            f"{where}: track_id must be a whole number, not {entry['track_id']!r:.40}; leave it "
+            "out to have people followed anew"
+        )
     try:
         points = np.array(entry["keypoints"], np.float32).reshape(-1, 3)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -101,7 +116,7 @@ def _parse_entry(where: str, entry: dict[str, Any], skeleton: Skeleton) -> tuple
             f"{where} has {len(points)} keypoints, the forecaster knows {skeleton.num_keypoints}"
         )
     points[~np.isfinite(points).all(axis=1)] = 0
-    box, score, track = entry.get("bbox"), entry.get("bbox_score"), entry.get("track_id")
+    box, score = entry.get("bbox"), entry.get("bbox_score")
     sides = [math.nan] if box is None else parse_box(where, box)
     return frame, Person(
         points[:, :2],

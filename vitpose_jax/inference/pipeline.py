@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.data.coco.ids import Id
+from vitpose_jax.errors import Terminated, UserError
 from vitpose_jax.files.videos import VideoReader
 from vitpose_jax.inference.boxes import BoxFile
 from vitpose_jax.inference.estimator import PoseEstimator, Prediction
@@ -36,6 +37,8 @@ class Frame:
         time: of the frame in its video, in seconds from the first one; None for pictures.
         fps: the video's mean frames per second; None for pictures.
         people: in the boxes' order; with track numbers in videos.
+        identity: (file name, image id) in results, where a file of boxes has its own.
+        image_wh: (width, height) in pixels.
         image: uint8 RGB, if a sink needs it.
         problems: what is wrong with it, in a line each.
         error: why the picture or the whole video cannot be used.
@@ -47,6 +50,8 @@ class Frame:
     time: float | None = None
     fps: float | None = None
     people: list[Person] = field(default_factory=list)
+    identity: tuple[str, Id | None] | None = None
+    image_wh: tuple[int, int] = (0, 0)
     image: np.ndarray | None = None
     problems: Sequence[str] = ()
     error: UserError | None = None
@@ -157,7 +162,10 @@ class Pipeline:
         with reader:
             frames = self.video(source, reader, keep_images)
             report = _drain(frames, sinks, endless=source.kind == "camera")
-            return report + Report(problems=tuple(reader.problems))
+            problems = tuple(reader.problems)
+            if isinstance(self.finder, BoxFile) and report.frames and not report.ended_by:
+                problems += self.finder.beyond(source, report.frames)
+            return report + Report(problems=problems)
 
     def video(self, source: Source, reader: VideoReader, keep_images: bool) -> Frames:
         """The people of a video's frames, in order, with track numbers."""
@@ -177,8 +185,9 @@ class Pipeline:
 
     def _checked(self, frame: Frame, prediction: Prediction) -> Frame:
         """The frame with the people found, without duplicates if so asked, and their problems."""
-        people, problems = prediction.people, list[str]()
+        people, problems, identity = prediction.people, list[str](), None
         if isinstance(self.finder, BoxFile):
+            identity = self.finder.identity(frame.source, frame.index)
             people, problems = self.finder.check(
                 people, frame.source, frame.index, prediction.image_wh
             )
@@ -187,7 +196,13 @@ class Pipeline:
         if self.nms:
             people = drop_duplicates(people, self.estimator.skeleton, self.estimator.input_size)
         return replace(
-            frame, people=people, image=prediction.image, problems=problems, error=prediction.error
+            frame,
+            people=people,
+            identity=identity,
+            image_wh=prediction.image_wh,
+            image=prediction.image,
+            problems=problems,
+            error=prediction.error,
         )
 
 
@@ -217,5 +232,5 @@ def _drain(frames: Frames, sinks: Sequence[Sink], endless: bool = False) -> Repo
     except Exception as error:
         ended_by = error
     except KeyboardInterrupt as interrupt:
-        ended_by = None if endless else interrupt
+        ended_by = None if endless and not isinstance(interrupt, Terminated) else interrupt
     return Report(count, people, unusable, tuple(problems), (), ended_by)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from vitpose_jax.data.coco.ids import Id
+from vitpose_jax.errors import printable
 from vitpose_jax.files.writing import write_text
 from vitpose_jax.inference.person import Person
 
@@ -15,18 +17,19 @@ from vitpose_jax.inference.person import Person
 def coco_result(
     person: Person,
     file_name: str,
-    image_id: int | None = None,
+    image_id: Id | None = None,
     frame: int | None = None,
     time: float | None = None,
 ) -> dict[str, Any]:
-    """One entry of a COCO results file.
+    r"""One entry of a COCO results file.
 
     `keypoints` are x, y, score of every keypoint in turn; `bbox` is the box as it was given.
     Numbers that are not finite are null. Pictures may have an `image_id`; frames of videos have
-    `frame` (from 0), `time` (seconds from the first frame) and `track_id`.
+    `frame` (from 0), `time` (seconds from the first frame) and `track_id`. Bytes of a file's name
+    that are not UTF-8 become `\xe9`.
     """
     points = np.column_stack([person.keypoints, person.keypoint_scores])
-    result: dict[str, Any] = {"file_name": file_name}
+    result: dict[str, Any] = {"file_name": printable(file_name)}
     if image_id is not None:
         result["image_id"] = image_id
     if frame is not None:

@@ -1,7 +1,7 @@
 """Where frames with people go: a file of results, drawn pictures, annotated videos, memory."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class ResultsSink(Sink):
         """Remember the frame's people."""
         if frame.error is None:
             self._has_frames = True
-            name, number = frame.source.name, frame.source.image_id
+            name, number = frame.identity or (frame.source.name, frame.source.image_id)
             self._results += [
                 coco_result(person, name, number, frame.index, frame.time)
                 for person in frame.people
@@ -62,12 +62,13 @@ class PeopleSink(Sink):
 
 
 class PictureSink(Sink):
-    """A folder of drawn pictures, made by threads while the network goes on."""
+    """Drawn pictures, made by threads while the network goes on."""
 
     needs_images = frozenset[SourceKind]({"image"})
 
-    def __init__(self, folder: Path, draw: Draw) -> None:
-        self._folder, self._draw = folder, draw
+    def __init__(self, folder: Path, draw: Draw, paths: Mapping[str, Path]) -> None:
+        """Take the folder, and the paths in it by source's name."""
+        self._folder, self._draw, self._paths = folder, draw, paths
         self._background = Background(WORKERS)
         self._problems: list[str] = []
         self._notes: dict[str, None] = {}
@@ -88,11 +89,9 @@ class PictureSink(Sink):
         return Report(problems=problems, notes=notes, ended_by=ended_by)
 
     def _save(self, source: Source, image: np.ndarray, people: Sequence[Person]) -> None:
-        is_web_picture = source.name.lower().endswith((".jpg", ".jpeg", ".png"))
-        path = output_path(self._folder, source, "" if is_web_picture else ".jpg")
         drawn = self._draw(image, people)
         try:
-            write_picture(path, drawn)
+            write_picture(self._paths[source.name], drawn)
         except EncodingError as error:
             self._problems.append(str(error))
         else:
@@ -104,12 +103,13 @@ class VideoSink(Sink):
 
     needs_images = frozenset[SourceKind]({"video", "camera"})
 
-    def __init__(self, folder: Path, draw: Draw) -> None:
-        self._folder, self._draw = folder, draw
+    def __init__(self, draw: Draw, paths: Mapping[str, Path]) -> None:
+        """Take the videos' paths by source's name."""
+        self._draw, self._paths = draw, paths
         self._notes: dict[str, None] = {}
         self._problems: dict[str, None] = {}
         self._source: Source | None = None
-        self._path = folder
+        self._path = Path()
         self._writer: VideoWriter | None = None
         self._background = Background(threads=1)
 
@@ -131,7 +131,7 @@ class VideoSink(Sink):
         return Report(problems=tuple(self._problems), notes=tuple(self._notes))
 
     def _start(self, source: Source, fps: float) -> None:
-        self._source, self._path = source, output_path(self._folder, source, ".poses.mp4")
+        self._source, self._path = source, self._paths[source.name]
         with self._noting():
             make_folder(self._path.parent)
             self._writer = VideoWriter(self._path, fps)
@@ -160,10 +160,3 @@ class VideoSink(Sink):
             yield
         except (UserError, OSError) as error:
             self._problems[f"annotated video: {error}"] = None
-
-
-def output_path(folder: Path, source: Source, suffix: str) -> Path:
-    """Where something drawn on a source goes: into the folder, under the source's name."""
-    parts = [part for part in Path(source.name).parts if part not in ("..", "/")]
-    path = folder.joinpath(*parts)
-    return path.with_name(path.name + suffix)

@@ -1,0 +1,62 @@
+"""Names of files as people and tools spell them: compared, found nearby, and shown."""
+
+import difflib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote
+
+from vitpose_jax.errors import printable
+
+_NOT_ON_WINDOWS = re.compile(r'[:*?"<>|]')
+
+
+def spelling(name: str) -> str:
+    r"""What names have in common that differ only in how a system or tool spells them.
+
+    `\` is `/`, characters that Windows forbids are `_`, `%20` is a blank; case, composed or
+    decomposed accents and a leading `./` do not matter.
+    """
+    text = unquote(printable(name)).replace("\\", "/").removeprefix("./")
+    return unicodedata.normalize("NFC", _NOT_ON_WINDOWS.sub("_", text).casefold())
+
+
+def tails(path: str) -> list[str]:
+    """A path and all its ends below a folder, the longest first."""
+    parts = [part for part in path.split("/") if part]
+    return ["/".join(parts[i:]) for i in range(len(parts))]
+
+
+def nearest(name: str, others: Iterable[str]) -> str | None:
+    """The one of `others` whose last part looks most like that of `name`; None if none does."""
+    by_end: dict[str, str] = {}
+    for other in others:
+        by_end.setdefault(spelling(other).rpartition("/")[2], other)
+    close = difflib.get_close_matches(spelling(name).rpartition("/")[2], by_end, n=1, cutoff=0.6)
+    return by_end[close[0]] if close else None
+
+
+def nearest_file(path: str | Path) -> Path | None:
+    """The existing file or folder that a path which does not exist most likely means.
+
+    A wrong spelling is followed through folders; the last name may differ a little more.
+    """
+    parts = Path(str(path).removeprefix("file://").replace("\\", "/")).parts
+    found = Path(parts[0]) if parts and os.path.isabs(parts[0]) else Path()
+    for index, part in enumerate(parts):
+        if os.path.lexists(found / part):
+            found /= part
+            continue
+        try:
+            names = [entry.name for entry in os.scandir(found)]
+        except (OSError, ValueError):
+            return None
+        same = next((name for name in names if spelling(name) == spelling(part)), None)
+        if same is None and index == len(parts) - 1:
+            same = nearest(part, names)
+        if same is None:
+            return None
+        found /= same
+    return found if parts else None

@@ -1,0 +1,60 @@
+"""What a file of boxes calls the pictures and videos that people have at hand."""
+
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from vitpose_jax.data.coco.ids import Id
+from vitpose_jax.files.names import spelling, tails
+from vitpose_jax.files.pictures import IMAGE_SUFFIXES
+from vitpose_jax.inference.inputs import Source
+
+
+class PictureNames:
+    """Finds the name that a file has for a source.
+
+    A source's own name counts first, then any end of its path (val2017/1.jpg, 1.jpg), a picture's
+    number (image_id), the same in another spelling, a name in the file that ends in the source's
+    (images/1.jpg), and at last one without a suffix. A name in another form that could be several
+    is nobody's.
+    """
+
+    def __init__(self, names: set[Id]) -> None:
+        """Take the file's names of pictures, or of videos; numbers are image ids."""
+        self._names = names
+        self._found: dict[Source, Id | None] = {}
+
+    @cached_property
+    def _forms(self) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
+        """Names by their spelling, by its ends, and by its number or its form without a suffix."""
+        whole, ends, bare = (defaultdict[str, list[str]](list) for _ in range(3))
+        for name in self._names:
+            if isinstance(name, str):
+                spelled = spelling(name)
+                whole[spelled].append(name)
+                for end in tails(spelled)[1:]:
+                    ends[end].append(name)
+                if PurePosixPath(spelled).suffix not in IMAGE_SUFFIXES:
+                    bare[spelled].append(name)
+                    if spelled.isascii() and spelled.isdigit():
+                        bare[spelled.lstrip("0") or "0"].append(name)
+        return whole, ends, bare
+
+    def find(self, source: Source) -> Id | None:
+        """The name; None if there is none."""
+        if source not in self._found:
+            exact = (source.name, *tails(Path(source.location).as_posix()), source.image_id)
+            found = next((n for n in exact if n is not None and n in self._names), None)
+            if found is None and len(similar := self.similar(source)) == 1:
+                found = similar[0]
+            self._found[source] = found
+        return self._found[source]
+
+    def similar(self, source: Source) -> list[str]:
+        """The names that are like the source's in another form, the likest that there are."""
+        name, places = spelling(source.name), tails(spelling(source.location))
+        whole, ends, bare = self._forms
+        stems = [str(PurePosixPath(place).with_suffix("")) for place in (name, *places)]
+        stems += [] if source.image_id is None else [str(source.image_id)]
+        tried = [(whole, [name, *places]), (ends, [name]), (bare, stems)]
+        return next((forms[n] for forms, some in tried for n in some if n in forms), [])

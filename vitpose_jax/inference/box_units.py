@@ -1,0 +1,104 @@
+"""Whether the boxes of a file are what they should be: x, y, width, height in the picture's pixels.
+
+A box in other units mostly shows some part of its picture, so that only many together tell.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Real
+
+from vitpose_jax.inference.boxes import BoxFile
+from vitpose_jax.inference.pipeline import Frame, Report, Sink
+from vitpose_jax.keypoints.box_forms import are_corners, beyond_image, normalized
+
+SHARE = 0.1
+"""Of the boxes, from which a form that is not theirs is told."""
+
+_ENOUGH = 0.9  # of boxes must fit a form that explains them all
+_PERCENT_BOXES, _PERCENT_PIXELS = 10, 250  # below, boxes under 100 may well be pixels
+
+Boxes = Float[np.ndarray, "n 4"]
+Sizes = Real[np.ndarray, "n 2"]
+
+
+def unit_problem(boxes: Boxes, image_wh: Sizes) -> str | None:
+    """What is wrong with the boxes of a file as a whole, and its likely cause; None if nothing."""
+    sound = np.isfinite(boxes).all(-1) & (boxes[:, 2:] > 0).all(-1)
+    boxes, image_wh = boxes[sound], image_wh[sound]
+    if not len(boxes):
+        return None
+    if (share := normalized(boxes)).mean() >= SHARE:
+        return f"{_share(share)} lie between 0 and 1: divided by the picture's size? {_EXPECTED}"
+    beyond = beyond_image(boxes, image_wh)
+    words = f"{_share(beyond)} reach far beyond their picture"
+    if are_corners(boxes, image_wh):
+        return f"{words}, and all would fit as corners (x1, y1, x2, y2). {_EXPECTED}"
+    if beyond.mean() >= SHARE and _are_centred(boxes, image_wh):
+        return f"{words}, and all would fit as centre x, centre y, width, height. {_EXPECTED}"
+    if (far := _mostly_outside(boxes, image_wh)).mean() >= SHARE:
+        return (
+            f"{_share(far)} lie mostly outside their picture: from one of another size? {_EXPECTED}"
+        )
+    small = (boxes[:, :2] + boxes[:, 2:]).max() <= 100 and image_wh.min() >= _PERCENT_PIXELS
+    if small and len(boxes) >= _PERCENT_BOXES:
+        return f"all {len(boxes)} boxes lie between 0 and 100: in per cent? {_EXPECTED}"
+    return None
+
+
+_EXPECTED = "Write bbox as x, y, width, height in pixels, x and y from the upper left corner"
+
+
+def _share(which: Bool[np.ndarray, " n"]) -> str:
+    return f"{which.sum()} of {len(which)} boxes"
+
+
+def _are_centred(boxes: Boxes, image_wh: Sizes) -> bool:
+    """Whether all fit their pictures if x and y are their centres."""
+    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    slack = np.maximum(2, 0.02 * boxes[:, 2:])
+    fit = ((low >= -slack) & (high <= image_wh + slack)).all(-1)
+    return bool(fit.mean() >= _ENOUGH)
+
+
+def _mostly_outside(boxes: Boxes, image_wh: Sizes) -> Bool[np.ndarray, " n"]:
+    """Which boxes have less than half of their area in the picture."""
+    low = np.clip(boxes[:, :2], 0, image_wh)
+    high = np.clip(boxes[:, :2] + boxes[:, 2:], 0, image_wh)
+    return (high - low).prod(-1) < 0.5 * boxes[:, 2:].prod(-1)
+
+
+class BoxUnitsSink(Sink):
+    """Looks at all boxes that were used, and says at the end what is wrong with them as a whole."""
+
+    def __init__(self, file: BoxFile) -> None:
+        self._file = file
+        self._boxes: list[np.ndarray] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._resized: dict[str, str] = {}
+
+    def write(self, frame: Frame) -> None:
+        """Remember a frame's boxes."""
+        if not frame.people or frame.error is not None:
+            return
+        self._boxes += [person.box for person in frame.people]
+        self._sizes += [frame.image_wh] * len(frame.people)
+        name = self._file.name_of(frame.source)
+        told = None if name is None else self._file.sizes.get(name)
+        if told is not None and told != tuple(frame.image_wh):
+            width, height = frame.image_wh
+            self._resized[frame.source.name] = f"{told[0]}x{told[1]}, but is {width}x{height}"
+
+    def close(self) -> Report:
+        """Say what is wrong."""
+        problems = list(self._file.lost)
+        if self._boxes:
+            boxes, sizes = np.array(self._boxes), np.array(self._sizes, float)
+            if problem := unit_problem(boxes, sizes):
+                problems.append(f"{self._file.path}: {problem}")
+        if self._resized:
+            name, sizes_told = next(iter(self._resized.items()))
+            problems.append(
+                f"{self._file.path}: gives another size for {len(self._resized)} picture(s) than "
+                f"they have upright, so its boxes may be elsewhere: {name} is told to be "
+                f"{sizes_told}"
+            )
+        return Report(problems=tuple(problems))
