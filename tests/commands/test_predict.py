@@ -400,7 +400,7 @@ def test_options_and_boxes_of_no_use_are_told(
     one_line(capsys, "b.json", "no box for any of the 1 inputs", "file_name, with the number")
     assert run(photo, clip, "--boxes", boxes, "--heatmaps", "--smooth") == 0
     told = capsys.readouterr().out
-    assert f"{boxes} has no box for clip.mp4" in told
+    assert f"{boxes} has no box for 1 video(s): clip.mp4" in told
     assert "--heatmaps draws on pictures, not on videos" in told
     assert "--smooth" not in told
     assert run(photo, "--boxes", boxes, "--heatmaps", "--smooth") == 0

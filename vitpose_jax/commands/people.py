@@ -60,7 +60,11 @@ class ProgressBar(Sink):
 
 
 def conclude(report: Report, inputs: int, results: Path) -> None:
-    """Say on stderr what went wrong, and where results of a stopped run are; raise what ended the run, or that no input could be used."""
+    """Say on stderr what went wrong, and where a stopped run's results are.
+
+    Raises:
+        Exception: what ended the run, or a UserError because no input could be used.
+    """
     alone = inputs == report.unusable == 1  # then its problem is all there is to say
     if report.problems and not alone:
         print(f"{len(report.problems)} problem(s) in {inputs} input(s):", file=sys.stderr)

@@ -34,7 +34,9 @@ def unit_problem(boxes: Boxes, image_wh: Sizes) -> str | None:
         return f"{words}, and all would fit as corners (x1, y1, x2, y2). {_EXPECTED}"
     if beyond.mean() >= SHARE and _are_centred(boxes, image_wh):
         return f"{words}, and all would fit as centre x, centre y, width, height. {_EXPECTED}"
-    if (far := _mostly_outside(boxes, image_wh)).mean() >= SHARE:
+    inside = _share_inside(boxes, image_wh)
+    far = inside < 0.5
+    if far.mean() >= SHARE and (inside[far] > 0).any():  # the others are told one by one
         return (
             f"{_share(far)} lie mostly outside their picture: from one of another size? {_EXPECTED}"
         )
@@ -59,11 +61,11 @@ def _are_centred(boxes: Boxes, image_wh: Sizes) -> bool:
     return bool(fit.mean() >= _ENOUGH)
 
 
-def _mostly_outside(boxes: Boxes, image_wh: Sizes) -> Bool[np.ndarray, " n"]:
-    """Which boxes have less than half of their area in the picture."""
+def _share_inside(boxes: Boxes, image_wh: Sizes) -> Float[np.ndarray, " n"]:
+    """How much of each box is in the picture."""
     low = np.clip(boxes[:, :2], 0, image_wh)
     high = np.clip(boxes[:, :2] + boxes[:, 2:], 0, image_wh)
-    return (high - low).prod(-1) < 0.5 * boxes[:, 2:].prod(-1)
+    return (high - low).prod(-1) / boxes[:, 2:].prod(-1)
 
 
 class BoxUnitsSink(Sink):
