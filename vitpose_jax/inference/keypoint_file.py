@@ -65,10 +65,10 @@ def read_keypoints(
 
 def _frame_times(path: Path, entries: list[dict[str, Any]], count: int) -> np.ndarray | None:
     """Seconds (count,) from the entries' `time`, even ones between; None where there is none."""
-    known = {e.get("frame", e.get("image_id", 0)): e.get("time") for e in entries}
+    known = {plain_id(e.get("frame", e.get("image_id", 0))): e.get("time") for e in entries}
     if len(known) < 2 or None in known.values():
         return None
-    frames = sorted(known)
+    frames = sorted(frame for frame in known if isinstance(frame, int))
     try:
         times = np.array([known[frame] for frame in frames], np.float64)
     except (TypeError, ValueError):
