@@ -1,5 +1,6 @@
 """The loop on a task small enough to see through: linear regression with a batch norm."""
 
+import json
 import signal
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.fingerprint import Fingerprint
 from vitpose_jax.models.layers import BatchNorm
 from vitpose_jax.tasks.recipes import training_recipe
 from vitpose_jax.training import loop, workdir
@@ -311,3 +313,22 @@ def test_torn_log_line_is_dropped(tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
     MetricsLog(tmp_path, start=1).close()
     assert file.read_text() == '{"step": 1, "a": 1}\n'
+
+
+def test_a_run_is_not_continued_on_other_data_unawares(tmp_path, caplog):
+    began = replace(make_task(), data={"train": Fingerprint(64, "a"), "val": Fingerprint(8, "b")})
+    loop.train(began, make_config(), tmp_path)
+    loop.train(began, make_config(), tmp_path)
+    fewer = replace(began, data=began.data | {"train": Fingerprint(63, "c")})
+    with pytest.raises(UserError, match=r"train had 64 samples and has 63\. .*allow_changed_data"):
+        loop.train(fewer, make_config(), tmp_path)
+    other = replace(began, data=began.data | {"val": Fingerprint(8, "c")})
+    with pytest.raises(UserError, match=r"val has as many samples \(8\) with other contents"):
+        loop.train(other, make_config(), tmp_path)
+    loop.train(other, make_config(allow_changed_data=True), tmp_path)
+    assert "val has as many samples" in caplog.text
+    loop.train(other, make_config(), tmp_path)  # these are its data from now on
+    (tmp_path / "task.json").write_text(
+        json.dumps({"metric": "error", "maximize": False, "model": {}})
+    )
+    loop.train(fewer, make_config(), tmp_path)  # a run of an older version

@@ -1,7 +1,7 @@
 """A pose data set: people with keypoints, and the images they are on."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, Self
@@ -13,6 +13,7 @@ from vitpose_jax.data.people import ImageSource, People
 from vitpose_jax.data.samples import Batch, PersonCrops
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, BadImageCount
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.fingerprint import Fingerprint, digest
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 
@@ -51,6 +52,8 @@ class PoseDataset:
         has_whole_images: whether crops can be taken anywhere on the images; records hold the
             surroundings of annotated boxes only.
         chosen: rows to train on; None for all.
+        file_names: of all images, where they are files.
+        sources: the files that the people were read from.
     """
 
     name: str
@@ -66,6 +69,8 @@ class PoseDataset:
     dataset_index: int = 0
     has_whole_images: bool = True
     chosen: np.ndarray | None = field(default=None, repr=False)
+    file_names: Sequence[str] = field(default=(), repr=False)
+    sources: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.image_id_of_rows if self.chosen is None else self.chosen)
@@ -89,6 +94,12 @@ class PoseDataset:
     def bad_images(self) -> BadImageCount:
         """Images that could not be read so far, in this process."""
         return BadImageCount(len(self.image_ids), self.max_bad_share)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Who is in the table, on which files; the images' pixels are not looked at."""
+        names = (self.skeleton.keypoint_names, self.file_names)
+        return Fingerprint(len(self), digest([*names, *self.people.columns().values()]))
 
     def crops(self) -> PersonCrops:
         """The maker of samples of the people."""

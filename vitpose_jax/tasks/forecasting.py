@@ -101,7 +101,8 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[Forecaster]:
         complete=False,
         paces=settings.augmentation.paces,
     )
-    held_out = _evaluated_windows(settings, "validation").arrays()
+    validation = _evaluated_windows(settings, "validation")
+    held_out = validation.arrays()
 
     def score(forecast: forecasting.Forecast) -> dict[str, float]:
         predicted = forecasting.forecast_windows(forecast, held_out)
@@ -132,6 +133,7 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[Forecaster]:
         maximize=False,
         report=partial(evaluate, config),
         samples="windows",
+        data={"train": train.fingerprint, "val": validation.fingerprint},
     )
 
 

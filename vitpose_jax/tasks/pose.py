@@ -68,6 +68,7 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[PoseModel]:
         evaluate=evaluation.evaluate,
         metric=evaluation.metric,
         draw=evaluation.draw,
+        data={"train": train_set.fingerprint, "val": val_set.fingerprint},
     )
 
 

@@ -60,6 +60,7 @@ def training_recipe(task: str, data: str) -> ml_collections.ConfigDict:
     config.checkpoint_every = 1.0
     config.eval_first = False
     config.log_every = 50
+    config.allow_changed_data = False  # whether a run may go on with other data than before
     return config
 
 

@@ -1,13 +1,14 @@
 """What the engine needs to know of a training problem, and the functions that make up a task."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol
 
 import ml_collections
 import numpy as np
 
+from vitpose_jax.files.fingerprint import Fingerprint
 from vitpose_jax.training.state import Model
 from vitpose_jax.training.step import LossFunction
 
@@ -43,6 +44,7 @@ class Problem(Generic[Model]):
         draw: uint8 (H, W, 3) picture of predictions on fixed validation samples, or None.
         report: called with the run's folder when training is done.
         samples: what a row of a batch is, for the progress bar.
+        data: what the data were, by split; a run is not continued on others unawares.
         id_key: the entry of a batch that names its rows in messages.
     """
 
@@ -57,6 +59,7 @@ class Problem(Generic[Model]):
     draw: Callable[[Model], np.ndarray | None] = lambda model: None
     report: Callable[[Path], object] = lambda folder: None
     samples: str = "people"
+    data: Mapping[str, Fingerprint] = field(default_factory=dict)
     id_key: str = "image_id"
 
 

@@ -1,6 +1,8 @@
 """The folder of a run: what it was made by, and the check that it is the same run."""
 
 import json
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,13 @@ from vitpose_jax.training.state import Model
 from vitpose_jax.training.task import Problem
 from vitpose_jax.weights.sources import TASK_FILE
 
+log = logging.getLogger(__name__)
+
 CONFIG_FILE = "config.json"
 EVALUATION_FILE = "evaluation.json"
 CHECKPOINT_FOLDER = "checkpoints"
+ALLOWANCE = "allow_changed_data"
+"""The entry of a configuration that may differ when a run goes on."""
 
 
 @dataclass(frozen=True)
@@ -27,38 +33,65 @@ class RunRecord:
     Attributes:
         config: its configuration.
         model_config, metric, maximize: of its `Problem`.
+        data: likewise, as JSON; empty in runs of older versions.
     """
 
     config: ml_collections.ConfigDict
     model_config: dict[str, Any]
     metric: str
     maximize: bool
+    data: dict[str, dict[str, Any]]
 
 
 def claim(workdir: Path, config: ml_collections.ConfigDict, problem: Problem[Model]) -> None:
     """Make the folder this run's, or make sure that it is.
 
     Raises:
-        UserError: another configuration made it (the message has the differences), or it cannot be
-            written.
+        UserError: another configuration made it (the message has the differences), its data have
+            changed without `config.allow_changed_data`, or it cannot be written.
     """
-    values = plain(config)
+    values, data = plain(config), {name: part.to_dict() for name, part in problem.data.items()}
+    about = {
+        "metric": problem.metric,
+        "maximize": problem.maximize,
+        "model": problem.model_config,
+        "data": data,
+    }
     if (workdir / CONFIG_FILE).exists():
-        changes = differences(plain(read_run(workdir).config), values)
+        run = read_run(workdir)
+        allowed = {ALLOWANCE: None}
+        changes = differences(plain(run.config) | allowed, values | allowed)
         if changes:
             raise UserError(
                 f"{workdir} belongs to another configuration: {'; '.join(changes)}. "
                 "Choose another --workdir, or the same options as before"
             )
+        if changed := _changed_data(run.data, data):
+            words = f"{workdir}: the data are not those that this run began with: {changed}"
+            if not values.get(ALLOWANCE):
+                raise UserError(
+                    f"{words}. Choose another --workdir, give it the data it had, or go on all the "
+                    f"same with --config.{ALLOWANCE}=True"
+                )
+            log.warning("%s; it goes on with these", words)
+            if jax.process_index() == 0:
+                write_json(workdir / TASK_FILE, about, indent=2)
     elif jax.process_index() == 0:
         make_folder(workdir)
-        about = {
-            "metric": problem.metric,
-            "maximize": problem.maximize,
-            "model": problem.model_config,
-        }
         write_json(workdir / TASK_FILE, about, indent=2)
         write_json(workdir / CONFIG_FILE, values, indent=2)
+
+
+def _changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What has changed in the data, in words."""
+    found = []
+    for split, old in before.items():
+        new = now.get(split, old)
+        if old["samples"] != new["samples"]:
+            found.append(f"{split} had {old['samples']} samples and has {new['samples']}")
+        elif old != new:
+            found.append(f"{split} has as many samples ({new['samples']}) with other contents")
+    return ", ".join(found)
 
 
 def is_claimed(workdir: Path) -> bool:
@@ -78,7 +111,9 @@ def read_run(workdir: Path) -> RunRecord:
     values, about = (read_object(workdir / name) for name in (CONFIG_FILE, TASK_FILE))
     config = ml_collections.ConfigDict(values)
     try:
-        return RunRecord(config, about["model"], about["metric"], about["maximize"])
+        return RunRecord(
+            config, about["model"], about["metric"], about["maximize"], about.get("data", {})
+        )
     except KeyError as error:
         raise UserError(f"{workdir / TASK_FILE}: {error} is missing") from None
 

@@ -208,3 +208,21 @@ def test_the_command(coco_folder, tmp_path, capsys):
     assert main([*options, "--out", str(tmp_path / "out2")]) == 0
     assert main(["prepare", str(tmp_path / "gone"), "--out", str(tmp_path / "out3")]) == 2
     assert "no data set at" in capsys.readouterr().err
+
+
+def test_a_source_that_has_changed_since_is_told(coco_folder, edit_annotations, tmp_path, caplog):
+    source = str(coco_folder)
+    prepare(source, tmp_path / "records")
+    open_pose_dataset(str(tmp_path / "records"), "train")
+    assert not caplog.records
+    edit_annotations(coco_folder, lambda c: c["annotations"][0].update(bbox=[1, 2, 30, 40]))
+    open_pose_dataset(str(tmp_path / "records"), "val")
+    assert not caplog.records
+    open_pose_dataset(str(tmp_path / "records"), "train")
+    assert "from which it was prepared, has changed since" in caplog.text
+    with pytest.raises(UserError, match="has changed since .*records was prepared from it"):
+        prepare(source, tmp_path / "records")
+    caplog.clear()
+    coco_folder.rename(tmp_path / "elsewhere")  # out of reach
+    open_pose_dataset(str(tmp_path / "records"), "train")
+    assert not caplog.records

@@ -99,4 +99,6 @@ def open_coco(
         load_image_wh=lambda: np.array([(i["width"], i["height"]) for i in entries], np.int32),
         load_coco=lambda: annotations.coco,
         max_bad_share=max_bad_share,
+        file_names=annotations.file_names,
+        sources=(str(files.annotations),),
     )

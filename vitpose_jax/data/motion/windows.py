@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.fingerprint import Fingerprint, digest
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,15 @@ class MotionWindows:
     def dims(self) -> int:
         """D, 2 or 3."""
         return self.tracks[0].positions.shape[2]
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Which tracks and frames there are, and what is seen of them; positions are left out.
+
+        These are computed, and their last bits are not the same on all machines.
+        """
+        parts = (part for t in self.tracks for part in ([t.name], t.frame_ids, t.visible))
+        return Fingerprint(len(self), digest(parts))
 
     def __len__(self) -> int:
         return len(self.starts)

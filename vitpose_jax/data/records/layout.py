@@ -7,13 +7,15 @@ first pixel: per split `people_<split>.npz` (the table; row i is record i) and
 a folder without it is unfinished. Everything is read without TensorFlow.
 """
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.fingerprint import digest_files
 from vitpose_jax.files.json_file import read_object
 from vitpose_jax.files.writing import write_json
 from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
@@ -36,12 +38,14 @@ class Marker:
         input_size: (height, width) of the crops to be cut from them.
         splits: number of people by split.
         category: the entry of COCO's `categories` that names the keypoints.
+        sources: by split, the files that the people came from, and their digest.
     """
 
     source: str
     input_size: tuple[int, int]
     splits: dict[str, int]
     category: dict[str, Any]
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @staticmethod
     def read(folder: epath.Path) -> "Marker":
@@ -65,11 +69,26 @@ class Marker:
         except TypeError as error:
             raise damaged(folder, f"{MARKER_FILE}: {error}") from None
         height, width = marker.input_size
-        return Marker(marker.source, (height, width), marker.splits, marker.category)
+        return replace(marker, input_size=(height, width))
 
     def write(self, folder: epath.Path) -> None:
         """Mark a folder as finished."""
         write_json(folder / MARKER_FILE, {"format": FORMAT, **asdict(self)}, indent=1)
+
+
+def sources_of(files: tuple[str, ...]) -> dict[str, Any]:
+    """Where people come from, for `Marker.sources`."""
+    paths = [path if "://" in path else os.path.abspath(path) for path in files]
+    return {"files": paths, "digest": digest_files(paths)}
+
+
+def has_changed(source: dict[str, Any]) -> bool:
+    """Whether local files that can still be read are not what they were."""
+    files = source.get("files", [])
+    if not files or any("://" in path for path in files):
+        return False
+    now = digest_files(files)
+    return None not in (now, source["digest"]) and now != source["digest"]
 
 
 def is_records_folder(folder: epath.Path) -> bool:

@@ -13,7 +13,7 @@ from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 from vitpose_jax.data.coco.categories import skeleton_from_category
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.people import BadImage, People, Picture
-from vitpose_jax.data.records.layout import RECORDS_FOLDER, Marker, damaged
+from vitpose_jax.data.records.layout import RECORDS_FOLDER, Marker, damaged, has_changed
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
 from vitpose_jax.files.pictures import decode_image, reduced_affine, reduction
@@ -72,6 +72,12 @@ def open_records(
     skeleton, found = skeleton_from_category(marker.category, str(folder))
     for finding in found:
         log.warning("%s: %s", folder, finding.kind.words)
+    if has_changed(marker.sources.get(split, {})):
+        log.warning(
+            "%s: %s, from which it was prepared, has changed since; prepare it again",
+            folder,
+            marker.source,
+        )
     log.info("%s: %d people on %d images", folder, len(people), len(image_ids))
     return PoseDataset(
         name=str(folder),

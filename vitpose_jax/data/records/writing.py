@@ -24,7 +24,14 @@ from vitpose_jax.data.coco.categories import keypoint_categories
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.data.people import BadImage
-from vitpose_jax.data.records.layout import MARKER_FILE, RECORDS_FOLDER, Marker, stored_region
+from vitpose_jax.data.records.layout import (
+    MARKER_FILE,
+    RECORDS_FOLDER,
+    Marker,
+    has_changed,
+    sources_of,
+    stored_region,
+)
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.writing import DRAFT_PREFIX, make_folder, write_json
@@ -184,7 +191,8 @@ def prepare(
         _write_table(out, split, dataset, builder)
     counts = {split: len(builder.rows[split]) for split in splits}
     categories = keypoint_categories(datasets[splits[-1]].coco_gt["categories"], source)
-    Marker(source, input_size, counts, dict(categories[0])).write(out)
+    sources = {split: sources_of(dataset.sources) for split, dataset in datasets.items()}
+    Marker(source, input_size, counts, dict(categories[0]), sources).write(out)
     for split, count in counts.items():
         log.info("%s: %d people of %s written", split, count, source)
 
@@ -218,6 +226,11 @@ def _refuse_other(
                 f"{out} was prepared with {key} {getattr(found, key)}, not {value}; "
                 "give another --out"
             )
+    if any(map(has_changed, found.sources.values())):
+        raise UserError(
+            f"{source} has changed since {out} was prepared from it; give another --out, or remove "
+            "that folder first"
+        )
     missing = set(splits) - set(found.splits)
     if missing:
         raise UserError(f"{out} was prepared without {', '.join(missing)}; give another --out")

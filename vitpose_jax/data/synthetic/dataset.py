@@ -14,6 +14,7 @@ from vitpose_jax.data.people import People, Picture, concatenate
 from vitpose_jax.data.samples import Batch, PersonCrops
 from vitpose_jax.data.synthetic.scene import Scene, render_scene
 from vitpose_jax.data.tolerance import BadImageCount
+from vitpose_jax.files.fingerprint import Fingerprint
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
 SYNTHETIC = {"synthetic": "some", "synthetic-crowd": "crowd", "synthetic-solo": "solo"}
@@ -98,6 +99,11 @@ class SyntheticPeople(PoseDataset):
     def image_id_of_rows(self) -> np.ndarray:
         """See `PoseDataset.image_id_of_rows`."""
         return self.image_ids if self.split == "train" else self.people.image_id
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """See `PoseDataset.fingerprint`; nothing but this code can change them."""
+        return Fingerprint(len(self), self.name)
 
     def training_crops(self) -> TrainingCrops:
         """See `PoseDataset.training_crops`."""

@@ -1,0 +1,55 @@
+"""A digest of arrays and texts, to notice that data are not what they were."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from etils import epath
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What training data were.
+
+    Attributes:
+        samples: their number.
+        digest: of their contents.
+    """
+
+    samples: int
+    digest: str
+
+    def to_dict(self) -> dict[str, int | str]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+def digest(parts: Iterable[np.ndarray | Sequence[str]]) -> str:
+    """A digest of arrays (type, shape and values) and lists of texts, in their order."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            found.update(f"{part.dtype.str}{part.shape}".encode())
+            found.update(np.ascontiguousarray(part).data)
+        else:
+            found.update("\0".join(part).encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def digest_files(paths: Iterable[str]) -> str | None:
+    """A digest of the bytes of files, and of the names and bytes of those in folders.
+
+    Returns:
+        None where one is not there or cannot be read.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    try:
+        for path in map(epath.Path, paths):
+            for file in sorted(path.glob("**/*")) if path.is_dir() else [path]:
+                if not file.is_dir():
+                    found.update(f"{file.name}\0".encode("utf-8", "surrogateescape"))
+                    found.update(file.read_bytes())
+    except OSError:
+        return None
+    return found.hexdigest()
