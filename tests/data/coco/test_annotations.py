@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from vitpose_jax.data.coco import findings
+from vitpose_jax.data import findings
 from vitpose_jax.data.coco.annotations import read_annotations
 from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError

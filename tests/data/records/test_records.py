@@ -220,7 +220,7 @@ def test_a_source_that_has_changed_since_is_told(coco_folder, edit_annotations, 
     assert not caplog.records
     open_pose_dataset(str(tmp_path / "records"), "train")
     assert "from which it was prepared, has changed since" in caplog.text
-    with pytest.raises(UserError, match="has changed since .*records was prepared from it"):
+    with pytest.raises(UserError, match=r"has changed since .*records was prepared from it"):
         prepare(source, tmp_path / "records")
     caplog.clear()
     coco_folder.rename(tmp_path / "elsewhere")  # out of reach

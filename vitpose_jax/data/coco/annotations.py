@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from vitpose_jax.data.coco import findings
+from vitpose_jax.data import findings
 from vitpose_jax.data.coco.categories import choose_categories, skeleton_from_category
-from vitpose_jax.data.coco.findings import Finding, Kind, Report
 from vitpose_jax.data.coco.ids import Id, ImageIds, fit_in_int64, plain_id
 from vitpose_jax.data.coco.person import (
     Joints,
@@ -30,6 +29,7 @@ from vitpose_jax.data.coco.person import (
     short,
     why_not_used,
 )
+from vitpose_jax.data.findings import Finding, Kind, Report
 from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
@@ -94,7 +94,32 @@ def read_annotations(
         UserError: not a COCO keypoint file, an image's `file_name` that leaves its folder, more
             malformed annotations than `max_bad_share`, or nobody left.
     """
-    coco = read_json(path)
+    return check_annotations(
+        read_json(path),
+        path,
+        max_bad_share=max_bad_share,
+        category=category,
+        picture_size=picture_size,
+    )
+
+
+def check_annotations(
+    coco: Any,
+    path: epath.PathLike,
+    *,
+    max_bad_share: float = MAX_BAD_SHARE,
+    category: str = "",
+    picture_size: PictureSize | None = None,
+    malformed: Sequence[str] = (),
+) -> Annotations:
+    """Check what a file at `path` holds; see `read_annotations`.
+
+    Args:
+        coco: the content, which is changed in place.
+        path: for messages.
+        max_bad_share, category, picture_size: as for `read_annotations`.
+        malformed: annotations that could not be made COCO's, with the reasons.
+    """
     _check_top_level(coco, path)
     images, image_findings = _read_images(coco["images"], path, picture_size)
     annotations: list[Any] = coco["annotations"]
@@ -103,7 +128,9 @@ def read_annotations(
     ]
     chosen = choose_categories(coco["categories"], Counter(categories), category, str(path))
     skeleton, found = skeleton_from_category(chosen[0], str(path))
-    report = Report(str(path), len(annotations), len(images), findings=found + image_findings)
+    found += [*image_findings, *(Finding(findings.MALFORMED, where) for where in malformed)]
+    total = len(annotations) + len(malformed)
+    report = Report(str(path), total, len(images), findings=found)
     if not any(isinstance(a, dict) and "id" in a for a in annotations):
         for number, annotation in enumerate(annotations, 1):
             if isinstance(annotation, dict):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitpose_jax.data.coco.findings import BAD_LIMBS, NO_FLIP_PAIRS, NO_PARTNER, Finding
 from vitpose_jax.data.coco.ids import Id, plain_id
+from vitpose_jax.data.findings import BAD_LIMBS, NO_FLIP_PAIRS, NO_PARTNER, Finding
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import (
     Skeleton,

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
-from vitpose_jax.data.coco import findings
-from vitpose_jax.data.coco.findings import Kind
+from vitpose_jax.data import findings
+from vitpose_jax.data.findings import Kind
 
 Json = dict[str, Any]
 """An object of the file."""
