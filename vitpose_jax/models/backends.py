@@ -10,23 +10,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 _CPU_FLOAT32_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 _GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 _FEW_IMAGES = 2
+Heads = Float[Array, "batch tokens heads dims"]
 
 
-def compiler_options(dtype: jnp.dtype, images: int) -> dict[str, str | bool] | None:
+def compiler_options(dtype: DTypeLike, images: int) -> dict[str, str | bool] | None:
     """XLA options for a network that computes in `dtype`, as `jax.jit(..., compiler_options=...)`.
 
-    On CPUs XLA hands matrix products to YNNPACK, whose float32 kernels use 10 to 15% more time than
-    XLA's own (Eigen), but share out the small products of one or two images better; its bfloat16
-    kernels and its fused softmax are the faster ones. On GPUs see `training_options`. None where
+    On CPUs XLA hands matrix products to YNNPACK. Its float32 kernels take 10 to 15% longer than
+    XLA's own (Eigen), but divide the small products of one or two images better among threads; its
+    bfloat16 kernels and its fused softmax are faster. On GPUs see `training_options`. None where
     there is nothing to choose, or where this version of XLA does not know the option.
 
     Args:
-      dtype: of the products.
-      images: how many go through the network at once, mirrored ones counted.
+        dtype: of the products.
+        images: how many go through the network at once, mirrored ones counted.
     """
     if jax.default_backend() != "cpu":
         return training_options()
@@ -38,8 +41,8 @@ def compiler_options(dtype: jnp.dtype, images: int) -> dict[str, str | bool] | N
 def training_options() -> dict[str, str | bool] | None:
     """XLA options for a training step.
 
-    On GPUs every product goes to cuBLAS: its kernels add bias and residual while they write the
-    result, for which a product by Triton, as XLA tries by default, needs another pass.
+    On GPUs every product goes to cuBLAS, whose kernels add bias and residual while they write the
+    result; after a product by Triton, XLA's default attempt, that takes another pass.
     """
     return _accepted(**_GPU_OPTIONS) if jax.default_backend() == "gpu" else None
 
@@ -54,7 +57,7 @@ def _accepted(**options: str | bool) -> dict[str, str | bool] | None:
     return options
 
 
-def product_dtype(dtype: jnp.dtype) -> jnp.dtype | None:
+def product_dtype(dtype: DTypeLike) -> DTypeLike | None:
     """`preferred_element_type` for products of matrices in `dtype`; None leaves it to JAX.
 
     XLA's CPU backend has fast bfloat16 products only where the result is float32; asked for a
@@ -64,13 +67,15 @@ def product_dtype(dtype: jnp.dtype) -> jnp.dtype | None:
     return jnp.float32 if on_cpu and jnp.dtype(dtype) == jnp.bfloat16 else None
 
 
-def dense_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x (..., I) times kernel (I, O), both in one dtype.
+def dense_product(
+    x: Float[Array, "*batch in"], kernel: Float[Array, "in out"]
+) -> Float[Array, "*batch out"]:
+    """x times kernel, both in one dtype.
 
-    JAX takes the kernel's gradient as a product whose first factor is the gradient of the output,
-    transposed. In a residual network XLA's CPU backend works that array out inside the transposing
-    copy, from every layer above and with strided access, which takes longer than the products. On
-    CPUs the gradient is therefore taken with the factors the other way round.
+    JAX computes the kernel's gradient as a product whose first factor is the gradient of the
+    output, transposed. In a residual network XLA's CPU backend computes that array inside the
+    transposing copy, from every layer above and with strided access, which takes longer than the
+    products. On CPUs the gradient is therefore computed with the factors the other way round.
     """
     return _cpu_product(x, kernel) if jax.default_backend() == "cpu" else x @ kernel
 
@@ -80,11 +85,15 @@ def _cpu_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.matmul(x, kernel, preferred_element_type=product_dtype(x.dtype))
 
 
-def _cpu_product_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+def _cpu_product_forward(
+    x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _cpu_product(x, kernel), (x, kernel)
 
 
-def _cpu_product_backward(saved: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _cpu_product_backward(
+    saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     gradient = gradient.astype(x.dtype)
     wide = product_dtype(x.dtype)
@@ -99,11 +108,11 @@ _cpu_product.defvjp(_cpu_product_forward, _cpu_product_backward)
 
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
-    """GELU: the exact one, by erf in float32; the erfc that `jax.nn.gelu` takes costs twice that.
+    """GELU: the exact one, by erf in float32; `jax.nn.gelu`'s erfc takes twice as long.
 
-    In bfloat16 on GPUs, where no gradient is asked for, its tanh form, which cuBLAS works out while
-    it writes the product before it. The two differ by 5e-4 at most, which the rounding of x to
-    bfloat16 does to values of its size as well; with a gradient the tanh form gains nothing.
+    In bfloat16 on GPUs, where no gradient is asked for, its tanh form, which cuBLAS computes while
+    it writes the product before it. The two differ by 5e-4 at most, as much as the rounding of x to
+    bfloat16; with a gradient the tanh form gains nothing.
     """
     if jax.default_backend() == "gpu" and x.dtype == jnp.bfloat16:
         return jax.nn.gelu(x, approximate=True)
@@ -126,12 +135,12 @@ def _gelu_backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
 gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
-def attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-    """softmax(query key^T / sqrt(D)) value, over all tokens; everything is (B, N, heads, D).
+def attention(query: Heads, key: Heads, value: Heads) -> Heads:
+    """softmax(query key^T / sqrt(dims)) value, over all tokens.
 
     bfloat16 on NVIDIA GPUs: cuDNN's fused kernel, where this device and version offer it. Elsewhere
-    plain products, divided by the softmax's sum only after the second one, where it is a smaller
-    array. On CPUs XLA makes one fused kernel of that once the heads are a batch axis in memory.
+    plain products, divided by the softmax's sum only after the second one, whose result is smaller.
+    On CPUs XLA fuses that into one kernel once the heads are a batch axis in memory.
     """
     head_dim = query.shape[-1]
     if jax.default_backend() == "gpu" and _cudnn_attends(query.shape, query.dtype.name):

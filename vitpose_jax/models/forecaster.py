@@ -10,14 +10,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Bool, Float
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.layers import check_heads, dropout
+from vitpose_jax.keypoints.skeletons import mirrored_order
+from vitpose_jax.models.layers import check_heads, dropout, fused_attention
 
 DIFFERENCE_GAIN = 5.0
-"""Velocities are a few percent of a person's size per frame; this brings them to the size of the
-positions, so that one layer can read both. Each further order is about half as large again."""
+"""Brings velocities, a few percent of a person's size per frame, to the size of the positions, so
+that one layer can read both. Each further order is about half as large again."""
 
 KNOWN_EPS = 1e-6
 
@@ -27,18 +30,19 @@ class ForecasterConfig:
     """The size of the problem and of the network.
 
     Attributes:
-      num_joints, dims: J and D (2 or 3).
-      observed, future: n and m, frames.
-      flip_pairs: left-right joint pairs; where given, forecasts are averaged with those of the
-        mirrored motion.
-      fps: frame rate of the training data; forecasts of another rate are wrong.
-      differences: orders of finite differences the network is given: 1 for velocities, 2 for
-        accelerations too, .. Exact positions are worth 4; in noisy ones all but the first is noise.
-      width, depth, num_heads, mlp_ratio: of the transformer over the observed frames.
-      readout_width, readout_depth: of the residual MLP that turns all frames' tokens into the
-        future.
-      dropout: on every residual branch in training.
-      members: how many networks are trained, each on its own error, and averaged.
+        num_joints, dims: J and D (2 or 3).
+        observed, future: n and m, frames.
+        flip_pairs: left-right joint pairs; if given, forecasts are averaged with those of the
+            mirrored motion.
+        fps: frame rate of the training data; forecasts at another rate are wrong.
+        differences: orders of finite differences the network is given: 1 for velocities, 2 for
+            accelerations too, ... Exact positions deserve 4; in noisy ones all but the first is
+            noise.
+        width, depth, num_heads, mlp_ratio: of the transformer over the observed frames.
+        readout_width, readout_depth: of the residual MLP that turns all frames' tokens into the
+            future.
+        dropout: on every residual branch in training.
+        members: how many networks are trained, each on its own error, and averaged.
 
     Example:
         >>> config = ForecasterConfig(observed=10, future=5, members=3)
@@ -67,31 +71,29 @@ class ForecasterConfig:
         pairs = tuple(tuple(pair) for pair in self.flip_pairs)  # JSON makes lists of them
         object.__setattr__(self, "flip_pairs", pairs)
 
-    @property
-    def flip_index(self) -> list[int]:
-        """Joint i of a mirrored person is joint flip_index[i] of the person."""
-        index = list(range(self.num_joints))
-        for a, b in self.flip_pairs:
-            index[a], index[b] = b, a
-        return index
+
+Motion = Float[Array | np.ndarray, "batch frames joints dims"]
+Seen = Bool[Array | np.ndarray, "batch frames joints"]
 
 
 class Normalized(NamedTuple):
     """A motion made independent of where the person stands and how large they appear.
 
-    positions: (B, n, J, D) around the last frame's centre, in units of `scale`; a missing joint is
-    where it was last seen (or first will be, or at the centre if it never is).
-    last: (B, J, D) the last seen pose, in input units. scale: (B, 1, 1, 1) the joints' root mean
-    square distance from their centre, in input units.
+    Attributes:
+        positions: around the last frame's centre, in units of `scale`; a missing joint is where it
+            was last seen, else where it first will be, else at the centre.
+        last: the last seen pose, in input units.
+        scale: the joints' root mean square distance from their centre, in input units.
     """
 
-    positions: jax.Array
-    last: jax.Array
-    scale: jax.Array
+    positions: Motion
+    last: Float[Array, "batch joints dims"]
+    scale: Float[Array, "batch 1 1 1"]
 
 
-def normalize_motion(observed: jax.Array, visible: jax.Array) -> Normalized:
-    """observed (B, n, J, D), visible (B, n, J) bool -> Normalized."""
+def normalize_motion(observed: Motion, visible: Seen) -> Normalized:
+    """Put a motion into the person's own frame and size."""
+    observed, visible = jnp.asarray(observed), jnp.asarray(visible)
     frames = jnp.arange(observed.shape[1])[None, :, None]
     newest = jax.lax.cummax(jnp.where(visible, frames, -1), axis=1)
     source = jnp.where(newest >= 0, newest, jnp.argmax(visible, axis=1)[:, None])
@@ -120,14 +122,13 @@ class Block(nnx.Module):
         self.fc1 = nnx.Linear(width, hidden, rngs=rngs)
         self.fc2 = nnx.Linear(hidden, width, rngs=rngs)
 
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        """(B, n, C) -> (B, n, C); `key` drives dropout, None turns it off."""
-        batch, frames, width = x.shape
+    def __call__(
+        self, x: Float[Array, "b frames c"], key: jax.Array | None
+    ) -> Float[Array, "b frames c"]:
+        """`key` drives dropout; None turns it off."""
         key1, key2 = (None, None) if key is None else jax.random.split(key)
-        shape = (batch, frames, 3, self.num_heads, width // self.num_heads)
-        qkv = self.qkv(self.norm1(x)).reshape(shape)
-        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-        x = x + dropout(self.proj(mixed.reshape(batch, frames, width)), self.dropout, key1)
+        mixed = fused_attention(self.qkv(self.norm1(x)), self.num_heads)
+        x = x + dropout(self.proj(mixed), self.dropout, key1)
         hidden = jax.nn.gelu(self.fc1(self.norm2(x)))
         return x + dropout(self.fc2(hidden), self.dropout, key2)
 
@@ -141,8 +142,7 @@ class ReadoutBlock(nnx.Module):
         self.fc1 = nnx.Linear(width, width, rngs=rngs)
         self.fc2 = nnx.Linear(width, width, rngs=rngs)
 
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        """(B, C) -> (B, C)."""
+    def __call__(self, x: Float[Array, "b c"], key: jax.Array | None) -> Float[Array, "b c"]:
         return x + dropout(self.fc2(jax.nn.gelu(self.fc1(self.norm(x)))), self.dropout, key)
 
 
@@ -178,9 +178,13 @@ class Member(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, features: jax.Array, newest: jax.Array, key: jax.Array | None) -> jax.Array:
-        """frame_features (B, n, F), the last frame's differences (B, orders J D), dropout's key or
-        None -> (B, m, J, D) in person sizes."""
+    def __call__(
+        self,
+        features: Float[Array, "batch frames _"],
+        newest: Float[Array, "batch _"],
+        key: jax.Array | None,
+    ) -> Float[Array, "batch future joints dims"]:
+        """The residual in person sizes, of `frame_features` and the last frame's differences."""
         config, batch = self.config, features.shape[0]
         x = self.embed(features) + self.frame_embed[...]
         for index, block in enumerate(self.blocks):
@@ -208,24 +212,21 @@ class Forecaster(nnx.Module):
         self.members = nnx.List([Member(config, rngs=rngs) for _ in range(config.members)])
 
     def __call__(
-        self, observed: jax.Array, visible: jax.Array, *, key: jax.Array | None = None
-    ) -> jax.Array:
-        """The future of a motion.
+        self, observed: Motion, visible: Seen, *, key: jax.Array | None = None
+    ) -> Float[Array, "batch future joints dims"]:
+        """The future of a motion, in its units and frame.
 
         Args:
-          observed: (B, n, J, D) float32, pixels or metres; missing joints may hold anything finite.
-          visible: (B, n, J) bool.
-          key: turns on dropout.
-
-        Returns:
-          (B, m, J, D) float32 in the units and the frame of `observed`.
+            observed: pixels or metres; missing joints may hold anything finite.
+            visible: which joints were seen.
+            key: turns on dropout.
         """
         return self.by_member(observed, visible, key=key).mean(0)
 
     def by_member(
-        self, observed: jax.Array, visible: jax.Array, *, key: jax.Array | None = None
-    ) -> jax.Array:
-        """As `__call__`, every network's own answer: (members, B, m, J, D)."""
+        self, observed: Motion, visible: Seen, *, key: jax.Array | None = None
+    ) -> Float[Array, "members batch future joints dims"]:
+        """As `__call__`, every network's own answer."""
         motion = normalize_motion(observed, visible)
         moves = differences(motion.positions, visible, self.config.differences)
         features = frame_features(motion.positions, moves, visible)
@@ -237,22 +238,22 @@ class Forecaster(nnx.Module):
         ]
         return motion.last[:, None] + motion.scale * jnp.stack(residuals)
 
-    def forecast(self, observed: jax.Array, visible: jax.Array) -> jax.Array:
+    def forecast(self, observed: Motion, visible: Seen) -> Float[Array, "batch future joints dims"]:
         """As `__call__`, averaged with the mirrored motion's forecast if flip pairs are known."""
         future = self(observed, visible)
         if not self.config.flip_pairs:
             return future
-        index = jnp.array(self.config.flip_index)
+        index = mirrored_order(self.config.num_joints, self.config.flip_pairs)
         mirror = jnp.ones(self.config.dims).at[0].set(-1)
         mirrored = self(observed[:, :, index] * mirror, visible[:, :, index])
         return (future + mirrored[:, :, index] * mirror) / 2
 
 
-def differences(positions: jax.Array, visible: jax.Array, orders: int) -> list[jax.Array]:
-    """Velocities, accelerations, ..: finite differences to the frames before, scaled up.
+def differences(positions: Motion, visible: Seen, orders: int) -> list[Motion]:
+    """Velocities, accelerations, ...: finite differences to the frames before, scaled up.
 
-    positions (B, n, J, D), visible (B, n, J) -> per order k = 1, 2, .. (B, n, J, D), times
-    DIFFERENCE_GAIN x 2^(k - 1); 0 where a joint was not seen in all of the k + 1 frames.
+    Order k = 1, 2, ... is multiplied by DIFFERENCE_GAIN * 2^(k - 1), and 0 where a joint was not
+    seen in all of the k + 1 frames.
     """
     moves, seen = [], visible
     for order in range(orders):
@@ -264,8 +265,10 @@ def differences(positions: jax.Array, visible: jax.Array, orders: int) -> list[j
     return moves
 
 
-def frame_features(positions: jax.Array, moves: list[jax.Array], visible: jax.Array) -> jax.Array:
-    """What the network sees of each frame: flat (B, n, (J + 1) D (1 + len(moves)) + J).
+def frame_features(
+    positions: Motion, moves: list[Motion], visible: Seen
+) -> Float[Array, "batch frames features"]:
+    """What the network sees of each frame: (J + 1) D (1 + len(moves)) + J numbers.
 
     Joints around their frame's centre, how they move around it, which were seen; the centre and
     how it moves, which is mostly the camera's motion and the person's walk.

@@ -283,6 +283,14 @@ def check_heads(width: int, num_heads: int) -> None:
         raise UserError(f"width {width} is not a multiple of {num_heads} heads")
 
 
+def fused_attention(qkv: Float[Array, "b n _"], num_heads: int) -> Float[Array, "b n _"]:
+    """Multi-head self-attention of queries, keys and values side by side in the last axis."""
+    batch, tokens, _ = qkv.shape
+    parts = qkv.reshape(batch, tokens, 3, num_heads, -1)
+    mixed = jax.nn.dot_product_attention(parts[:, :, 0], parts[:, :, 1], parts[:, :, 2])
+    return mixed.reshape(batch, tokens, -1)
+
+
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """Zero a share `rate` of the entries and scale up the rest; nothing without a key."""
     if key is None or rate == 0:

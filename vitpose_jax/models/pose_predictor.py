@@ -4,9 +4,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Bool, Float
 
-from vitpose_jax.models.layers import check_heads, dropout
+from vitpose_jax.models.layers import check_heads, dropout, fused_attention
 
 PIXEL_SCALE = 1280.0
 """The original divides pixels by this, whatever the image's size."""
@@ -17,12 +19,12 @@ class PredictorConfig:
     """Defaults are the original's.
 
     Attributes:
-      num_joints, dims: J and D; a frame enters as J x D numbers.
-      observed: frames it was trained on; it takes any number.
-      future: frames forecast; the last that many outputs are the future.
-      fps: frame rate of the training data.
-      num_frames: 0, or the number of observed frames to have a learned position embedding for. The
-        original has none, so the order of its input is invisible to it.
+        num_joints, dims: J and D; a frame enters as J x D numbers.
+        observed: frames it was trained on; it takes any number.
+        future: frames forecast: that many of the last outputs.
+        fps: frame rate of the training data.
+        num_frames: 0, or the number of observed frames to have a learned position embedding for.
+            The original has none, so it cannot see the order of its input.
     """
 
     num_joints: int = 17
@@ -60,21 +62,19 @@ class EncoderLayer(nnx.Module):
         self.norm1 = nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
         self.norm2 = nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
 
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        """(B, T, C) -> (B, T, C); `key` drives dropout, None turns it off."""
-        batch, frames, width = x.shape
+    def __call__(
+        self, x: Float[Array, "b frames c"], key: jax.Array | None
+    ) -> Float[Array, "b frames c"]:
+        """`key` drives dropout; None turns it off."""
         keys = [None] * 3 if key is None else jax.random.split(key, 3)
-        shape = (batch, frames, 3, self.num_heads, width // self.num_heads)
-        qkv = self.qkv(x).reshape(shape)
-        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-        mixed = self.proj(mixed.reshape(batch, frames, width))
+        mixed = self.proj(fused_attention(self.qkv(x), self.num_heads))
         x = self.norm1(x + dropout(mixed, self.dropout, keys[0]))
         hidden = dropout(jax.nn.relu(self.fc1(x)), self.dropout, keys[1])
         return self.norm2(x + dropout(self.fc2(hidden), self.dropout, keys[2]))
 
 
 class PosePredictor(nnx.Module):
-    """Linear, encoder, linear; the frames' outputs come in the frames' places."""
+    """Linear, encoder, linear; each frame has an output in its own place."""
 
     def __init__(self, config: PredictorConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
@@ -88,8 +88,13 @@ class PosePredictor(nnx.Module):
             else None
         )
 
-    def __call__(self, frames: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
-        """(B, T, J x D), as scaled in training -> (B, T, J x D); `key` turns on dropout."""
+    def __call__(
+        self,
+        frames: Float[Array | np.ndarray, "batch frames size"],
+        *,
+        key: jax.Array | None = None,
+    ) -> Float[Array, "batch frames size"]:
+        """Outputs of frames that are scaled as in training; `key` turns on dropout."""
         x = self.input_proj(frames)
         if self.positions is not None:
             x = x + self.positions[...]
@@ -97,10 +102,14 @@ class PosePredictor(nnx.Module):
             x = layer(x, None if key is None else jax.random.fold_in(key, index))
         return self.output_proj(x)
 
-    def forecast(self, observed: jax.Array, visible: jax.Array) -> jax.Array:
-        """(B, n, J, 2) pixels -> (B, m, J, 2): the last m outputs, as they were trained.
+    def forecast(
+        self,
+        observed: Float[Array | np.ndarray, "batch frames joints dims"],
+        visible: Bool[Array | np.ndarray, "batch frames joints"],
+    ) -> Float[Array, "batch future joints dims"]:
+        """The future of a motion in pixels: the last outputs, as they were trained.
 
-        Missing joints enter as (0, 0); the original knows no others.
+        Missing joints enter as (0, 0), as in the original.
         """
         batch, seen, joints, dims = observed.shape
         known = jnp.where(visible[..., None], observed, 0)

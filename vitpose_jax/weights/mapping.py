@@ -6,7 +6,7 @@ Three namings of the same numbers:
     huggingface   transformers' VitPose, `backbone.encoder.layer.0.attention.attention.query.weight`
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,78 +20,59 @@ from vitpose_jax.models.vit import ViTConfig
 
 Naming = Literal["original", "huggingface"]
 
-# The table. Columns: ours, layout, original, huggingface, each behind a prefix (see `table_rows`).
-# Several keys in one cell are tensors side by side along the output channels.
-BACKBONE = (
-    ("pos_embed", "same", "pos_embed", "embeddings.position_embeddings"),
-    ("patch_embed.kernel", "patches", "patch_embed.proj.weight",
-     "embeddings.patch_embeddings.projection.weight"),
-    ("patch_embed.bias", "same", "patch_embed.proj.bias",
-     "embeddings.patch_embeddings.projection.bias"),
-    ("last_norm.scale", "same", "last_norm.weight", "layernorm.weight"),
-    ("last_norm.bias", "same", "last_norm.bias", "layernorm.bias"),
-)  # fmt: skip
-BLOCK = (
-    ("norm1.scale", "same", "norm1.weight", "layernorm_before.weight"),
-    ("norm1.bias", "same", "norm1.bias", "layernorm_before.bias"),
-    ("attn.qkv.kernel", "linear", "attn.qkv.weight",
-     "attention.attention.query.weight attention.attention.key.weight "
-     "attention.attention.value.weight"),
-    ("attn.qkv.bias", "same", "attn.qkv.bias",
-     "attention.attention.query.bias attention.attention.key.bias "
-     "attention.attention.value.bias"),
-    ("attn.proj.kernel", "linear", "attn.proj.weight", "attention.output.dense.weight"),
-    ("attn.proj.bias", "same", "attn.proj.bias", "attention.output.dense.bias"),
-    ("norm2.scale", "same", "norm2.weight", "layernorm_after.weight"),
-    ("norm2.bias", "same", "norm2.bias", "layernorm_after.bias"),
-    ("mlp.fc1.kernel", "linear", "mlp.fc1.weight", "mlp.fc1.weight"),
-    ("mlp.fc1.bias", "same", "mlp.fc1.bias", "mlp.fc1.bias"),
-    ("mlp.fc2.kernel", "linear", "mlp.fc2.weight", "mlp.fc2.weight"),
-    ("mlp.fc2.bias", "same", "mlp.fc2.bias", "mlp.fc2.bias"),
-)  # fmt: skip
-EXPERTS = (  # one tensor for each expert, stacked along a new first axis
-    ("mlp.experts.kernel", "linear", "mlp.experts.{e}.weight", "mlp.experts.{e}.weight"),
-    ("mlp.experts.bias", "same", "mlp.experts.{e}.bias", "mlp.experts.{e}.bias"),
+# The table, a layer a row. Columns: ours, kind, original, huggingface, each behind a prefix (see
+# `table_rows`); `PARAMETERS` says what a layer of each kind consists of. Several names in one cell
+# are layers side by side along the output channels.
+Table = tuple[tuple[str, str, str, str], ...]
+BACKBONE: Table = (
+    ("pos_embed", "array", "pos_embed", "embeddings.position_embeddings"),
+    ("patch_embed", "patches", "patch_embed.proj", "embeddings.patch_embeddings.projection"),
+    ("last_norm", "norm", "last_norm", "layernorm"),
 )
-DECONV = (  # the original numbers deconvolution, norm and ReLU through; transformers counts from 1
-    ("deconvs.{i}.kernel", "deconv", "deconv_layers.{conv}.weight", "deconv{n}.weight"),
-    ("norms.{i}.scale", "same", "deconv_layers.{norm}.weight", "batchnorm{n}.weight"),
-    ("norms.{i}.bias", "same", "deconv_layers.{norm}.bias", "batchnorm{n}.bias"),
-    ("norms.{i}.mean", "same", "deconv_layers.{norm}.running_mean", "batchnorm{n}.running_mean"),
-    ("norms.{i}.var", "same", "deconv_layers.{norm}.running_var", "batchnorm{n}.running_var"),
+BLOCK: Table = (
+    ("norm1", "norm", "norm1", "layernorm_before"),
+    ("attn.qkv", "linear", "attn.qkv",
+     "attention.attention.query attention.attention.key attention.attention.value"),
+    ("attn.proj", "linear", "attn.proj", "attention.output.dense"),
+    ("norm2", "norm", "norm2", "layernorm_after"),
+    ("mlp.fc1", "linear", "mlp.fc1", "mlp.fc1"),
+    ("mlp.fc2", "linear", "mlp.fc2", "mlp.fc2"),
+)  # fmt: skip
+# One tensor for each expert, stacked along a new first axis.
+EXPERTS: Table = (("mlp.experts", "linear", "mlp.experts.{e}", "mlp.experts.{e}"),)
+# The original numbers deconvolution, norm and ReLU through; transformers counts layers from 1.
+DECONV: Table = (
+    ("deconvs.{i}", "deconv", "deconv_layers.{conv}", "deconv{n}"),
+    ("norms.{i}", "batch norm", "deconv_layers.{norm}", "batchnorm{n}"),
 )
-FINAL = {
-    "classic": (
-        ("final.kernel", "pixel conv", "final_layer.weight", "conv.weight"),
-        ("final.bias", "same", "final_layer.bias", "conv.bias"),
+FINAL: dict[str, Table] = {
+    "classic": (("final", "pixel conv", "final_layer", "conv"),),
+    "simple": (("final", "conv", "final_layer", "conv"),),
+}
+# The necks of the ViTPose-FPN study, which transformers does not have; `{i}` counts the levels.
+NECK: dict[str, Table] = {
+    "strided": (
+        ("bottom_convs.{i}", "pixel conv", "neck.bottom_convs.{i}", ""),
+        ("lateral_convs.{i}", "pixel conv", "neck.lateral_convs.{i}", ""),
+        ("output_convs.{i}", "conv", "neck.output_convs.{i}", ""),
     ),
-    "simple": (
-        ("final.kernel", "conv", "final_layer.weight", "conv.weight"),
-        ("final.bias", "same", "final_layer.bias", "conv.bias"),
+    "blocks": (
+        ("proj_layers.{i}", "pixel conv", "keypoint_head.proj_layers.{i}", ""),
+        ("stride_convs.{i}", "conv", "keypoint_head.fpn_stride_convs.{i}", ""),
+        ("smooth_convs.{i}", "conv", "keypoint_head.smooth_convs.{i}.0", ""),
+        ("smooth_norms.{i}", "batch norm", "keypoint_head.smooth_convs.{i}.1", ""),
     ),
 }
 
-# The necks of the ViTPose-FPN study, which transformers does not have; `{i}` counts the levels.
-NECK = {
-    "strided": (
-        ("bottom_convs.{i}.kernel", "pixel conv", "neck.bottom_convs.{i}.weight", ""),
-        ("bottom_convs.{i}.bias", "same", "neck.bottom_convs.{i}.bias", ""),
-        ("lateral_convs.{i}.kernel", "pixel conv", "neck.lateral_convs.{i}.weight", ""),
-        ("lateral_convs.{i}.bias", "same", "neck.lateral_convs.{i}.bias", ""),
-        ("output_convs.{i}.kernel", "conv", "neck.output_convs.{i}.weight", ""),
-        ("output_convs.{i}.bias", "same", "neck.output_convs.{i}.bias", ""),
-    ),
-    "blocks": (
-        ("proj_layers.{i}.kernel", "pixel conv", "keypoint_head.proj_layers.{i}.weight", ""),
-        ("proj_layers.{i}.bias", "same", "keypoint_head.proj_layers.{i}.bias", ""),
-        ("stride_convs.{i}.kernel", "conv", "keypoint_head.fpn_stride_convs.{i}.weight", ""),
-        ("stride_convs.{i}.bias", "same", "keypoint_head.fpn_stride_convs.{i}.bias", ""),
-        ("smooth_convs.{i}.kernel", "conv", "keypoint_head.smooth_convs.{i}.0.weight", ""),
-        ("smooth_convs.{i}.bias", "same", "keypoint_head.smooth_convs.{i}.0.bias", ""),
-        ("smooth_norms.{i}.scale", "same", "keypoint_head.smooth_convs.{i}.1.weight", ""),
-        ("smooth_norms.{i}.bias", "same", "keypoint_head.smooth_convs.{i}.1.bias", ""),
-        ("smooth_norms.{i}.mean", "same", "keypoint_head.smooth_convs.{i}.1.running_mean", ""),
-        ("smooth_norms.{i}.var", "same", "keypoint_head.smooth_convs.{i}.1.running_var", ""),
+# What a layer consists of: our name and PyTorch's. Kernels are laid out by the layer's kind.
+SCALE_BIAS = ((".scale", ".weight"), (".bias", ".bias"))
+PARAMETERS = {
+    "array": (("", ""),),
+    "norm": SCALE_BIAS,
+    "batch norm": (*SCALE_BIAS, (".mean", ".running_mean"), (".var", ".running_var")),
+    "deconv": ((".kernel", ".weight"),),
+    **dict.fromkeys(
+        ("linear", "conv", "pixel conv", "patches"), ((".kernel", ".weight"), (".bias", ".bias"))
     ),
 }
 
@@ -190,25 +171,25 @@ def decoder_rows(config: DecoderConfig) -> list[Row]:
 
 
 def _rows(
-    table: Iterable[tuple[str, str, str, str]],
-    prefixes: tuple[str, str, str],
-    experts: int = 0,
-    **numbers: int,
+    table: Table, prefixes: tuple[str, str, str], experts: int = 0, **numbers: int
 ) -> list[Row]:
-    def keys(prefix: str, cell: str) -> tuple[str, ...]:
+    def keys(prefix: str, cell: str, parameter: str) -> tuple[str, ...]:
         return tuple(
-            prefix + key.format(e=e, **numbers) for e in range(experts or 1) for key in cell.split()
+            f"{prefix}{layer.format(e=e, **numbers)}{parameter}"
+            for e in range(experts or 1)
+            for layer in cell.split()
         )
 
     return [
         Row(
-            prefixes[0] + ours.format(**numbers),
-            layout,
-            keys(prefixes[1], original),
-            keys(prefixes[2], huggingface),
+            f"{prefixes[0]}{layer.format(**numbers)}{ours}",
+            kind if ours == ".kernel" else "same",
+            keys(prefixes[1], original, theirs),
+            keys(prefixes[2], huggingface, theirs),
             stacked=experts > 0,
         )
-        for ours, layout, original, huggingface in table
+        for layer, kind, original, huggingface in table
+        for ours, theirs in PARAMETERS[kind]
     ]
 
 
