@@ -95,7 +95,7 @@ class PosePredictor(nnx.Module):
         key: jax.Array | None = None,
     ) -> Float[Array, "batch frames size"]:
         """Outputs of frames that are scaled as in training; `key` turns on dropout."""
-        x = self.input_proj(frames)
+        x = self.input_proj(jnp.asarray(frames))
         if self.positions is not None:
             x = x + self.positions[...]
         for index, layer in enumerate(self.layers):
