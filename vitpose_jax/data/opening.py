@@ -29,6 +29,7 @@ def open_pose_dataset(
     input_size: tuple[int, int] = (256, 192),
     dataset_index: int = 0,
     max_bad_share: float = MAX_BAD_SHARE,
+    category: str = "",
 ) -> PoseDataset:
     """Open a data set.
 
@@ -42,6 +43,8 @@ def open_pose_dataset(
         dataset_index: the expert of a mixture-of-experts model that the people belong to.
         max_bad_share: the largest share of malformed annotations, and of missing or unreadable
             images, that is skipped (one or two always are, unless it is 0).
+        category: name or id of the one category of the annotations to read; empty for those whose
+            keypoints most annotations have.
 
     Raises:
         UserError: nothing there, or not usable; says what to do.
@@ -54,16 +57,16 @@ def open_pose_dataset(
         dataset: PoseDataset = open_synthetic(source, split, input_size)
     elif isinstance(source, Mapping):
         files = given_files(source, split, "config.data")
-        dataset = open_coco(files, split, input_size, max_bad_share)
+        dataset = open_coco(files, split, input_size, max_bad_share, category)
     else:
-        dataset = _open_path(source, split, input_size, max_bad_share)
+        dataset = _open_path(source, split, input_size, max_bad_share, category)
         dataset.name = source
     dataset.dataset_index = dataset_index
     return dataset
 
 
 def _open_path(
-    path: str, split: str, input_size: tuple[int, int], max_bad_share: float
+    path: str, split: str, input_size: tuple[int, int], max_bad_share: float, category: str
 ) -> PoseDataset:
     if path == "coco":
         place = epath.Path(os.environ.get("COCO_DIR", "data/coco"))
@@ -73,7 +76,7 @@ def _open_path(
         raise UserError(f"there is no data set at {place}. {COCO_HELP}")
     if place.suffix in (".yaml", ".yml"):
         files = given_files(read_yaml(place), split, str(place))
-        return open_coco(files, split, input_size, max_bad_share)
+        return open_coco(files, split, input_size, max_bad_share, category)
     if is_records_folder(place):
         from vitpose_jax.data.records.reading import open_records  # tensorflow-datasets is slow
 
@@ -86,4 +89,4 @@ def _open_path(
             f"{place} is no data set: there is no annotations/person_keypoints_{split}2017.json, "
             f"nor another .json in it or in annotations/ or {split}/; {PATHS_HELP}. {COCO_HELP}"
         )
-    return open_coco(found, split, input_size, max_bad_share)
+    return open_coco(found, split, input_size, max_bad_share, category)

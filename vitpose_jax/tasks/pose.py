@@ -91,6 +91,7 @@ def open_data(settings: PoseSettings, split: str) -> PoseDataset:
         input_size=backbone.input_size,
         dataset_index=settings.dataset_index,
         max_bad_share=settings.max_bad_share,
+        category=settings.category,
     )
 
 

@@ -64,6 +64,7 @@ class PoseSettings:
     dataset_index: int
     num_workers: int
     max_bad_share: float
+    category: str
     batch_size: int
     model: ModelSettings
     dtype: str

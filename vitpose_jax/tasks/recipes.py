@@ -80,6 +80,7 @@ def original_recipe(size: str, data: str, decoder: str = "classic") -> ml_collec
     config.train_share = 1.0  # of the training images
     config.dataset_index = 0  # the expert to train, for ViTPose+
     config.num_workers = 0
+    config.category = ""  # of the annotations, to read alone; "" for that with most people
     config.max_bad_share = MAX_BAD_SHARE  # of annotations or images that may be unusable
 
     config.model = {

@@ -3,15 +3,25 @@
 import logging
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from vitpose_jax.data.coco.categories import keypoint_categories
+from vitpose_jax.data.coco.ids import ImageIds, plain_id
 from vitpose_jax.data.coco.person import is_number
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
+from vitpose_jax.keypoints.box_forms import (
+    BEYOND_WORDS,
+    CORNERS_WORDS,
+    NORMALIZED_WORDS,
+    are_corners,
+    beyond_image,
+    normalized,
+)
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +33,8 @@ def detected_people(dataset: PoseDataset, path: epath.PathLike, min_score: float
 
     Args:
         dataset: whose images and categories count.
-        path: JSON list of {image_id, category_id, bbox (x, y, width, height), score}.
+        path: JSON list of {image_id, category_id, bbox (x, y, width, height), score}; `image_id`
+            may be an image's id or the name of its file.
         min_score: boxes with a lower score are left out; the original's threshold is 0.
 
     Returns:
@@ -38,42 +49,82 @@ def detected_people(dataset: PoseDataset, path: epath.PathLike, min_score: float
             f"{dataset.name} holds crops around annotated boxes only; "
             "evaluate on detections with the COCO folder it was made from"
         )
-    categories = keypoint_categories(dataset.coco_gt["categories"], dataset.name)
-    category_ids = [category["id"] for category in categories]
+    coco = dataset.coco_gt
+    categories = keypoint_categories(coco["categories"], dataset.name)
+    category_ids = {plain_id(category["id"]) for category in categories}
     entries = read_json(path)
     if not isinstance(entries, list):
         raise UserError(f"{path} is not a detections file: a JSON list of boxes is expected")
-    rows = {int(image_id): row for row, image_id in enumerate(dataset.image_ids)}
-    kept, malformed, elsewhere = [], [], 0
+    images = ImageIds(coco.get("images") or [{"id": int(i)} for i in dataset.image_ids])
+    kept, rows, malformed, elsewhere = [], [], [], []
+    seen = set()
     for index, entry in enumerate(entries):
         if problem := _problem(entry):
             malformed.append(f"[{index}]: {problem}")
-        elif entry["category_id"] in category_ids and entry["score"] >= min_score:
-            if entry["image_id"] in rows:
-                kept.append(index)
+            continue
+        category = plain_id(entry["category_id"])
+        seen.add(category)
+        if category in category_ids and entry["score"] >= min_score:
+            row = images.find(entry["image_id"])
+            if row is None:
+                elsewhere.append(f"image_id {entry['image_id']!r}")
             else:
-                elsewhere += 1
+                kept.append(index)
+                rows.append(row)
     if too_many(len(malformed), len(entries), MAX_BAD_SHARE):
         raise UserError(f"{path}: {len(malformed)} malformed entries, the first: {malformed[0]}")
     if not kept:
-        seen = sorted({entry["category_id"] for entry in entries if not _problem(entry)})
+        others, ours = sorted(seen, key=str), sorted(category_ids, key=str)
         raise UserError(
-            f"{path}: none of the {len(entries)} boxes, of category_id {seen}, is a person "
-            f"(category_id {sorted(category_ids)}) scored {min_score:g} or more on this data "
-            f"set's images ({elsewhere} people are on other images)"
+            f"{path}: none of the {len(entries)} boxes, of category_id {others}, is a person "
+            f"(category_id {ours}) scored {min_score:g} or more on this data set's images "
+            f"({len(elsewhere)} people are on other images)"
         )
-    for words, count in (("malformed entries", len(malformed)), ("on other images", elsewhere)):
-        if count:
-            log.warning("%s: left out %d boxes: %s", path, count, words)
+    for words, where in (("malformed entries", malformed), ("on other images", elsewhere)):
+        if where:
+            log.warning(
+                "%s: left out %d boxes: %s, for instance %s", path, len(where), words, where[0]
+            )
 
     people = People.empty(len(kept), dataset.skeleton.num_keypoints)
-    people.image_id[:] = [entries[i]["image_id"] for i in kept]
-    people.image_row[:] = [rows[entries[i]["image_id"]] for i in kept]
-    people.image_wh[:] = dataset.load_image_wh()[people.image_row]
+    people.image_row[:] = rows
+    people.image_id[:] = dataset.image_ids[rows]
+    people.image_wh[:] = dataset.load_image_wh()[rows]
     people.annotation_id[:] = kept
     people.box[:] = [entries[i]["bbox"] for i in kept]
     people.box_score[:] = [entries[i]["score"] for i in kept]
+    _doubt_boxes(people, path)
+    _tell_of_empty_images(people, dataset, path)
     return people
+
+
+def _doubt_boxes(people: People, path: epath.PathLike) -> None:
+    """Tell of boxes in other units or forms; refuse them where most are fractions."""
+    fractions = normalized(people.box)
+    if fractions.mean() >= 0.5:
+        raise UserError(f"{path}: {fractions.sum()} of {len(people)} are {NORMALIZED_WORDS}")
+    beyond = beyond_image(people.box, people.image_wh)
+    words = BEYOND_WORDS
+    if are_corners(people.box, people.image_wh):
+        beyond, words = np.ones(len(people), bool), CORNERS_WORDS
+    for mask, what in ((fractions, NORMALIZED_WORDS), (beyond, words)):
+        if mask.any():
+            first = people.annotation_id[np.argmax(mask)]
+            log.warning(
+                "%s: %d of %d are %s, for instance entry %d",
+                *(path, mask.sum(), len(people), what, first),
+            )
+
+
+def _tell_of_empty_images(people: People, dataset: PoseDataset, path: epath.PathLike) -> None:
+    """Tell where many images with annotated people have no box, as with ids of other images."""
+    annotated = np.unique(dataset.people.image_id)
+    empty = annotated[~np.isin(annotated, people.image_id)]
+    if len(empty) > 0.1 * len(annotated):
+        log.warning(
+            "%s: has no box on %d of %d images with annotated people, for instance image %d",
+            *(path, len(empty), len(annotated), empty[0]),
+        )
 
 
 def _problem(entry: Any) -> str | None:
@@ -81,8 +132,8 @@ def _problem(entry: Any) -> str | None:
     if not isinstance(entry, dict):
         return "is not an object"
     for key in ("image_id", "category_id"):
-        if not isinstance(entry.get(key), int):
-            return f"'{key}' must be an integer, is {entry.get(key)!r}"
+        if plain_id(entry.get(key)) is None:
+            return f"'{key}' must be a whole number or a text, is {entry.get(key)!r}"
     box, score = entry.get("bbox"), entry.get("score")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return f"'bbox' must be four finite numbers, is {box!r}"

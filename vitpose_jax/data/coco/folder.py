@@ -72,10 +72,16 @@ class FolderImages:
 
 
 def open_coco(
-    files: CocoFiles, split: str, input_size: tuple[int, int], max_bad_share: float
+    files: CocoFiles,
+    split: str,
+    input_size: tuple[int, int],
+    max_bad_share: float,
+    category: str = "",
 ) -> PoseDataset:
     """Open annotations in COCO's layout; see `open_pose_dataset`."""
-    annotations = read_annotations(files.annotations, max_bad_share=max_bad_share)
+    annotations = read_annotations(
+        files.annotations, max_bad_share=max_bad_share, category=category
+    )
     image_folder = files.image_folder(annotations.file_names)
     report = annotations.report
     log.log(logging.WARNING if report.is_unusual else logging.INFO, "%s", report.summary())

@@ -40,9 +40,10 @@ class ImageIds:
     """
 
     def __init__(self, images: Sequence[Mapping[str, Any]]) -> None:
-        """Take a file's images; each has a `file_id` (from `plain_id`) and a `file_name`."""
-        self._rows = {image["file_id"]: row for row, image in enumerate(images)}
-        self._file_names = [image["file_name"] for image in images]
+        """Take a file's images; their own ids are `file_id`, or `id` where there is none."""
+        ids = (image.get("file_id", image["id"]) for image in images)
+        self._rows = {image_id: row for row, image_id in enumerate(ids)}
+        self._file_names = [image.get("file_name", "") for image in images]
         self._names: dict[str, int | None] | None = None
 
     def find(self, value: Any) -> int | None:
