@@ -6,23 +6,24 @@ import threading
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 
 MAX_WARP_SIDE = 32766
 """OpenCV's warp indexes its source with 16-bit integers."""
 MAX_KEPT_BYTES = 2**24
-"""Of memory that a thread keeps for its next crop."""
+"""How much memory a thread keeps for its next crop."""
 MAX_WIDENED_PIXELS = 2**20
-"""To give a larger image a fourth channel costs more than a few people's crops save."""
+"""For a larger image a fourth channel costs more than it saves in a few people's crops."""
 
 _buffers = threading.local()
 
 
 class _SingleThread(contextlib.ContextDecorator):
-    """Keeps OpenCV from sharing out work among threads of its own while any thread is inside.
+    """Keeps OpenCV from dividing work among threads of its own while any thread is inside.
 
-    Crops are cut by many threads, or processes, at once. OpenCV would share out each of them among
-    as many threads again, which on two cores with 16 such threads cost two thirds more processor
-    time. Its setting is the whole process's, so it is put back.
+    Crops are cut by many threads, or processes, at once. OpenCV would divide each crop among as
+    many threads again: two thirds more processor time on two cores with 16 such threads. Its
+    setting is the whole process's, so it is put back.
     """
 
     def __init__(self) -> None:
@@ -47,17 +48,21 @@ _single_thread = _SingleThread()
 
 
 @_single_thread
-def warp_crop(image: np.ndarray, matrix: np.ndarray, crop: np.ndarray) -> None:
-    """Cut a crop out of an image: bilinear, black outside the image.
+def warp_crop(
+    image: UInt8[np.ndarray, "height width 3"],
+    matrix: Float[np.ndarray, "2 3"],
+    crop: UInt8[np.ndarray, "rows columns 3"],
+) -> None:
+    """Cut a crop out of an image, in place: bilinear, black outside the image.
 
     With four channels instead of three OpenCV 5 warps more than twice as fast, to the same values.
-    The part of the image that is not seen is cut off before it is copied (a whole multiple of a
-    pixel away, so that values change by rounding at most).
+    What the crop does not show is cut off the image first (at whole pixels, so that values change
+    by rounding at most).
 
     Args:
-        image: uint8 (height, width, 3).
-        matrix: (2, 3), image pixels to crop pixels.
-        crop: uint8 (H, W, 3): written.
+        image: the picture.
+        matrix: from image pixels to crop pixels.
+        crop: written.
     """
     part, matrix = _part_seen(image, matrix, crop.shape[:2])
     wide = _scratch("source", (*part.shape[:2], 4))
@@ -68,16 +73,15 @@ def warp_crop(image: np.ndarray, matrix: np.ndarray, crop: np.ndarray) -> None:
 
 
 @_single_thread
-def warp_crops(image: np.ndarray, matrices: np.ndarray, crops: np.ndarray) -> None:
-    """Cut people out of one image, to the very values of OpenCV's warp of the whole image.
+def warp_crops(
+    image: UInt8[np.ndarray, "height width 3"],
+    matrices: Float[np.ndarray, "people 2 3"],
+    crops: UInt8[np.ndarray, "people rows columns 3"],
+) -> None:
+    """Cut people out of one image, in place, to exactly the values of OpenCV's warp of the image.
 
-    For that the image is not cut to the part seen, as `warp_crop` does, unless it is too large for
-    OpenCV. The fourth channel is added once for all people.
-
-    Args:
-        image: uint8 (height, width, 3).
-        matrices: (N, 2, 3), image pixels to crop pixels.
-        crops: uint8 (N, H, W, 3): written.
+    So the image is not cut first, as in `warp_crop`, unless it is too large for OpenCV. The fourth
+    channel is added once for all people.
     """
     if max(image.shape[:2]) > MAX_WARP_SIDE:
         for matrix, crop in zip(matrices, crops, strict=True):
@@ -100,9 +104,9 @@ def warp_crops(image: np.ndarray, matrices: np.ndarray, crops: np.ndarray) -> No
 def _part_seen(
     image: np.ndarray, matrix: np.ndarray, crop_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The part of an image that a crop is made of, and the map from that part.
+    """The part of an image that a crop shows, and the map from that part.
 
-    Of a part that is too large for OpenCV's warp, every n-th pixel.
+    A part that is too large for OpenCV's warp is reduced to every n-th pixel.
     """
     (a, b, tx), (c, d, ty) = matrix.tolist()
     (height, width), det = image.shape[:2], a * d - b * c
@@ -123,7 +127,7 @@ def _part_seen(
 
 
 def _scratch(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """This thread's buffer of that name: fresh memory would cost as much as half the warp."""
+    """This thread's buffer of that name: fresh memory costs half as much as the warp."""
     size = math.prod(shape)
     if size > MAX_KEPT_BYTES:
         return np.empty(shape, np.uint8)
