@@ -17,6 +17,7 @@ import av.error
 import cv2
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from vitpose_jax.errors import UserError, first_line
@@ -133,9 +134,13 @@ class Media:
         self._duration = self._claimed_duration()
         estimate = round(self._duration * self.fps) if self._duration else 0
         self.frame_count = self._stream.frames or estimate or None
-        self._clock = _Clock(self.fps, self._container.format.name == "avi")
+        ticks = float(self._stream.time_base or 1 / self.fps)
+        self._clock = _Clock(ticks, self.fps, self._container.format.name == "avi")
         self._packets = self._before_key = self._damaged = self._spoilt = 0
         self._reached = 0.0
+        self._begins = min((self._container.start_time or 0) / av.time_base, 0.0)
+        heard_or_seen = (*self._container.streams.video, *self._container.streams.audio)
+        self._ticks = {s.index: float(s.time_base) for s in heard_or_seen if s.time_base}
 
     def _open(self, source: str | Path) -> InputContainer:
         formats, protocols, timeout = _STREAM_FORMATS, _STREAM_PROTOCOLS, _SECONDS_TO_WAIT
@@ -188,10 +193,10 @@ class Media:
 
     def frames(self) -> Iterator[TimedFrame]:
         """Decode the frames in the order in which they are shown."""
-        count = 0
+        count, converter = 0, VideoReformatter()
         for frame in self._decoded():
             try:
-                image = frame.to_ndarray(format="rgb24")
+                image = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
             except (av.error.FFmpegError, ValueError, MemoryError):
                 self._damaged += 1
                 continue
@@ -241,10 +246,10 @@ class Media:
                 self._packets += 1
             else:
                 self._packets, self._before_key = self._packets + 1, self._before_key + 1
-        if packet.pts is not None and packet.stream.type in ("video", "audio"):
-            end = (packet.pts + (packet.duration or 0)) * packet.time_base
-            start = Fraction(self._container.start_time or 0, av.time_base)
-            self._reached = max(self._reached, float(end - min(start, Fraction(0))))
+        ticks = self._ticks.get(packet.stream_index)
+        if packet.pts is not None and ticks is not None:
+            end = (packet.pts + (packet.duration or 0)) * ticks
+            self._reached = max(self._reached, end - self._begins)
 
     def _conclude(self, count: int) -> None:
         """Say what is missing or was guessed."""
@@ -297,10 +302,16 @@ class _Clock:
     rise comes half as late, so that the next may be on time again.
     """
 
-    def __init__(self, fps: float, decoding_order: bool) -> None:
-        """Start; `decoding_order` is of containers that know no times of presentation."""
-        self._step, self._decoding_order = 1 / fps, decoding_order
-        self._first: Fraction | None = None
+    def __init__(self, ticks: float, fps: float, decoding_order: bool) -> None:
+        """Start.
+
+        Args:
+            ticks: seconds that time stamps count.
+            fps: mean frames per second.
+            decoding_order: the container knows no times of presentation.
+        """
+        self._ticks, self._step, self._decoding_order = ticks, 1 / fps, decoding_order
+        self._first: int | None = None
         self._before = {"pts": -math.inf, "dts": -math.inf}
         self._faults = {"pts": 0, "dts": 0}
         self._last, self._in_a_row = -1.0, 0
@@ -310,10 +321,9 @@ class _Clock:
         """The next frame's time."""
         stamp = self._stamp(frame.pts, frame.dts)
         seconds = -1.0
-        if stamp is not None and frame.time_base is not None:
-            moment = stamp * frame.time_base
-            self._first = moment if self._first is None else self._first
-            seconds = float(moment - self._first)
+        if stamp is not None:
+            self._first = stamp if self._first is None else self._first
+            seconds = (stamp - self._first) * self._ticks
         if self._last < 0:
             self._last = 0.0
         elif seconds > self._last:

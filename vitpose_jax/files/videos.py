@@ -11,6 +11,7 @@ import av.error
 import cv2
 import numpy as np
 from av.container import OutputContainer
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from vitpose_jax.errors import UserError, first_line
@@ -116,6 +117,7 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
         self._output: tuple[OutputContainer, VideoStream] | None = None
         self._shape: tuple[int, ...] | None = None
         self._count, self._last_tick = 0, -1
+        self._converter = VideoReformatter()
         self._resources = contextlib.ExitStack()
 
     def write(self, frame: np.ndarray, time: float | None = None) -> None:
@@ -145,7 +147,7 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
         with self._explained():
             if self._shape is None:
                 self._output, self._shape = self._start(padded.shape[1], padded.shape[0]), expected
-            self._encode(picture)
+            self._encode(self._converter.reformat(picture, format="yuv420p", threads=1))
         self._count += 1
 
     def _start(self, width: int, height: int) -> tuple[OutputContainer, VideoStream]:
@@ -161,6 +163,7 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
         rate = Fraction(self._fps).limit_denominator(1001)
         stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.thread_type = "AUTO"  # by default in slices, which cost time and space
         stream.codec_context.time_base = stream.time_base = Fraction(1, _TICKS)
         return container, stream
 
