@@ -26,7 +26,7 @@ from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.models.pose import PoseModel
 from vitpose_jax.tasks.pose import pose_loss
 from vitpose_jax.tasks.pose_settings import PoseSettings, pose_config
-from vitpose_jax.training.optimizer import adamw, label_parameters
+from vitpose_jax.training.optimizer import label_parameters, make_optimizer
 from vitpose_jax.training.settings import read_part
 from vitpose_jax.training.state import create_state, split_model
 from vitpose_jax.training.step import make_train_step
@@ -46,7 +46,7 @@ def prepare(name: str, model_config, frozen: bool, recipe: str):
     graph, parameters, other = split_model(model)
     labels = label_parameters(parameters, frozen=settings.frozen)
     trained = {key: label for key, label in labels.items() if label.trainable}
-    update = adamw(trained, lambda step: 1e-4, weight_decay=0.1)
+    update = make_optimizer("adamw", trained, lambda step: 1e-4, weight_decay=0.1)
 
     def loss_fn(model, batch, key):
         return pose_loss(model, batch, key, settings)

@@ -8,11 +8,10 @@ import pytest
 from vitpose_jax.errors import UserError
 from vitpose_jax.training.optimizer import (
     ParameterLabel,
-    adamw,
     cosine_schedule,
     is_under,
     label_parameters,
-    muon,
+    make_optimizer,
     parameter_table,
     step_schedule,
 )
@@ -78,7 +77,7 @@ def test_adamw_is_torchs():
     rng = np.random.default_rng(0)
     start = rng.standard_normal((3, 4)).astype(np.float32)
     labels = {"w": ParameterLabel(True, 0.3, True), "b": ParameterLabel(True, 1.0, False)}
-    optimizer = adamw(labels, lambda step: 1e-2, weight_decay=0.1, clip_norm=1.0)
+    optimizer = make_optimizer("adamw", labels, lambda step: 1e-2, weight_decay=0.1, clip_norm=1.0)
     ours = {"w": jnp.asarray(start), "b": jnp.asarray(start[0])}
     state = optimizer.init(ours)
     w, b = torch.nn.Parameter(torch.tensor(start)), torch.nn.Parameter(torch.tensor(start[0]))
@@ -113,16 +112,16 @@ def test_muon_turns_the_blocks_matrices_orthogonally_and_leaves_the_rest_to_adam
     options = {"weight_decay": 0.1, "clip_norm": None, "b2": 0.99}
     grads = {name: 3e-3 * value**3 for name, value in parameters.items()}
     found = {}
-    for make in (adamw, muon):
-        optimizer = make(labels, lambda step: 1e-2, **options)
+    for kind in ("adamw", "muon"):
+        optimizer = make_optimizer(kind, labels, lambda step: 1e-2, **options)
         updates, _ = optimizer.update(grads, optimizer.init(parameters), parameters)
-        found[make] = updates
+        found[kind] = updates
     matrix = "backbone.blocks.0.mlp.fc1.kernel"
     for name in parameters:
         if name != matrix:
-            np.testing.assert_array_equal(found[muon][name], found[adamw][name])
+            np.testing.assert_array_equal(found["muon"][name], found["adamw"][name])
     # Without the decay: all singular values near lr * 0.2 * sqrt(64), along the gradient.
-    turned = -(found[muon][matrix] / 1e-2 + 0.1 * parameters[matrix])
+    turned = -(found["muon"][matrix] / 1e-2 + 0.1 * parameters[matrix])
     values = np.linalg.svd(turned / (0.2 * 8), compute_uv=False)
     assert values.min() > 0.6
     assert values.max() < 1.3
@@ -137,7 +136,7 @@ def test_muon_turns_each_expert_by_itself():
     of_experts[2] = gradient  # the only one whose data were in the batch
     grads = {alone: jnp.asarray(gradient), experts: jnp.asarray(of_experts)}
     labels = label_parameters(grads)
-    optimizer = muon(labels, lambda step: 1.0, weight_decay=0.0, clip_norm=None)
+    optimizer = make_optimizer("muon", labels, lambda step: 1.0, weight_decay=0.0, clip_norm=None)
     updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
     np.testing.assert_allclose(updates[experts][2], updates[alone], rtol=1e-3, atol=1e-4)
     assert not np.delete(updates[experts], 2, axis=0).any()

@@ -12,7 +12,7 @@ from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import VIT_SIZES
 from vitpose_jax.tasks.losses import heatmap_accuracy, mean_squared_error
-from vitpose_jax.training.optimizer import adamw, label_parameters
+from vitpose_jax.training.optimizer import label_parameters, make_optimizer
 from vitpose_jax.training.state import create_state, merge_model, split_model
 from vitpose_jax.training.step import make_train_step
 from vitpose_jax.weights import load_pose_model
@@ -68,7 +68,9 @@ def loss_fn(model, batch, key):
 
 
 def stepper(graph, labels, clip_norm):
-    optimizer = adamw(labels, lambda step: 5e-4, weight_decay=0.1, clip_norm=clip_norm)
+    optimizer = make_optimizer(
+        "adamw", labels, lambda step: 5e-4, weight_decay=0.1, clip_norm=clip_norm
+    )
     return optimizer, jax.jit(make_train_step(graph, loss_fn, optimizer))
 
 

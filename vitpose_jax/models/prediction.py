@@ -1,8 +1,4 @@
-"""From a batch of crops to keypoints in image pixels: the one function that devices run.
-
-Inference and evaluation compile it through `prediction_program`; what exports a model or measures
-it uses the parts.
-"""
+"""From a batch of crops to keypoints in image pixels: the one function that devices run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,14 +24,13 @@ from vitpose_jax.models.pose import PoseModel
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """How heatmaps are computed and decoded; hashable, as a static argument of the program.
+    """How heatmaps are computed and decoded.
 
     Attributes:
-        flip_index: the keypoints' order in a mirrored crop, to average with its heatmaps, or None.
+        flip_index: the keypoints' order in mirrored crops, to average with theirs, or None.
         method: how heatmaps are decoded.
-        mirrored_apart: run the mirrored crops after the others instead of in one batch with them.
-            One batch is faster for a few crops. Two take less memory and leave rows that are spread
-            over devices where they are.
+        mirrored_apart: run mirrored crops as a second batch. Two batches take less memory and leave
+            rows on the devices they are spread over; for a few crops one is faster.
         keep_heatmaps: return the heatmaps too.
     """
 
@@ -54,15 +49,13 @@ def predict_batch(
     """Find the keypoints of a batch of crops that were cut by the UDP affine.
 
     Args:
-        graph: the model's, from `nnx.split`.
-        state: the model's; for speed from `cast_matrices`.
+        graph, state: the model, from `nnx.split`; its matrices best as `cast_matrices` leaves them.
         batch: `crop` uint8 (B, H, W, 3), `center` and `scale` (B, 2) of the regions they show, and
-            for a mixture of experts, unless the model's own data set decides, `dataset_index` (B,).
-        options: how to predict.
+            `dataset_index` (B,) where a mixture of experts is not to use its own data set's.
+        options: static, like `graph`.
 
     Returns:
-        Image keypoints (B, K, 2) and scores (B, K), both float32, and where they are to be kept
-        heatmaps (B, h, w, K).
+        Image keypoints (B, K, 2), scores (B, K) and, if kept, heatmaps (B, h, w, K); float32.
     """
     model = nnx.merge(graph, state)
     experts = batch.get("dataset_index") if model.config.backbone.num_experts else None
@@ -78,14 +71,14 @@ def predict_heatmaps(
     options: PredictionOptions,
     dataset_index: Array | None = None,
 ) -> Float32[Array, "batch rows columns keypoints"]:
-    """Compute the heatmaps of normalised crops, averaged with the mirrored ones' if asked for."""
+    """Compute the heatmaps of normalised crops, averaged with mirrored ones' where asked for."""
     if options.flip_index is None:
         return model(images, dataset_index)
     mirrored, flip_index = images[:, :, ::-1], np.asarray(options.flip_index)
     if options.mirrored_apart:
         heatmaps = model(images, dataset_index)
         return flip_average(heatmaps, model(mirrored, dataset_index), flip_index)
-    if dataset_index is not None and jnp.ndim(dataset_index):
+    if dataset_index is not None:
         dataset_index = jnp.concatenate([dataset_index, dataset_index])
     upright, turned = jnp.split(model(jnp.concatenate([images, mirrored]), dataset_index), 2)
     return flip_average(upright, turned, flip_index)
@@ -93,14 +86,11 @@ def predict_heatmaps(
 
 def locate_keypoints(
     heatmaps: Float[Array, "batch rows columns keypoints"],
-    center: Array,
-    scale: Array,
+    center: Float[Array, "batch 2"],
+    scale: Float[Array, "batch 2"],
     method: DecodeMethod,
 ) -> tuple[Float32[Array, "batch keypoints 2"], Float32[Array, "batch keypoints"]]:
-    """Decode heatmaps to image pixels and scores.
-
-    The crops were cut by the UDP affine, so points return by it whatever the method.
-    """
+    """Decode heatmaps to image pixels, by the UDP affine whatever the method, and scores."""
     heatmap_xy, scores = decode_heatmaps(heatmaps, method)
     _, rows, columns, _ = heatmaps.shape
     return heatmap_to_image(heatmap_xy, center, scale, (rows, columns)), scores
@@ -120,12 +110,7 @@ def cast_matrices(state: nnx.State, dtype: jnp.dtype) -> nnx.State:
 
 
 def prediction_program(dtype: jnp.dtype, images: int) -> Wrapped:
-    """Return `predict_batch` under `jax.jit`, with the compiler options that suit a network.
-
-    Args:
-        dtype: what the network computes in.
-        images: how many crops go through it at once.
-    """
+    """Jit `predict_batch` with the compiler options for `images` at once, computed in `dtype`."""
     return _compiled(tuple((compiler_options(dtype, images) or {}).items()))
 
 

@@ -52,17 +52,11 @@ _forecast = nnx.jit(lambda model, observed, visible: model.forecast(observed, vi
 
 @dataclasses.dataclass(frozen=True)
 class WindowSettings:
-    """`config.eval`: the windows that are evaluated on.
+    """`config.eval`: the windows that are evaluated on."""
 
-    Attributes:
-        split: for the comparison after training; during it the validation split is used.
-        stride: frames between the starts of windows.
-        complete: only windows in which all joints are visible.
-    """
-
-    split: str
-    stride: int
-    complete: bool
+    split: str  # of the comparison after training; during training it is validation
+    stride: int  # frames between the starts of windows
+    complete: bool  # only windows in which all joints are visible
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,14 +139,9 @@ def open_windows(
     complete: bool,
     paces: Sequence[float] = (),
 ) -> MotionWindows:
-    """Open the windows of a split of `config.data`.
+    """Open the windows of a split of `config.data`; see `MotionWindows`.
 
-    Args:
-        settings: the configuration's.
-        split: train, validation or test.
-        stride: frames between the starts of windows.
-        complete: only windows in which all joints are visible.
-        paces: speeds at which every track is there once more.
+    Every track is there as it is and once more at each of `paces`, so many times as fast.
 
     Raises:
         UserError: there are none, or the data do not go with `config.input`.

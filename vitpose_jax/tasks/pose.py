@@ -175,10 +175,8 @@ def build_evaluation(
 ) -> tuple[PoseModel, PoseEvaluation]:
     """Open the validation data and build the model that is evaluated on it.
 
-    Args:
-        settings: the configuration's.
-        trained: the shape of a run's model. The model returned then has random weights, which are
-            to be replaced by the run's; without it, all of `config.init_from`'s.
+    The model has the weights `config.init_from`; or random ones to be replaced by a run's, if the
+    shape of that one's model is given (`trained`).
 
     Raises:
         UserError: a mistake in the configuration, or weights for other keypoints.

@@ -18,10 +18,7 @@ from vitpose_jax.weights.loading import Part
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """`config.model`: the fields of ViTConfig, DecoderConfig and NeckConfig.
-
-    What the data or the other parts decide may be left out.
-    """
+    """`config.model`: fields of ViTConfig, DecoderConfig, NeckConfig, but for what follows."""
 
     backbone: Mapping[str, Any]
     decoder: Mapping[str, Any]
@@ -30,27 +27,16 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """`config.eval`.
+    """`config.eval`."""
 
-    Attributes:
-        metrics: names in `pose_evaluation.METRICS`; the first decides which checkpoint is best.
-        boxes: "gt" for the annotated ones, or a file of detections.
-        min_box_score: detections below it are left out.
-        max_people: as many predictions of an image count for AP and AR.
-        flip_test: average with the mirrored crop's heatmaps.
-        decode: how heatmaps are decoded.
-        batch_size: people at a time.
-        per_keypoint: also measure each keypoint by itself.
-    """
-
-    metrics: tuple[str, ...]
-    boxes: str
-    min_box_score: float
-    max_people: int
-    flip_test: bool
+    metrics: tuple[str, ...]  # names in METRICS; the first decides which checkpoint is best
+    boxes: str  # "gt" or a file of detections
+    min_box_score: float  # detections below it are left out
+    max_people: int  # so many predictions of an image count for AP and AR
+    flip_test: bool  # average with the mirrored crop's heatmaps
     decode: DecodeMethod
     batch_size: int
-    per_keypoint: bool
+    per_keypoint: bool  # measure each keypoint by itself too
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,7 @@ TASKS: dict[str, Task[Any]] = {"pose": pose, "forecast": forecasting}
 
 
 def task_of(config: ml_collections.ConfigDict) -> Task[Any]:
-    """Return the task of a configuration.
-
-    Raises:
-        UserError: it names none.
-    """
+    """Return the task that a configuration names; UserError where there is no such task."""
     name = config.get("task")
     if name not in TASKS:
         raise UserError(f"config.task is {name!r}; choose one of {', '.join(TASKS)}")
@@ -49,24 +45,18 @@ def train(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
 
 
 def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
-    """Evaluate the run in `folder`, or the weights that the configuration names.
-
-    The figures are printed and written to evaluation.json in the folder.
+    """Evaluate the run in `folder`, or weights; print the figures and write evaluation.json.
 
     Raises:
-        UserError: there is nothing to evaluate, it does not fit the data, or the file cannot be
-            written.
+        UserError: there is nothing to evaluate, or it does not fit the data.
     """
     return task_of(config).evaluate(config, folder)
 
 
 def load_trained(folder: str | Path, which: str = "best") -> tuple[int, nnx.Module]:
-    """Return (step, model) of a run's checkpoint, without its data or devices.
+    """Return (step, model) of a run's checkpoint; needs neither its data nor its devices.
 
-    Args:
-        folder: the run's.
-        which: "best" by the run's metric, "latest", or a step. A moving average, where the run
-            keeps one, is taken.
+    `which` is "best" by the run's metric, "latest", or a step.
 
     Raises:
         UserError: there is no such run or checkpoint.
@@ -101,15 +91,10 @@ def log_plainly() -> None:
 
 
 def join_processes(coordinator: str | None, count: int | None, index: int | None) -> None:
-    """Become one of several processes; TPU pods and Slurm need no arguments.
-
-    Args:
-        coordinator: host:port of process 0.
-        count: number of processes.
-        index: this one's.
+    """Become process `index` of `count`; TPU pods and Slurm need no arguments.
 
     Raises:
-        UserError: the processes do not find each other.
+        UserError: the processes do not find each other at the coordinator's host:port.
     """
     platforms = jax.config.jax_platforms  # type: ignore[attr-defined]  # made at run time
     if platforms == "cpu" or (coordinator or "").startswith("localhost"):

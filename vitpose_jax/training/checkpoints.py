@@ -29,11 +29,7 @@ class Checkpoints:
     """The checkpoints in a folder, each with the train state and the position in the data.
 
     The newest is kept, and the best of those that were rated. A save that fails (disk full) is
-    logged and leaves the earlier checkpoints alone, so that the run may go on.
-
-    Attributes:
-        folder: where they are.
-        failure: what went wrong last, or None.
+    logged and noted in `failure`; earlier checkpoints stay, so that the run may go on.
     """
 
     def __init__(self, folder: Path, *, metric: str, maximize: bool = True) -> None:
@@ -63,13 +59,8 @@ class Checkpoints:
     def save(self, step: int, state: TrainState, data: Any) -> None:
         """Start writing a checkpoint unless it is there; `wait` tells whether it succeeded.
 
-        Args:
-            step: its step.
-            state: the train state.
-            data: the position in the training data, JSON-able.
-
-        Raises:
-            UserError: a parameter is not finite; nothing is written.
+        `data` is the position in the training data, JSON-able. UserError, and nothing is written,
+        where a parameter is not finite.
         """
         self.wait()
         if not all_finite((state.trainable, state.other)):
@@ -132,16 +123,13 @@ class Checkpoints:
         return "none" if self.latest is None else f"step {self.latest} in {self.folder}"
 
     def restore(self, state: TrainState) -> tuple[TrainState, Any]:
-        """Read the newest checkpoint.
-
-        Args:
-            state: has the shapes and places of the arrays.
+        """Read the newest checkpoint into arrays shaped and placed like those of `state`.
 
         Returns:
             The train state and the position in the data.
 
         Raises:
-            UserError: it cannot be read, or other numbers of processes cannot share its data.
+            UserError: it cannot be read, or this number of processes cannot share its data.
         """
         step = self.latest
         try:
@@ -178,18 +166,10 @@ def _of_all_processes(data: Any) -> list[Any]:
 
 
 def restore_model(model: Model, folder: Path, which: str = "best") -> tuple[int, Model]:
-    """Put the parameters of a run's checkpoint in place of a model's.
-
-    Args:
-        model: is left as it is.
-        folder: the run's.
-        which: as for `read_parameters`.
-
-    Returns:
-        The checkpoint's step and the model with its parameters.
+    """Return (step, model with the parameters) of a checkpoint of the run in `folder`.
 
     Raises:
-        UserError: no such run or checkpoint, or it does not fit the model.
+        UserError: there is no such run or checkpoint, or it does not fit the model.
     """
     run = workdir.read_run(folder)
     graph, parameters, other = split_model(model)
@@ -205,17 +185,16 @@ def restore_model(model: Model, folder: Path, which: str = "best") -> tuple[int,
 def read_parameters(
     folder: Path, which: str = "best", metric: str = "", maximize: bool = True
 ) -> tuple[int, Parameters]:
-    """Read a checkpoint on any machine, whatever devices wrote it.
+    """Read a checkpoint in a folder of checkpoints, whatever devices wrote it.
 
     Args:
-        folder: that of the checkpoints.
+        folder: the folder.
         which: "best" by `metric` (the latest where none was rated), "latest", or a step.
-        metric: decides which is best.
-        maximize: whether more of it is better.
+        metric, maximize: as in `Problem`.
 
     Returns:
-        The step, and arrays by dotted name. The moving average, where there is one, takes the place
-        of the trained parameters.
+        The step, and arrays by dotted name: the moving average, where there is one, in place of the
+        trained parameters.
 
     Raises:
         UserError: there is no such checkpoint, or it cannot be read.

@@ -27,16 +27,12 @@ log = logging.getLogger(__name__)
 def train(
     problem: Problem[Model], config: ml_collections.ConfigDict, folder: Path
 ) -> dict[str, float]:
-    """Train to the end, from the newest checkpoint in `folder` if there is one.
-
-    Returns:
-        The metrics of the last evaluation.
+    """Train to the end, from the newest checkpoint in `folder` if any; return the last metrics.
 
     Raises:
         UserError: a wrong value in the configuration, a folder of another one, a loss that is not
             finite, or a last checkpoint that could not be written.
-        SystemExit: with status 143, after SIGTERM and a checkpoint.
-        KeyboardInterrupt: after Ctrl-C and a checkpoint.
+        SystemExit, KeyboardInterrupt: after SIGTERM or Ctrl-C, and a checkpoint.
     """
     trainer = Trainer(problem, read_part(RunSettings, config))
     workdir.claim(folder, config, problem)

@@ -31,10 +31,8 @@ class LossWatch:
         Args:
             id_key: the entry of a batch that names its rows.
             folder: where the rows of a batch that stopped the run are listed.
-            every: `write` is called at every multiple of this step.
-            last: `write` is also called at this step.
-            write: takes the step and the means since the last call (after a restart, since then),
-                `train/` before each name.
+            every, last: `write` is called at multiples of the one and at the other.
+            write: takes a step and the means since the last call or restart (`train/loss`, ...).
         """
         self._id_key, self._folder = id_key, folder
         self._every, self._last, self._write = every, last, write

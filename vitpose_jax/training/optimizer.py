@@ -5,7 +5,7 @@ gradient clipping and mmcv's linear warm-up.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +28,7 @@ MUON_RMS = 0.2
 
 @dataclass(frozen=True)
 class ParameterLabel:
-    """How one parameter is trained.
-
-    Attributes:
-        trainable: whether it is.
-        lr_scale: factor of the learning rate.
-        decayed: whether it has weight decay.
-    """
+    """How one parameter is trained; `lr_scale` multiplies the learning rate."""
 
     trainable: bool
     lr_scale: float
@@ -88,7 +82,7 @@ def label_parameters(
 def step_schedule(
     lr: float, *, milestones: Sequence[int], gamma: float = 0.1, warmup: int, warmup_ratio: float
 ) -> optax.Schedule:
-    """Return a schedule that falls by `gamma` at every milestone (in steps), after a warm-up."""
+    """Return a schedule that is multiplied by `gamma` at every milestone, with a warm-up."""
     steps = optax.piecewise_constant_schedule(lr, dict.fromkeys(milestones, gamma))
     return _warm_up(steps, warmup, warmup_ratio)
 
@@ -109,42 +103,56 @@ def _warm_up(schedule: optax.Schedule, warmup: int, ratio: float) -> optax.Sched
     return lambda step: schedule(step) * rise(step)
 
 
-def adamw(
+def make_optimizer(
+    kind: str,
     labels: Mapping[str, ParameterLabel],
     schedule: optax.Schedule,
     *,
     weight_decay: float,
     clip_norm: float | None = 1.0,
-    b1: float = 0.9,
     b2: float = 0.999,
 ) -> optax.GradientTransformation:
-    """AdamW as in PyTorch: decay is decoupled and scaled by the learning rate.
+    """Return an optimiser over flat parameters; decay is decoupled and scaled by the rate.
 
     Args:
+        kind: a key of DIRECTIONS.
         labels: of the trainable parameters, by dotted name.
         schedule: learning rate by step.
-        weight_decay: of the parameters labelled so.
+        weight_decay: of the parameters labelled for it.
         clip_norm: bound of the global gradient norm, or None.
-        b1, b2: decay of the averages of gradients and of their squares.
+        b2: decay of the average of squared gradients.
+
+    Raises:
+        UserError: there is no such kind.
     """
-    direction = optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8)
-    return _descent(direction, labels, schedule, weight_decay, clip_norm)
+    if kind not in DIRECTIONS:
+        raise UserError(f"config.optimizer.kind is {kind!r}; choose one of {', '.join(DIRECTIONS)}")
+
+    def scale_layers(
+        updates: Parameters, state: optax.OptState, params: Parameters | None = None
+    ) -> tuple[Parameters, optax.OptState]:
+        return {name: update * labels[name].lr_scale for name, update in updates.items()}, state
+
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        DIRECTIONS[kind](labels, b2),
+        optax.add_decayed_weights(
+            weight_decay, mask={name: label.decayed for name, label in labels.items()}
+        ),
+        optax.GradientTransformation(lambda params: optax.EmptyState(), scale_layers),
+        optax.scale_by_learning_rate(schedule),
+    )
 
 
-def muon(
-    labels: Mapping[str, ParameterLabel],
-    schedule: optax.Schedule,
-    *,
-    weight_decay: float,
-    clip_norm: float | None = 1.0,
-    b1: float = 0.9,
-    b2: float = 0.999,
-) -> optax.GradientTransformation:
+def _adam(labels: Mapping[str, ParameterLabel], b2: float) -> optax.GradientTransformation:
+    return optax.scale_by_adam(b1=0.9, b2=b2, eps=1e-8)
+
+
+def _muon(labels: Mapping[str, ParameterLabel], b2: float) -> optax.GradientTransformation:
     """Muon (Jordan, 2024) for the matrices of the backbone's blocks, AdamW for everything else.
 
     Muon's orthogonal updates are scaled to the root mean square of AdamW's (0.2 sqrt(longer side):
     Liu et al., "Muon is Scalable for LLM Training", 2025), so that one learning rate suits both.
-    The arguments are those of `adamw`.
     """
     kinds = {
         name: "muon" if _BLOCK.match(name) and label.decayed else "adam"
@@ -162,41 +170,14 @@ def muon(
         return jax.tree.map(lambda x: matrix, params)  # axes before these two are experts
 
     matched = optax.GradientTransformation(lambda params: optax.EmptyState(), match_adam)
-    directions = {
-        "muon": optax.chain(
-            optax.contrib.scale_by_muon(weight_dimension_numbers=as_matrices), matched
-        ),
-        "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8),
-    }
-    direction = optax.partition(directions, kinds)
-    return _descent(direction, labels, schedule, weight_decay, clip_norm)
+    orthogonal = optax.contrib.scale_by_muon(weight_dimension_numbers=as_matrices)
+    directions = {"muon": optax.chain(orthogonal, matched), "adam": _adam(labels, b2)}
+    return optax.partition(directions, kinds)
 
 
-def _descent(
-    direction: optax.GradientTransformation,
-    labels: Mapping[str, ParameterLabel],
-    schedule: optax.Schedule,
-    weight_decay: float,
-    clip_norm: float | None,
-) -> optax.GradientTransformation:
-    """Clipping, `direction`, then decoupled decay, layer-wise scales and the learning rate."""
-    decayed = {name: label.decayed for name, label in labels.items()}
-
-    def scale_layers(
-        updates: Parameters, state: optax.OptState, params: Parameters | None = None
-    ) -> tuple[Parameters, optax.OptState]:
-        return {name: update * labels[name].lr_scale for name, update in updates.items()}, state
-
-    return optax.chain(
-        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
-        direction,
-        optax.add_decayed_weights(weight_decay, mask=decayed),
-        optax.GradientTransformation(lambda params: optax.EmptyState(), scale_layers),
-        optax.scale_by_learning_rate(schedule),
-    )
-
-
-OPTIMIZERS = {"adamw": adamw, "muon": muon}
+DIRECTIONS: dict[
+    str, Callable[[Mapping[str, ParameterLabel], float], optax.GradientTransformation]
+] = {"adamw": _adam, "muon": _muon}
 """What `config.optimizer.kind` may name; the original's is adamw."""
 
 

@@ -20,13 +20,9 @@ class Progress:
     """Counts steps and the time they take, without that of evaluations."""
 
     def __init__(self, start: int, total: int, batch_size: int, samples: str, every: int) -> None:
-        """Start after `start` of `total` steps.
+        """Start after `start` of `total` steps of `batch_size` people, windows (`samples`).
 
-        Args:
-            start, total: steps.
-            batch_size: samples in a step.
-            samples: what they are called.
-            every: the rate is that of so many latest steps, or of RATE_STEPS if those are more.
+        The rate shown is that of the `every` latest steps, but of RATE_STEPS at least.
         """
         self._total, self._batch_size, self._samples = total, batch_size, samples
         self._paused = 0.0

@@ -1,6 +1,6 @@
-"""Configurations as typed dataclasses: reading them, and the part that is the engine's.
+"""Configurations read into typed dataclasses, and the part of them that is the engine's.
 
-The dataclasses hold no defaults; those are the recipes'.
+The dataclasses hold no defaults; those stand in the recipes.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ Section = TypeVar("Section")
 
 
 def read_section(kind: type[Section], values: Any, where: str) -> Section:
-    """Return `kind(**values)`, fields that are dataclasses themselves read in the same way.
+    """Return `kind(**values)`, and read fields that are dataclasses in the same way.
 
     Args:
         kind: a dataclass.
@@ -23,34 +23,27 @@ def read_section(kind: type[Section], values: Any, where: str) -> Section:
         where: its name in messages, such as "config.augmentation".
 
     Raises:
-        UserError: `kind` has no such field, or one without a default is not set.
+        UserError: `kind` has no such field, or a field without a default is not set.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"{where} is {values!r}; it must be a section")
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # TypeVar cannot be bound to dataclasses
-    if unknown := [name for name in values if name not in fields]:
-        raise UserError(f"{where} has no {unknown[0]!r}; its fields are {', '.join(fields)}")
-    nothing = dataclasses.MISSING
-    for name, field in fields.items():
-        if name not in values and field.default is nothing and field.default_factory is nothing:
-            raise UserError(f"{where}.{name} is not set")
-    types = get_type_hints(kind)
-    return kind(
-        **{
-            name: read_section(types[name], value, f"{where}.{name}")
-            if dataclasses.is_dataclass(types[name])
-            else value
-            for name, value in values.items()
-        }
-    )
+    types, nothing = get_type_hints(kind), dataclasses.MISSING
+    if unknown := [name for name in values if name not in types]:
+        raise UserError(f"{where} has no {unknown[0]!r}; its fields are {', '.join(types)}")
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # there is no bound for it
+        required = field.default is nothing and field.default_factory is nothing
+        if required and field.name not in values:
+            raise UserError(f"{where}.{field.name} is not set")
+    sections = {
+        name: read_section(types[name], value, f"{where}.{name}")
+        for name, value in values.items()
+        if dataclasses.is_dataclass(types[name])
+    }
+    return kind(**{**values, **sections})
 
 
 def read_part(kind: type[Section], config: ml_collections.ConfigDict) -> Section:
-    """Return the part of a configuration that `kind` has fields for.
-
-    Raises:
-        UserError: as for `read_section`.
-    """
+    """Read the part of a configuration that `kind` has fields for; raises as `read_section`."""
     names = get_type_hints(kind)
     values = {name: value for name, value in config.to_dict().items() if name in names}
     return read_section(kind, values, "config")
@@ -58,75 +51,45 @@ def read_part(kind: type[Section], config: ml_collections.ConfigDict) -> Section
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
-    """`config.optimizer`.
+    """`config.optimizer`."""
 
-    Attributes:
-        kind: a key of `optimizer.OPTIMIZERS`.
-        lr: the peak learning rate.
-        weight_decay: decoupled, times the learning rate.
-        layer_decay: factor of the learning rate from one block to the one before it.
-        clip_norm: bound of the gradient's global norm; None leaves it.
-        b2: decay of the squared gradients' average.
-    """
-
-    kind: str
-    lr: float
-    weight_decay: float
-    layer_decay: float
-    clip_norm: float | None
-    b2: float
+    kind: str  # a key of `optimizer.DIRECTIONS`
+    lr: float  # at its peak
+    weight_decay: float  # decoupled, times the learning rate
+    layer_decay: float  # factor of the learning rate from a block to the one before it
+    clip_norm: float | None  # bound of the global gradient norm
+    b2: float  # decay of the average of squared gradients
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSettings:
-    """`config.schedule`.
+    """`config.schedule`."""
 
-    Attributes:
-        kind: step or cosine.
-        milestones: where a step schedule divides the rate by 10, in epochs or steps.
-        warmup_steps: how long the rate rises linearly from `warmup_ratio` of its value.
-        warmup_ratio: see `warmup_steps`.
-        final_ratio: the share of the peak rate that a cosine ends on.
-    """
-
-    kind: str
-    milestones: tuple[float, ...]
+    kind: str  # step or cosine
+    milestones: tuple[float, ...]  # of step: where the rate falls to a tenth
     warmup_steps: int
-    warmup_ratio: float
-    final_ratio: float
+    warmup_ratio: float  # share of the rate that the warm-up starts from
+    final_ratio: float  # of cosine: share of the peak that it ends on
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """What the engine reads of a configuration, the same for every task.
-
-    Attributes:
-        seed: of all randomness.
-        frozen: parts of the model that are not trained ("backbone", "decoder.final").
-        batch_size: samples in a step, over all devices.
-        accumulate: into how many parts, taken one after another, a batch is split.
-        sharding: a member of `sharding.SHARDINGS`.
-        epochs, steps: the run's length; one of them is None or 0.
-        ema: decay of the moving average of the parameters; 0 keeps none.
-        eval_every, checkpoint_every: in epochs where `epochs` is set, else in steps.
-        eval_first: also evaluate before the first step.
-        log_every: in steps.
-    """
+    """What the engine reads of a configuration, the same for every task."""
 
     seed: int
-    frozen: tuple[str, ...]
-    batch_size: int
-    accumulate: int
-    sharding: str
+    frozen: tuple[str, ...]  # parts that are not trained: "backbone", "decoder.final"
+    batch_size: int  # over all devices
+    accumulate: int  # parts of a batch that are taken one after another
+    sharding: str  # a member of `sharding.SHARDINGS`
     optimizer: OptimizerSettings
-    epochs: float | None
+    epochs: float | None  # the length is either this or `steps`; the other is None or 0
     steps: int | None
     schedule: ScheduleSettings
-    ema: float
-    eval_every: float
+    ema: float  # decay of the parameters' moving average; 0 keeps none
+    eval_every: float  # this, `checkpoint_every` and milestones: in the unit of the length
     checkpoint_every: float
-    eval_first: bool
-    log_every: int
+    eval_first: bool  # evaluate before the first step too
+    log_every: int  # in steps
 
 
 class RunLength:
@@ -138,10 +101,10 @@ class RunLength:
     """
 
     def __init__(self, settings: RunSettings, train_size: int) -> None:
-        """Convert the settings, for an epoch of `train_size` samples.
+        """Convert the settings; `train_size` is the number of samples in an epoch.
 
         Raises:
-            UserError: an amount that is not positive, or both or none of epochs and steps.
+            UserError: an amount is not positive, or both or none of epochs and steps are set.
         """
         epochs, steps = settings.epochs, settings.steps
         if bool(epochs) == bool(steps):
@@ -157,11 +120,7 @@ class RunLength:
             raise UserError(f"config.log_every is {settings.log_every}; it must be at least 1")
 
     def in_steps(self, name: str, amount: float) -> int:
-        """Convert an amount to whole steps, at least 1; `name` is its place in the configuration.
-
-        Raises:
-            UserError: it is not positive.
-        """
+        """Convert `config.<name>` to whole steps, at least 1."""
         if amount <= 0:
             raise UserError(f"config.{name} is {amount:g}; it must be above 0")
         return max(round(amount * self._unit), 1)

@@ -30,16 +30,7 @@ def process_shard() -> tuple[int, int]:
 
 
 def state_sharding(state: Any, mesh: Mesh, kind: str) -> Any:
-    """Return a sharding for every array of a tree.
-
-    Args:
-        state: the tree.
-        mesh: the devices.
-        kind: "data" replicates all arrays; "full" splits each along its longest axis that divides.
-
-    Raises:
-        UserError: another kind.
-    """
+    """Replicate every array of a tree ("data"), or split its longest axis that divides ("full")."""
     if kind not in SHARDINGS:
         raise UserError(f"config.sharding is {kind!r}; choose one of {', '.join(SHARDINGS)}")
 
@@ -59,11 +50,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(batch_size: int, accumulate: int, mesh: Mesh) -> None:
-    """Check that every device gets the same number of samples of each part of a batch.
-
-    Raises:
-        UserError: it does not.
-    """
+    """UserError unless every device gets as many samples of each part of a batch."""
     if accumulate < 1 or batch_size < 1 or batch_size % (mesh.size * accumulate):
         parts = f" x accumulate {accumulate}" if accumulate != 1 else ""
         raise UserError(
@@ -80,8 +67,7 @@ def local_batch_size(batch_size: int) -> int:
 def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Make global arrays over all devices of this process's rows.
 
-    64-bit integers (ids) are left out: the devices do not need them, and JAX would cut them to 32
-    bits.
+    64-bit integers (ids) are left out: JAX would cut them to 32 bits, and no device needs them.
     """
     sharding = batch_sharding(mesh)
     return {

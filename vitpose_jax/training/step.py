@@ -31,16 +31,9 @@ def make_train_step(
 ) -> TrainStep:
     """Return the function (state, batch, key of the run) -> (state, metrics).
 
-    The key is folded with the step, so that a step can be replayed. The metrics are `loss`,
-    `grad_norm` (before clipping) and what the loss function adds.
-
-    Args:
-        graph: the model's.
-        loss_fn: the loss; may update the model's batch statistics.
-        optimizer: of the trainable parameters.
-        accumulate: in how many parts, one after another, a batch is taken. Their gradients are
-            averaged; batch norm sees a part at a time, as in PyTorch.
-        ema_decay: of the moving average, where the state has one.
+    The key is folded with the step, so that a step can be replayed. With accumulate n a batch is
+    taken in n parts, one after another, whose gradients are averaged; batch norm sees a part at a
+    time, as in PyTorch. Metrics are `loss`, `grad_norm` (before clipping) and what `loss_fn` adds.
     """
 
     def loss_of(

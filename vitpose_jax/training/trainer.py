@@ -17,23 +17,16 @@ from vitpose_jax.training.task import Problem
 
 
 def learning_rate(settings: RunSettings, length: RunLength) -> optax.Schedule:
-    """Return the schedule that `config.schedule` describes.
-
-    Raises:
-        UserError: there is no such kind.
-    """
+    """Return the schedule that `config.schedule` describes; UserError on an unknown kind."""
     schedule, lr = settings.schedule, settings.optimizer.lr
     warmup, ratio = schedule.warmup_steps, schedule.warmup_ratio
     if schedule.kind == "step":
         steps = [length.in_steps("schedule.milestones", value) for value in schedule.milestones]
         return optimizer.step_schedule(lr, milestones=steps, warmup=warmup, warmup_ratio=ratio)
     if schedule.kind == "cosine":
+        total, final = length.total, schedule.final_ratio
         return optimizer.cosine_schedule(
-            lr,
-            total=length.total,
-            final_ratio=schedule.final_ratio,
-            warmup=warmup,
-            warmup_ratio=ratio,
+            lr, total=total, final_ratio=final, warmup=warmup, warmup_ratio=ratio
         )
     raise UserError(f"config.schedule.kind is {schedule.kind!r}; choose step or cosine")
 
@@ -42,22 +35,16 @@ class Trainer(Generic[Model]):
     """What a run consists of before its first step.
 
     Attributes:
-        problem, settings: as given.
         length: the run's, in steps.
         schedule: learning rate by step.
         labels: how each parameter is trained.
-        step: compiled function (state, device batch, key) -> (state, metrics); takes the state's
-            buffers over.
+        step: the compiled step; takes over the buffers of the state it is given.
         state: the initial state, on the devices.
         key: the run's random key.
     """
 
     def __init__(self, problem: Problem[Model], settings: RunSettings) -> None:
-        """Compile nothing yet, but check everything.
-
-        Raises:
-            UserError: a value of the configuration is wrong.
-        """
+        """Check the settings and prepare everything; UserError where one is wrong."""
         self.problem, self.settings = problem, settings
         self._mesh = sharding.device_mesh()
         sharding.check_batch_size(settings.batch_size, settings.accumulate, self._mesh)
@@ -67,7 +54,17 @@ class Trainer(Generic[Model]):
         self.labels = optimizer.label_parameters(
             self._parameters, layer_decay=settings.optimizer.layer_decay, frozen=settings.frozen
         )
-        update = self._optimizer()
+        trained = {name: label for name, label in self.labels.items() if label.trainable}
+        if not trained:
+            raise UserError("config.frozen leaves nothing to train")
+        update = optimizer.make_optimizer(
+            settings.optimizer.kind,
+            trained,
+            self.schedule,
+            weight_decay=settings.optimizer.weight_decay,
+            clip_norm=settings.optimizer.clip_norm,
+            b2=settings.optimizer.b2,
+        )
         state = create_state(self._parameters, other, self.labels, update, bool(settings.ema))
         step = make_train_step(
             self._graph,
@@ -82,22 +79,6 @@ class Trainer(Generic[Model]):
         copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=places)
         self.state: TrainState = copy(jax.tree.map(np.asarray, state))
         self.key = jax.random.key(settings.seed)
-
-    def _optimizer(self) -> optax.GradientTransformation:
-        trained = {name: label for name, label in self.labels.items() if label.trainable}
-        if not trained:
-            raise UserError("config.frozen leaves nothing to train")
-        settings = self.settings.optimizer
-        if settings.kind not in optimizer.OPTIMIZERS:
-            known = ", ".join(optimizer.OPTIMIZERS)
-            raise UserError(f"config.optimizer.kind is {settings.kind!r}; choose one of {known}")
-        return optimizer.OPTIMIZERS[settings.kind](
-            trained,
-            self.schedule,
-            weight_decay=settings.weight_decay,
-            clip_norm=settings.clip_norm,
-            b2=settings.b2,
-        )
 
     def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Put this process's rows of a batch on the devices."""
