@@ -4,6 +4,7 @@
     python convert/torch_to_flax.py vitpose+_base.pth --dataset wholebody --out weights/wholebody
     python convert/torch_to_flax.py usyd-community/vitpose-base-simple --out weights/base-simple
     python convert/torch_to_flax.py fpn.pth --fpn-strides 1 3 9 27 --out weights/fpn-log-spaced
+    python convert/torch_to_flax.py hands.pth --skeleton hands_train.json --out weights/hands
     python convert/torch_to_flax.py mae_pretrain_vit_base.pth --out weights/mae-base
 
 Without a checkout it is `python -m vitpose_jax.convert.torch_to_flax`.
@@ -12,12 +13,16 @@ Without a checkout it is `python -m vitpose_jax.convert.torch_to_flax`.
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vitpose_jax.commands.options import add_num_heads, parse_size
+from vitpose_jax.data.coco.skeleton_file import read_skeleton
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import EXPERT_DATASETS
+from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.weights.checkpoint import Hints
 from vitpose_jax.weights.conversion import convert
+from vitpose_jax.weights.loading import keypoint_names, with_skeleton
 from vitpose_jax.weights.native import check_overwrite, write_folder
 from vitpose_jax.weights.positions import resized
 from vitpose_jax.weights.sources import resolve_source
@@ -37,6 +42,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--dataset",
         choices=EXPERT_DATASETS,
         help="which head of a ViTPose+ file to take (default: coco)",
+    )
+    parser.add_argument(
+        "--skeleton",
+        metavar="FILE|NAME",
+        help="what the keypoints are, kept with the weights: a COCO annotation file, a JSON list "
+        "of names, or a known name such as crowdpose",
+    )
+    parser.add_argument(
+        "--ema",
+        action="store_true",
+        help="take the averaged (EMA) copy that the file holds beside the weights",
     )
     add_num_heads(parser)
     parser.add_argument(
@@ -74,9 +90,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             input_size=options.input_size,
             fpn_strides=options.fpn_strides and tuple(options.fpn_strides),
             fpn_taps=options.fpn_taps and tuple(options.fpn_taps),
+            ema=options.ema,
         )
+        skeleton = options.skeleton and read_skeleton(options.skeleton)
         stored, report = convert(resolve_source(options.source), hints)
         print(report)
+        if skeleton:
+            config = with_skeleton(stored.config, skeleton, options.source)
+            stored = replace(stored, config=config)
+        elif isinstance(stored.config, PoseConfig) and not keypoint_names(stored.config):
+            print(
+                f"note: the file does not say what its {stored.config.num_keypoints} keypoints "
+                "are: --skeleton names them"
+            )
         write_folder(resized(stored, options.input_size, options.source), options.out)
     except UserError as error:
         print(f"torch_to_flax: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -278,7 +279,7 @@ def test_a_full_disk_leaves_the_old_files(
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_conversion_is_kept_until_the_file_changes(
+def test_conversion_is_kept_while_the_content_is_the_same(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -289,16 +290,49 @@ def test_conversion_is_kept_until_the_file_changes(
     conversions = []
     monkeypatch.setattr(conversion, "convert", lambda *a: conversions.append(a) or convert(*a))
     assert_same(load_pose_model(file, num_heads=3), first)
+    os.utime(file, (1, 1))
+    load_pose_model(shutil.copy(file, tmp_path / "b.pth"), num_heads=3)
+    load_pose_model(file, num_heads=3)
     assert not conversions
     load_pose_model(file, num_heads=6)
-    os.utime(file, (1, 1))
-    load_pose_model(file, num_heads=3)
-    assert len(conversions) == 2
+    assert len(conversions) == 1
 
     for kept in (tmp_path / "cache").rglob("model.safetensors"):
         kept.write_bytes(b"spoilt")
     assert_same(load_pose_model(file, num_heads=3), first)
-    assert len(conversions) == 3
+    assert len(conversions) == 2
+
+
+@pytest.mark.parametrize("grain", [0.0, 2.0])
+def test_other_weights_of_the_same_size_and_date(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grain: float
+) -> None:
+    """With digests that are remembered at once, too."""
+    monkeypatch.setattr(conversion, "CLOCK_GRAIN", grain)
+    file, digests = tmp_path / "a.pth", []
+    for scale in (1.0, 1.5):
+        tensors = dict(torch.load(golden / "vitpose_tiny_simple.pth")["state_dict"])
+        tensors["keypoint_head.final_layer.bias"] = torch.full((17,), scale)
+        time.sleep(0.02)
+        torch.save(tensors, file)
+        os.utime(file, (1, 1))
+        bias = load_pose_model(file, num_heads=3).decoder.final.bias[...]
+        assert (np.asarray(bias) == scale).all()
+        digests.append(conversion._digest(file))
+        assert conversion._digest(file) == digests[-1]
+    assert len(set(digests)) == 2
+
+
+def test_notes_are_told_again_from_the_cache(
+    golden: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensors = dict(torch.load(golden / "vitpose_tiny_simple.pth")["state_dict"])
+    del tensors["backbone.last_norm.weight"], tensors["backbone.last_norm.bias"]
+    torch.save(tensors, tmp_path / "a.pth")
+    for _ in range(2):
+        caplog.clear()
+        load_pose_model(tmp_path / "a.pth", num_heads=3)
+        assert "a.pth: no final norm in the file: it starts as the identity" in caplog.text
 
 
 def test_cache_that_cannot_be_written(

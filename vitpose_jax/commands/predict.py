@@ -84,6 +84,12 @@ def add_parser(commands: Commands) -> None:
         metavar="NAME",
         help="which head of ViTPose+ weights, and whose keypoints: coco, wholebody, ap10k, ...",
     )
+    add(
+        "--skeleton",
+        metavar="FILE|NAME",
+        help="what the keypoints are, for weights that do not tell: a COCO annotation file of the "
+        "data they were trained on, a JSON list of names, or a known name such as crowdpose",
+    )
     add_num_heads(model)
     add("--input-size", type=parse_size, metavar="HxW", help="crop size (default: the weights')")
 
@@ -130,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
         dtype=options.dtype,
         flip_test=options.flip_test,
         dataset=options.dataset,
+        skeleton=options.skeleton,
         num_heads=options.num_heads,
         input_size=options.input_size,
         method=options.decoder,

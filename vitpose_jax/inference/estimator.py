@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from vitpose_jax.data.coco.skeleton_file import read_skeleton
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.pictures import ImageLike, Pixels
 from vitpose_jax.inference.batching import Batches
@@ -123,6 +124,7 @@ class PoseEstimator:
         flip_test: bool = True,
         *,
         dataset: str | None = None,
+        skeleton: Skeleton | str | Path | None = None,
         num_heads: int | None = None,
         input_size: tuple[int, int] | None = None,
         method: DecodeMethod = "udp",
@@ -136,6 +138,8 @@ class PoseEstimator:
             dtype: to compute in; by default bfloat16 on an accelerator and float32 on a CPU.
             flip_test, method, batch_size, keep_heatmaps: as for the constructor.
             dataset: a key of `SKELETONS`: which of several heads or experts, and whose skeleton.
+            skeleton: what the keypoints are, where the weights do not tell or tell it wrong: one,
+                the name of a known one, or a file as for `read_skeleton`.
             num_heads: attention heads, where the weights do not tell.
             input_size: (height, width) of the crops, if other than the weights'.
 
@@ -150,8 +154,9 @@ class PoseEstimator:
             input_size=input_size,
             num_heads=num_heads,
             dataset=dataset,
+            skeleton=None if skeleton is None else read_skeleton(skeleton),
         )
-        own = model.config.skeleton
+        own = model.config.skeleton if skeleton is None else None
         if dataset is not None and own is not None:
             raise UserError(
                 f"{weights} finds keypoints of its own ({', '.join(own.keypoint_names)}), "
@@ -275,11 +280,13 @@ def _skeleton_of(model: PoseModel) -> Skeleton:
     fitting = [s for s in SKELETONS.values() if s.num_keypoints == config.num_keypoints]
     if not fitting:
         raise UserError(
-            f"no skeleton with {config.num_keypoints} keypoints is known: pass one with skeleton="
+            f"the weights do not say what their {config.num_keypoints} keypoints are, and no known "
+            "skeleton has as many: give one (skeleton=, or --skeleton of `vitpose predict` and of "
+            "convert/torch_to_flax.py, which keeps it with the weights)"
         )
     log.warning(
         "the weights do not say what their %d keypoints are: taken for those of %s, in its order "
-        "(a data set's name, as --dataset or dataset=, says which)",
+        "(--skeleton or skeleton= says what they are, --dataset or dataset= of which data set)",
         config.num_keypoints,
         fitting[0].name,
     )

@@ -51,6 +51,22 @@ class Skeleton:
         """From what `dataclasses.asdict` gives, also after JSON. TypeError on other entries."""
         return cls(**{name: _frozen(value) for name, value in values.items()})
 
+    def check(self) -> None:
+        """Raise UserError where names, pairs, limbs, sigmas and upper body do not fit together."""
+        count, pairs = len(self.keypoint_names), [i for pair in self.flip_pairs for i in pair]
+        groups = {
+            "flip_pairs": pairs,
+            "limbs": [i for limb in self.limbs for i in limb],
+            "upper_body": self.upper_body,
+        }
+        for name, indices in groups.items():
+            if outside := [i for i in indices if not 0 <= i < count]:
+                raise UserError(f"skeleton: {name} names keypoint {outside[0]} of {count}")
+        if len(set(pairs)) != len(pairs) or len(set(self.keypoint_names)) != count:
+            raise UserError("skeleton: a keypoint is named, or paired, twice")
+        if len(self.sigmas) != count:
+            raise UserError(f"skeleton: has {len(self.sigmas)} sigmas for {count} keypoints")
+
     @property
     def num_keypoints(self) -> int:
         """K, the number of keypoints."""

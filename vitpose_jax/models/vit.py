@@ -67,6 +67,8 @@ class ViTConfig:
             )
         if self.num_heads <= 0 or self.width % self.num_heads:
             raise UserError(f"num_heads {self.num_heads} does not divide the width {self.width}")
+        if not 0 <= self.layer_norm_eps < 1:
+            raise UserError(f"layer_norm_eps {self.layer_norm_eps} must lie between 0 and 1")
         if self.num_experts and not 0 < self.part_features < self.width:
             raise UserError(
                 f"part_features {self.part_features} must lie between 0 and the width {self.width}"

@@ -1,5 +1,6 @@
 """A PyTorch checkpoint before and after it is understood, and what the user says about it."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.skeletons import Skeleton
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.weights.mapping import Naming
-from vitpose_jax.weights.tensors import read_config, read_tensors, read_torch_file
+from vitpose_jax.weights.tensors import read_config, read_network
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Hints:
         backbone_only: leave out everything but the backbone, known or not.
         fpn_strides: of an original file's feature pyramid.
         fpn_taps: the blocks, from 0, that an original file's pyramid reads.
+        ema: take the averaged (EMA) copy of the weights that some training programs keep.
     """
 
     num_heads: int | None = None
@@ -34,6 +37,7 @@ class Hints:
     backbone_only: bool = False
     fpn_strides: tuple[int, ...] | None = None
     fpn_taps: tuple[int, ...] | None = None
+    ema: bool = False
 
     def check_num_heads(self, found: int, where: str) -> None:
         """Raise UserError where config.json has another number of heads."""
@@ -45,23 +49,46 @@ class Hints:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors as they lie in the file, and the folder's config.json (empty for a lone file)."""
+    """One network's tensors as they lie in the file, and what is known beside them.
+
+    `config` is the folder's config.json (empty for a lone file); `notes` are for the user to read.
+    """
 
     where: str
     tensors: dict[str, np.ndarray]
     config: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def tensor(self, key: str, ndim: int | None = None) -> np.ndarray:
         """The tensor of that key; UserError where it is missing or not of `ndim` dimensions."""
         if key not in self.tensors:
             raise UserError(f"{self.where}: tensor {key!r} is missing; not a ViTPose checkpoint")
         tensor = self.tensors[key]
+        if not tensor.size:
+            raise UserError(
+                f"{self.where}: tensor {key!r} is empty, as in one part of a network that was "
+                "split over devices (DeepSpeed ZeRO, FSDP); join the parts (zero_to_fp32.py)"
+            )
         if ndim not in (None, tensor.ndim):
             raise UserError(
                 f"{self.where}: tensor {key!r} has shape {tensor.shape}, expected {ndim} "
                 "dimensions; not a ViTPose checkpoint"
             )
         return tensor
+
+    def count(self, pattern: str) -> int:
+        """How many numbers the pattern's group finds among the keys.
+
+        Raises:
+            UserError: they are not 0, 1, 2, ...
+        """
+        found = {m.group(1): key for key in self.tensors if (m := re.fullmatch(pattern, key))}
+        if strange := found.keys() - set(map(str, range(len(found)))):
+            raise UserError(
+                f"{self.where}: has {found[min(strange)][:80]!r} but only {len(found)} of its kind"
+                "; the file is incomplete or damaged"
+            )
+        return len(found)
 
     def deconv_filters(self, key: str, first: int, step: int) -> tuple[int, ...]:
         """Output channels of the deconvolutions whose keys count from `first` by `step`."""
@@ -87,16 +114,15 @@ class Architecture:
     tensors: dict[str, np.ndarray]
     notes: tuple[str, ...] = ()
     neck: NeckConfig | None = None
+    skeleton: Skeleton | None = None
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a PyTorch file, or a folder of config.json and weights.
+def read_checkpoint(path: Path, ema: bool = False) -> Checkpoint:
+    """Read a PyTorch or safetensors file, or a folder of config.json and weights.
 
     Raises:
         UserError: unreadable, truncated, refused (a pickle that would run code), or no weights.
     """
-    if path.is_dir():
-        return Checkpoint(str(path), read_tensors(path), read_config(path))
-    if path.suffix == ".safetensors":
-        raise UserError(f"{path}: give its folder instead; config.json is needed too")
-    return Checkpoint(str(path), read_torch_file(path))
+    config = read_config(path) if path.is_dir() else {}
+    tensors, notes = read_network(path, ema)
+    return Checkpoint(str(path), tensors, config, notes)

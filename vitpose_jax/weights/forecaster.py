@@ -13,11 +13,12 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
 from vitpose_jax.models.pose_predictor import PosePredictor, PredictorConfig
 from vitpose_jax.weights.native import check_overwrite, filled, parameter_arrays
+from vitpose_jax.weights.schema import check_fields
 from vitpose_jax.weights.sources import TORCH_SUFFIXES, refuse_run
 from vitpose_jax.weights.tensors import (
     read_config,
+    read_network,
     read_safetensors,
-    read_torch_file,
     write_weights,
 )
 
@@ -48,8 +49,10 @@ def build_forecaster(
     """
     values = dict(config)
     kind = values.pop("kind", None)
-    if kind not in KINDS:
-        raise UserError(f"{where}: no forecaster of kind {kind!r}; there are {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(
+            f"{where}: no forecaster of kind {kind!r:.60}; there are {', '.join(KINDS)}"
+        )
     module, configuration = KINDS[kind]
     try:
         return module(configuration(**values), rngs=nnx.Rngs(seed))
@@ -96,7 +99,7 @@ def load_forecaster(source: str | Path) -> Forecaster | PosePredictor:
         raise UserError(f"{source}: no such file or folder of forecaster weights")
     if path.suffix not in TORCH_SUFFIXES:
         raise UserError(f"{path}: give a folder of weights or a PyTorch file of the original")
-    return predictor_from_torch(read_torch_file(path), str(path))
+    return predictor_from_torch(read_network(path)[0], str(path))
 
 
 def predictor_from_torch(tensors: Mapping[str, np.ndarray], where: str) -> PosePredictor:
@@ -140,6 +143,17 @@ def _load_folder(folder: Path) -> Forecaster | PosePredictor:
         raise UserError(
             f"{folder / 'config.json'} is not a forecaster's; was a pose model given instead?"
         )
-    abstract = nnx.eval_shape(lambda: build_forecaster(values, where=str(folder / "config.json")))
-    file = folder / "model.safetensors"
-    return filled(abstract, read_safetensors(file), str(file))
+    where, file = str(folder / "config.json"), folder / "model.safetensors"
+    kind = values.get("kind")
+    if isinstance(kind, str) and kind in KINDS:
+        fields = {name: value for name, value in values.items() if name != "kind"}
+        check_fields(KINDS[kind][1], fields, where)
+    arrays = read_safetensors(file)
+    # No part of it has more layers or members than it has arrays, and building each takes time.
+    for name in ("depth", "readout_depth", "members"):
+        if values.get(name, 0) > len(arrays):
+            raise UserError(
+                f"{where}: {name} is {values[name]}, but there are {len(arrays)} arrays"
+            )
+    abstract = nnx.eval_shape(lambda: build_forecaster(values, where=where))
+    return filled(abstract, arrays, str(file))

@@ -1,84 +1,156 @@
 """Folders of transformers' VitPose: read and written."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.crops import PIXEL_STD
 from vitpose_jax.keypoints.normalization import IMAGE_MEAN, IMAGE_STD
-from vitpose_jax.keypoints.skeletons import SKELETONS, known_skeleton
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, named_skeleton
 from vitpose_jax.models.decoders import SIMPLE_UPSCALING, DecoderConfig
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.weights.checkpoint import Architecture, Checkpoint, Hints
 from vitpose_jax.weights.mapping import table_rows, to_torch
 from vitpose_jax.weights.native import Stored
+from vitpose_jax.weights.schema import check_fields, check_sizes
 from vitpose_jax.weights.tensors import write_weights
 
 FILTERS = (256, 256)  # written into transformers' code
 
-# transformers leaves out of config.json what equals these defaults of its VitPoseBackboneConfig.
-BACKBONE_DEFAULTS = {
-    "image_size": (256, 192),
-    "patch_size": (16, 16),
-    "num_channels": 3,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "mlp_ratio": 4,
-    "num_experts": 1,
-    "part_features": 256,
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12,
-    "qkv_bias": True,
-}
+
+@dataclass(frozen=True)
+class VitPoseBackboneConfig:
+    """transformers' configuration of this name; its config.json leaves out what equals these."""
+
+    image_size: int | tuple[int, int] = (256, 192)
+    patch_size: int | tuple[int, int] = (16, 16)
+    num_channels: int = 3
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    mlp_ratio: float = 4
+    num_experts: int = 1
+    part_features: int = 256
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    qkv_bias: bool = True
+
+
+@dataclass(frozen=True)
+class VitPoseConfig:
+    """What of the rest of transformers' config.json the network depends on."""
+
+    use_simple_decoder: bool = True
+    scale_factor: float = SIMPLE_UPSCALING
 
 
 def recognise_huggingface(checkpoint: Checkpoint, hints: Hints) -> Architecture:
     """Read the architecture off config.json.
 
     Raises:
-        UserError: another model's folder, or a choice in it that we do not know.
+        UserError: another model's folder, a choice in it that we do not know, values of a wrong
+            type, or tensors of other sizes.
     """
     where, config = checkpoint.where, checkpoint.config
     if config.get("model_type") != "vitpose":
         raise UserError(
-            f"{where}: config.json says model_type {config.get('model_type')!r}; expected "
+            f"{where}: config.json says model_type {config.get('model_type')!r:.60}; expected "
             "'vitpose' (transformers) or a folder written by this package"
         )
-    given = BACKBONE_DEFAULTS | (config.get("backbone_config") or {})
-    patch = _pair(given["patch_size"])
+    given: VitPoseBackboneConfig = _read(
+        VitPoseBackboneConfig, config.get("backbone_config") or {}, f"{where}: backbone_config"
+    )
+    whole: VitPoseConfig = _read(VitPoseConfig, config, f"{where}: config.json")
+    patch = _pair(given.patch_size)
     for name, value, wanted in (
-        ("hidden_act", given["hidden_act"], "gelu"),
-        ("qkv_bias", given["qkv_bias"], True),
-        ("num_channels", given["num_channels"], 3),
+        ("hidden_act", given.hidden_act, "gelu"),
+        ("qkv_bias", given.qkv_bias, True),
+        ("num_channels", given.num_channels, 3),
         ("patch_size", patch, (patch[0],) * 2),
-        ("scale_factor", config.get("scale_factor", SIMPLE_UPSCALING), SIMPLE_UPSCALING),
+        ("scale_factor", whole.scale_factor, SIMPLE_UPSCALING),
     ):
         if value != wanted:
             raise UserError(f"{where}: config.json has {name} {value!r}; only {wanted!r} is known")
-    hints.check_num_heads(given["num_attention_heads"], where)
-    experts = given["num_experts"] if given["num_experts"] > 1 else 0
-    backbone = ViTConfig(
-        width=given["hidden_size"],
-        depth=given["num_hidden_layers"],
-        num_heads=given["num_attention_heads"],
-        mlp_ratio=float(given["mlp_ratio"]),
-        input_size=_pair(given["image_size"]),
-        patch_size=patch[0],
-        layer_norm_eps=given["layer_norm_eps"],
-        num_experts=experts,
-        part_features=given["part_features"] if experts else 0,
-    )
+    hints.check_num_heads(given.num_attention_heads, where)
+    experts = given.num_experts if given.num_experts > 1 else 0
+    try:
+        backbone = ViTConfig(
+            width=given.hidden_size,
+            depth=given.num_hidden_layers,
+            num_heads=given.num_attention_heads,
+            mlp_ratio=float(given.mlp_ratio),
+            input_size=_pair(given.image_size),
+            patch_size=patch[0],
+            layer_norm_eps=given.layer_norm_eps,
+            num_experts=experts,
+            part_features=given.part_features if experts else 0,
+        )
+    except UserError as error:
+        raise UserError(f"{where}: config.json: {error}") from None
+    check_sizes(_sizes(backbone, checkpoint), where)
     if hints.backbone_only:
         return Architecture("huggingface", backbone, None, None, checkpoint.tensors)
-    simple = config.get("use_simple_decoder", True)
+    simple = whole.use_simple_decoder
     filters = () if simple else checkpoint.deconv_filters("head.deconv{}.weight", 1, 1)
-    keypoints = checkpoint.tensor("head.conv.weight").shape[0]
+    keypoints = checkpoint.tensor("head.conv.weight", 4).shape[0]
     decoder = DecoderConfig("simple" if simple else "classic", keypoints, backbone.width, filters)
-    dataset = _labelled_dataset(config.get("id2label") or {}, keypoints)
-    return Architecture("huggingface", backbone, decoder, dataset, checkpoint.tensors)
+    skeleton, notes = _labelled_skeleton(config.get("id2label"), keypoints)
+    is_dataset = skeleton is not None and SKELETONS.get(skeleton.name) == skeleton
+    return Architecture(
+        naming="huggingface",
+        backbone=backbone,
+        decoder=decoder,
+        dataset=skeleton.name if skeleton and is_dataset else None,
+        tensors=checkpoint.tensors,
+        notes=notes,
+        skeleton=None if is_dataset else skeleton,
+    )
+
+
+def _read(kind: type[Any], values: Any, where: str) -> Any:
+    """The fields of a dataclass that are among the values, checked."""
+    if isinstance(values, dict):
+        names = {field.name for field in fields(kind)}
+        values = {name: value for name, value in values.items() if name in names}
+    return kind(**check_fields(kind, values, where))
+
+
+def _sizes(config: ViTConfig, checkpoint: Checkpoint) -> Iterator[tuple[str, object, object]]:
+    """The backbone's sizes by config.json and by its tensors."""
+    layer, (rows, columns) = "backbone.encoder.layer", config.grid_size
+    yield "num_hidden_layers", config.depth, checkpoint.count(rf"{re.escape(layer)}\.(\d+)\..*")
+    experts = checkpoint.count(rf"{re.escape(layer)}\.0\.mlp\.experts\.(\d+)\.weight")
+    yield "num_experts", config.num_experts, experts
+    side = config.patch_size
+    for key, size in (
+        ("backbone.embeddings.position_embeddings", (1, 1 + rows * columns, config.width)),
+        (
+            "backbone.embeddings.patch_embeddings.projection.weight",
+            (config.width, 3, side, side),
+        ),
+        (f"{layer}.0.mlp.fc1.weight", (config.mlp_width, config.width)),
+        (f"{layer}.0.mlp.fc2.weight", (config.width - config.part_features, config.mlp_width)),
+    ):
+        yield f"shape of {key}", size, checkpoint.tensor(key).shape
+
+
+def _labelled_skeleton(labels: Any, count: int) -> tuple[Skeleton | None, tuple[str, ...]]:
+    """The `count` keypoints that config.json names, and notes; None where it names none.
+
+    A folder without names has LABEL_0, LABEL_1, ...
+    """
+    names = list(labels.values()) if isinstance(labels, dict) else []
+    if not names or all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names):
+        return None, ()
+    in_order = [labels.get(str(index)) for index in range(count)]
+    if len(names) != count or len(set(map(str, in_order))) != count or None in in_order:
+        note = f"id2label does not name each of its {count} keypoints once: the names are not used"
+        return None, (note,)
+    return named_skeleton(list(map(str, in_order))), ()
 
 
 def write_huggingface(stored: Stored, folder: str | Path) -> None:
@@ -109,18 +181,8 @@ def write_huggingface(stored: Stored, folder: str | Path) -> None:
     write_weights(folder, to_torch(stored.arrays, table_rows(config), "huggingface"), texts)
 
 
-def _labelled_dataset(labels: Mapping[str, str], count: int) -> str | None:
-    """The data set whose `count` keypoints have these names in this order, or None.
-
-    A folder without names has LABEL_0, LABEL_1, ...
-    """
-    names = [str(labels.get(str(index), "")) for index in range(count)]
-    found = known_skeleton(names)
-    return found.name if found and found.name in SKELETONS else None
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def _model_config(config: PoseConfig) -> dict[str, Any]:

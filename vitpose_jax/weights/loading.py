@@ -1,5 +1,6 @@
 """Models from whatever the user has: our folders, PyTorch files, transformers folders, hub ids."""
 
+import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.skeletons import SKELETONS, expert_index, plain_names
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, expert_index, plain_names
 from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
@@ -27,6 +28,8 @@ from vitpose_jax.weights.positions import resized
 from vitpose_jax.weights.sources import resolve_source
 from vitpose_jax.weights.tensors import read_config
 
+log = logging.getLogger("vitpose_jax")
+
 Part = Literal["backbone", "neck", "decoder"]
 
 
@@ -37,6 +40,8 @@ def load_pose_model(
     input_size: tuple[int, int] | None = None,
     num_heads: int | None = None,
     dataset: str | None = None,
+    skeleton: Skeleton | None = None,
+    ema: bool = False,
 ) -> PoseModel:
     """The pose model with the weights of `source`.
 
@@ -50,6 +55,8 @@ def load_pose_model(
         num_heads: attention heads, for an original file of an unusual width.
         dataset: a name in `SKELETONS`: which head of a ViTPose+ file to take,
             and whose expert to use by default.
+        skeleton: what the keypoints are, where the weights do not tell or tell it wrong.
+        ema: take the averaged copy that some training programs keep beside the weights.
 
     Raises:
         UserError: unreadable source, missing or misshapen tensors, or an option that is needed.
@@ -61,14 +68,45 @@ def load_pose_model(
         (2, 64, 48, 17)
     """
     where = str(source)
-    hints = Hints(num_heads=num_heads, dataset=dataset, input_size=input_size)
+    hints = Hints(num_heads=num_heads, dataset=dataset, input_size=input_size, ema=ema)
     stored = resized(load_stored(source, hints), input_size, where)
     if isinstance(stored.config, ViTConfig):
         raise UserError(
             f"{where}: holds a backbone only, without a decoder that gives heatmaps; "
             "start training from it instead"
         )
-    return build_pose_model(stored.config, stored.arrays, dtype, where)
+    config = stored.config
+    if skeleton is not None:
+        config = with_skeleton(config, skeleton, where)
+    return build_pose_model(config, stored.arrays, dtype, where)
+
+
+def with_skeleton(config: PoseConfig | ViTConfig, skeleton: Skeleton, where: str) -> PoseConfig:
+    """The same configuration with other names for its keypoints.
+
+    Raises:
+        UserError: it has no decoder, or one for another number of keypoints.
+    """
+    if isinstance(config, ViTConfig):
+        raise UserError(f"{where}: holds a backbone only, which finds no keypoints to be named")
+    if skeleton.num_keypoints != config.num_keypoints:
+        raise UserError(
+            f"{where}: its decoder gives {config.num_keypoints} keypoints, but the skeleton "
+            f"{skeleton.name} has {skeleton.num_keypoints}"
+        )
+    theirs = keypoint_names(config)
+    if theirs and plain_names(theirs) != plain_names(skeleton.keypoint_names):
+        log.warning(
+            "%s: names its keypoints %s, ...; the skeleton %s is used instead",
+            where,
+            ", ".join(theirs[:3]),
+            skeleton.name,
+        )
+    is_dataset = SKELETONS.get(skeleton.name) == skeleton
+    dataset = config.dataset if config.backbone.num_experts else None
+    dataset = dataset or (skeleton.name if is_dataset else None)
+    own = None if dataset and SKELETONS[dataset] == skeleton else skeleton
+    return replace(config, dataset=dataset, skeleton=own)
 
 
 def load_backbone(
@@ -174,7 +212,7 @@ def check_keypoints(there: PoseConfig | ViTConfig, here: PoseConfig, where: str)
     """Raise UserError where the decoder there is known to find other keypoints than here."""
     if isinstance(there, ViTConfig):
         return
-    theirs, ours = _keypoint_names(there), _keypoint_names(here)
+    theirs, ours = keypoint_names(there), keypoint_names(here)
     plain = zip(plain_names(theirs), plain_names(ours), strict=False)
     differing = [index for index, (their, our) in enumerate(plain) if their != our]
     if not theirs or not ours or (len(theirs) == len(ours) and not differing):
@@ -191,7 +229,7 @@ def check_keypoints(there: PoseConfig | ViTConfig, here: PoseConfig, where: str)
     )
 
 
-def _keypoint_names(config: PoseConfig) -> tuple[str, ...]:
+def keypoint_names(config: PoseConfig) -> tuple[str, ...]:
     """What the decoder finds, in the order of its heatmaps; empty where that is not known."""
     skeleton = config.skeleton or (SKELETONS[config.dataset] if config.dataset else None)
     return skeleton.keypoint_names if skeleton else ()
@@ -211,6 +249,6 @@ def load_stored(source: str | Path, hints: Hints = Hints()) -> Stored:
     if config.dataset is not None:
         raise UserError(
             f"{where}: its decoder is for {config.dataset}, not {dataset}; convert the original "
-            f"file again with --dataset {dataset}"
+            f"file again (convert/torch_to_flax.py --dataset {dataset})"
         )
-    return Stored(replace(config, dataset=dataset), stored.arrays)
+    return replace(stored, config=replace(config, dataset=dataset))

@@ -210,7 +210,8 @@ def from_torch(
         where: the file, for messages.
 
     Raises:
-        UserError: a tensor is missing or has another shape, naming the key and both shapes.
+        UserError: a tensor is missing, has another shape (naming the key and both), or holds
+            anything but finite fractions.
     """
     arrays = {}
     for row in rows:
@@ -227,9 +228,24 @@ def from_torch(
                     f"{where}: tensor {key!r} has shape {tensors[key].shape}, expected "
                     f"{expected.shape}; the file is of another architecture"
                 )
+            _check_numbers(tensors[key], key, where)
         array = row.to_ours([tensors[key] for key in row.keys(naming)])
         arrays[row.ours] = np.ascontiguousarray(array, dtype=np.float32)
     return arrays
+
+
+def _check_numbers(tensor: np.ndarray, key: str, where: str) -> None:
+    """Raise UserError where a tensor does not hold finite fractions."""
+    if tensor.dtype.kind in "biu":
+        raise UserError(
+            f"{where}: tensor {key!r} holds whole numbers ({tensor.dtype}), as quantised weights "
+            "do; give the weights before quantisation"
+        )
+    if not np.isfinite(tensor.astype(np.float32, copy=False)).all():
+        raise UserError(
+            f"{where}: tensor {key!r} holds values that are not numbers (NaN or infinite): its "
+            "training failed, or the file is damaged"
+        )
 
 
 def to_torch(

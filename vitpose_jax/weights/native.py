@@ -1,6 +1,7 @@
 """Our own folders of weights: config.json and model.safetensors under our parameters' names."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +13,12 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.keypoints.skeletons import Skeleton
+from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
+from vitpose_jax.weights.schema import check_fields, check_sizes
 from vitpose_jax.weights.tensors import read_config, read_safetensors, write_weights
 
 MODEL_TYPE = "vitpose_jax"
@@ -22,10 +27,14 @@ Module = TypeVar("Module", bound=nnx.Module)
 
 @dataclass(frozen=True)
 class Stored:
-    """A configuration and its arrays by name; `config` is a ViTConfig for a lone backbone."""
+    """A configuration and its arrays by name; `config` is a ViTConfig for a lone backbone.
+
+    `notes` are what the user was told when the arrays were converted.
+    """
 
     config: PoseConfig | ViTConfig
     arrays: Mapping[str, np.ndarray]
+    notes: tuple[str, ...] = ()
 
     @property
     def backbone(self) -> ViTConfig:
@@ -34,8 +43,8 @@ class Stored:
     def with_backbone(self, backbone: ViTConfig, arrays: Mapping[str, np.ndarray]) -> "Stored":
         """The same model around another backbone, with other arrays."""
         if isinstance(self.config, ViTConfig):
-            return Stored(backbone, arrays)
-        return Stored(replace(self.config, backbone=backbone), arrays)
+            return Stored(backbone, arrays, self.notes)
+        return Stored(replace(self.config, backbone=backbone), arrays, self.notes)
 
 
 def save_pose_model(model: PoseModel, folder: str | Path) -> None:
@@ -57,10 +66,13 @@ def write_folder(stored: Stored, folder: str | Path) -> None:
     Raises:
         UserError: a config.json that is not ours is there, or the folder cannot be written.
     """
+    values: dict[str, Any]
     if isinstance(stored.config, ViTConfig):
         values = {"backbone": asdict(stored.config), "decoder": None}
     else:
         values = stored.config.to_dict()
+    if stored.notes:
+        values["notes"] = list(stored.notes)
     check_overwrite(folder)
     write_weights(folder, stored.arrays, {"config.json": {"model_type": MODEL_TYPE} | values})
 
@@ -84,18 +96,64 @@ def is_native(config: Mapping[str, Any]) -> bool:
 
 
 def read_folder(folder: Path) -> Stored:
-    """Read what `write_folder` wrote."""
-    values = read_config(folder)
-    values.pop("model_type", None)
+    """Read what `write_folder` wrote.
+
+    Raises:
+        UserError: damaged files, or a config.json that is not that of the tensors.
+    """
+    where, values = str(folder / "config.json"), read_config(folder)
+    sections = {"backbone": ViTConfig, "decoder": DecoderConfig, "neck": NeckConfig}
+    for name, kind in (sections | {"skeleton": Skeleton}).items():
+        if name == "backbone" or values.get(name) is not None:
+            check_fields(kind, values.get(name), f"{where}: {name}")
+    if not isinstance(values.get("dataset"), str | None):
+        raise UserError(f"{where}: dataset is {values['dataset']!r:.60}, not a name")
     config: PoseConfig | ViTConfig
     try:
         if values.get("decoder") is None:
             config = ViTConfig(**values["backbone"])
         else:
             config = PoseConfig.from_dict(values)
-    except (KeyError, TypeError, UserError) as error:
-        raise UserError(f"{folder / 'config.json'}: {error}") from None
-    return Stored(config, read_safetensors(folder / "model.safetensors"))
+            if config.skeleton is not None:
+                config.skeleton.check()
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    arrays = read_safetensors(folder / "model.safetensors")
+    check_sizes(_sizes(config, arrays), where)
+    notes = values.get("notes")
+    return Stored(config, arrays, tuple(map(str, notes)) if isinstance(notes, list) else ())
+
+
+def _sizes(
+    config: PoseConfig | ViTConfig, arrays: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, object, object]]:
+    """Sizes by the configuration and by the arrays that the time to build the network depends on.
+
+    The others are compared when the arrays are filled in.
+    """
+    backbone = config if isinstance(config, ViTConfig) else config.backbone
+    rows, columns = backbone.grid_size
+    yield "depth", backbone.depth, _count(r"backbone\.blocks\.(\d+)\..*", arrays)
+    for name, size in (
+        ("backbone.pos_embed", (1, 1 + rows * columns, backbone.width)),
+        ("backbone.patch_embed.kernel", (3 * backbone.patch_size**2, backbone.width)),
+        ("backbone.blocks.0.mlp.fc1.kernel", (backbone.width, backbone.mlp_width)),
+    ):
+        if name in arrays:
+            yield f"shape of {name}", size, arrays[name].shape
+    if isinstance(config, PoseConfig):
+        filters = config.decoder.filters if config.decoder.kind == "classic" else ()
+        kernels = (f"decoder.deconvs.{i}.kernel" for i in range(len(arrays)))
+        shapes = [arrays[name].shape for name in kernels if name in arrays]
+        yield "decoder's filters", list(filters), [shape[-1] for shape in shapes]
+        if config.neck is not None:
+            levels = max(len(config.neck.strides), len(config.neck.taps))
+            yield "neck's levels", min(levels, len(arrays)), levels
+
+
+def _count(pattern: str, names: Iterable[str]) -> int:
+    """How many values the pattern's group has among the names."""
+    return len({match.group(1) for name in names if (match := re.fullmatch(pattern, name))})
 
 
 def parameter_arrays(module: nnx.Module) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ Also those of the ViTPose-FPN study, with its necks as its code runs them.
 
 import contextlib
 import re
-from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,10 +24,44 @@ from vitpose_jax.weights.tensors import write_torch_file
 
 LAYER_NORM_EPS = 1e-6  # written into the authors' code, not into their files
 PATCH_KERNEL = "backbone.patch_embed.proj.weight"
-MAE_HUGE_PATCH = 14  # pixels; the other pretraining files have ViTPose's 16
+SMALL_PATCH = 14  # pixels, of MAE's huge model and DINOv2; others have ViTPose's 16
+SMALL_WIDTH = 384  # the one width at which pretraining files differ in their attention heads
 HEADS_OF_WIDTH = {config.width: config.num_heads for config in VIT_SIZES.values()}
 DENSE_STRIDES = (1, 2, 4, 8)
 STUDY_TAPS = (3, 7, 11)
+
+# What belongs to the encoder where a pretraining file has no prefix for it.
+BARE_KEY = re.compile(
+    r"(pos_embed|patch_embed|blocks|layers|last_norm|norm|ln1|norm_pre|pre_norm|reg_tokens?"
+    r"|register_tokens?|storage_tokens|rope|rope_embed|rotary\w*|rel_pos\w*)(\.|$)"
+)
+HEAD_OF_MMPOSE1 = r"head\.(conv_layers|deconv_layers|final_layer)\."
+NAMES_OF_MMPOSE1 = (  # and mmpretrain, whose ViT it uses
+    (r"^backbone\.patch_embed\.projection\.", "backbone.patch_embed.proj."),
+    (r"^backbone\.layers\.", "backbone.blocks."),
+    (r"^(backbone\.blocks\.\d+)\.ln([12])\.", r"\1.norm\2."),
+    (r"^(backbone\.blocks\.\d+)\.ffn\.layers\.0\.0\.", r"\1.mlp.fc1."),
+    (r"^(backbone\.blocks\.\d+)\.ffn\.layers\.1\.", r"\1.mlp.fc2."),
+    (r"^backbone\.ln1\.", "backbone.last_norm."),
+)
+OTHER_NAMES = (
+    (r"^backbone\.norm\.", "backbone.last_norm."),  # timm, MAE, DINO
+    (r"^backbone\.blocks\.\d+\.(?=\d+\.)", "backbone.blocks."),  # DINOv2's chunks of blocks
+    # The FPN study's fusion head keeps its last layer in a list of one.
+    (r"^keypoint_head\.final_layer\.0\.", "keypoint_head.final_layer."),
+)
+# timm and DINOv2 (ls1.gamma), BEiT (gamma_1), mmpretrain (attn.gamma1.weight), DINOv2 elsewhere.
+LAYER_SCALE = re.compile(
+    r"(backbone\.blocks\.\d+\.)(?:(?:attn|ffn|mlp)\.)?(?:ls|gamma_?|lambda_?|layer_scale_?)([12])"
+    r"(?:\.(?:gamma|weight|scale|lambda1?))?"
+)
+FOREIGN = (
+    (r"\.(reg_tokens?|register_tokens?|storage_tokens)$", "register tokens"),
+    (r"rope|rotary|freqs|rel_pos|relative_position", "rotary or relative positions"),
+    (r"\.(\w*[qk]_norm|norm_[qk]|(attn|mlp)\.norm|\w+_ln)\.", "norms within the layers"),
+    (r"\.(w12|w[123]|fc1_[gx]|gate_proj|up_proj)\.", "a gated MLP (SwiGLU)"),
+    (r"\.(norm_pre|pre_norm|patch_embed\.norm)\.", "a norm before the blocks"),
+)
 
 
 def recognise_original(checkpoint: Checkpoint, hints: Hints) -> Architecture:
@@ -37,7 +70,7 @@ def recognise_original(checkpoint: Checkpoint, hints: Hints) -> Architecture:
     Raises:
         UserError: not a ViTPose checkpoint, or something it does not tell is needed.
     """
-    checkpoint, notes = _usual_form(checkpoint)
+    checkpoint, notes = _usual_form(checkpoint, hints)
     backbone = _backbone(checkpoint, hints)
     tensors = checkpoint.tensors
     rows, columns = backbone.grid_size
@@ -51,6 +84,8 @@ def recognise_original(checkpoint: Checkpoint, hints: Hints) -> Architecture:
         notes.append("no final norm in the file: it starts as the identity")
         tensors["backbone.last_norm.weight"] = np.ones(backbone.width, np.float32)
         tensors["backbone.last_norm.bias"] = np.zeros(backbone.width, np.float32)
+    if fold_layer_scale(checkpoint):
+        notes.append("LayerScale was multiplied into the layers before it: the same function")
 
     if hints.backbone_only or not any(key.startswith("keypoint_head.") for key in tensors):
         return Architecture("original", backbone, None, hints.dataset, tensors, tuple(notes))
@@ -91,37 +126,112 @@ def write_original(stored: Stored, file: str | Path) -> tuple[str, ...]:
     )
 
 
-def _usual_form(checkpoint: Checkpoint) -> tuple[Checkpoint, list[str]]:
-    """The checkpoint with its backbone and last layer under their usual keys, and notes on that."""
-    # The FPN study's fusion head keeps its last layer in a list of one.
-    listed, usual = "keypoint_head.final_layer.0.", "keypoint_head.final_layer."
-    tensors = {key.replace(listed, usual): t for key, t in checkpoint.tensors.items()}
-    notes = []
-    if "backbone.pos_embed" not in tensors and "pos_embed" in tensors:
-        tensors = _from_pretraining(tensors)
-        notes.append("pretraining file: backbone only")
-        kernel = replace(checkpoint, tensors=tensors).tensor(PATCH_KERNEL, 4)
-        if kernel.shape[2:] == (MAE_HUGE_PATCH, MAE_HUGE_PATCH):
+def _usual_form(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, list[str]]:
+    """The checkpoint with its tensors under the table's keys, and notes on that."""
+    where, keys, notes = checkpoint.where, checkpoint.tensors.keys(), []
+    if any(re.match(r"(backbone\.)?embeddings\.", key) for key in keys):
+        raise UserError(
+            f"{where}: has the names of transformers; give its folder, config.json is needed too"
+        )
+    is_mmpose1 = any(re.match(r"(backbone\.)?layers\.\d+\.ln1\.", key) for key in keys)
+    is_bare = not any(key.startswith("backbone.") for key in keys)
+    has_head = any(re.match(HEAD_OF_MMPOSE1, key) for key in keys)
+    tensors: dict[str, np.ndarray] = {}
+    for key, tensor in checkpoint.tensors.items():
+        name = f"backbone.{key}" if is_bare and BARE_KEY.match(key) else key
+        if is_mmpose1 and has_head:
+            name = re.sub(r"^head\.", "keypoint_head.", name)
+        for pattern, usual in NAMES_OF_MMPOSE1 if is_mmpose1 else ():
+            name = re.sub(pattern, usual, name)
+        for pattern, usual in OTHER_NAMES:
+            name = re.sub(pattern, usual, name)
+        if name in tensors:
+            raise UserError(f"{where}: {key!r} is there twice, under different names")
+        tensors[name] = tensor
+    checkpoint = replace(checkpoint, tensors=tensors)
+    refuse_foreign(checkpoint)
+    positions = tensors.get("backbone.pos_embed")
+    if positions is None:
+        names = ", ".join(key[:40] for key in list(tensors)[:3])
+        raise UserError(
+            f"{where}: not a ViTPose checkpoint: tensor 'backbone.pos_embed' is missing (it has "
+            f"{names}, ...)"
+        )
+    class_token = {"cls_token", "backbone.cls_token"} & tensors.keys()
+    if class_token and is_mmpose1 and has_head and not hints.backbone_only:
+        raise UserError(
+            f"{where}: tensor 'backbone.cls_token': its network has a class token beside the "
+            "patches, which ViTPose has not; only its backbone can be trained from"
+        )
+    if is_bare or class_token or (is_mmpose1 and not has_head):
+        notes += _pretraining_notes(tensors)
+        kernel = checkpoint.tensor(PATCH_KERNEL, 4)
+        if kernel.shape[2:] == (SMALL_PATCH, SMALL_PATCH):
             # As the authors' code does (`patch_padding='pad'`).
             tensors[PATCH_KERNEL] = np.pad(kernel, ((0, 0), (0, 0), (1, 1), (1, 1)))
             notes.append("patches of 14x14 pixels: kernel padded with zeros to 16x16")
-    if "backbone.pos_embed" not in tensors:
-        names = ", ".join(list(tensors)[:3])
-        raise UserError(
-            f"{checkpoint.where}: not a ViTPose checkpoint: tensor 'backbone.pos_embed' is missing "
-            f"(it has {names}, ...)"
+    return checkpoint, notes
+
+
+def _pretraining_notes(tensors: dict[str, np.ndarray]) -> list[str]:
+    """What a network with a class token or without a head loses here; the tokens' rows go."""
+    is_whole = any(key.startswith("keypoint_head.") for key in tensors)
+    notes = [] if is_whole else ["pretraining file: backbone only"]
+    positions = tensors["backbone.pos_embed"]
+    if {"dist_token", "backbone.dist_token"} & tensors.keys() and positions.ndim == 3:
+        positions = tensors["backbone.pos_embed"] = np.delete(positions, 1, axis=1)
+        notes.append("DeiT's distillation token was left out, with its position")
+    if {"cls_token", "backbone.cls_token"} & tensors.keys():
+        added = ", and its position is added to every patch's" if positions[:, :1].any() else ""
+        notes.append(f"the class token was left out{added}, as in the authors' code")
+    if not is_whole and positions.shape[-1] == SMALL_WIDTH:
+        notes.append(
+            "the file does not tell the number of attention heads: ViTPose-S has 12, the small "
+            "models of DeiT, DINO and timm have 6, and with another number the network is another"
         )
-    return replace(checkpoint, tensors=tensors), notes
+    return notes
 
 
-def _from_pretraining(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Keys of an MAE file as the table has them; its `norm` is the encoder's final norm."""
-    renamed = {}
-    for key, tensor in tensors.items():
-        if re.match(r"pos_embed$|patch_embed\.|blocks\.|last_norm\.|norm\.", key):
-            key = "backbone." + re.sub(r"^norm\.", "last_norm.", key)
-        renamed[key] = tensor
-    return renamed
+def fold_layer_scale(checkpoint: Checkpoint) -> bool:
+    """Multiply LayerScale's factors, in place, into the layers whose outputs they scale.
+
+    Returns:
+        Whether there were any.
+
+    Raises:
+        UserError: factors that do not fit their layer.
+    """
+    tensors = checkpoint.tensors
+    found = [match for key in tensors if (match := LAYER_SCALE.fullmatch(key))]
+    for match in found:
+        gamma = tensors.pop(match.group()).astype(np.float32).reshape(-1)
+        layer = match.group(1) + ("attn.proj" if match.group(2) == "1" else "mlp.fc2")
+        weight = checkpoint.tensor(f"{layer}.weight", 2)
+        experts = rf"{re.escape(match.group(1))}mlp\.experts\.\d+\.(weight|bias)"
+        scaled = {f"{layer}.weight": slice(0, len(weight)), f"{layer}.bias": slice(0, len(weight))}
+        if match.group(2) == "2":  # the experts' outputs come behind the shared ones
+            scaled |= {k: slice(len(weight), None) for k in tensors if re.fullmatch(experts, k)}
+        for key, part in scaled.items():
+            tensor = checkpoint.tensor(key)
+            factors = np.broadcast_to(gamma, len(tensor)) if gamma.size == 1 else gamma[part]
+            if len(factors) != len(tensor):
+                raise UserError(
+                    f"{checkpoint.where}: tensor {match.group()!r} has {gamma.size} factors, which "
+                    f"does not fit {key!r} of shape {tensor.shape}"
+                )
+            tensors[key] = tensor * factors.reshape(-1, *[1] * (tensor.ndim - 1))
+    return bool(found)
+
+
+def refuse_foreign(checkpoint: Checkpoint) -> None:
+    """Raise UserError where a backbone has parts that ViTPose's network has not."""
+    for key in checkpoint.tensors:
+        for pattern, part in FOREIGN:
+            if key.startswith("backbone.") and re.search(pattern, key):
+                raise UserError(
+                    f"{checkpoint.where}: tensor {key[:120]!r} belongs to {part}, which ViTPose's "
+                    "network has not; choose weights of a plain ViT"
+                )
 
 
 def _backbone(checkpoint: Checkpoint, hints: Hints) -> ViTConfig:
@@ -130,8 +240,13 @@ def _backbone(checkpoint: Checkpoint, hints: Hints) -> ViTConfig:
     patch = checkpoint.tensor(PATCH_KERNEL, 4).shape[-1]
     fc1 = checkpoint.tensor("backbone.blocks.0.mlp.fc1.weight", 2)
     fc2 = checkpoint.tensor("backbone.blocks.0.mlp.fc2.weight", 2)
-    blocks = _numbers(checkpoint.tensors, r"backbone\.blocks\.(\d+)\..*")
-    experts = _numbers(checkpoint.tensors, r"backbone\.blocks\.0\.mlp\.experts\.(\d+)\.weight")
+    depth = checkpoint.count(r"backbone\.blocks\.(\d+)\..*")
+    experts = checkpoint.count(r"backbone\.blocks\.0\.mlp\.experts\.(\d+)\.weight")
+    if fc1.shape[0] == 2 * fc2.shape[1]:
+        raise UserError(
+            f"{checkpoint.where}: tensor 'backbone.blocks.0.mlp.fc1.weight' is twice as wide as "
+            "the layer behind it takes (SwiGLU), which ViTPose's network has not"
+        )
     part = width - fc2.shape[0] if experts else 0
     num_heads = hints.num_heads
     if num_heads is None:
@@ -144,12 +259,12 @@ def _backbone(checkpoint: Checkpoint, hints: Hints) -> ViTConfig:
     rows, columns = _grid(positions.shape[1], patch, hints.input_size, checkpoint.where)
     return ViTConfig(
         width=width,
-        depth=max(blocks) + 1,
+        depth=depth,
         num_heads=num_heads,
         mlp_ratio=fc1.shape[0] / width,
         input_size=(rows * patch, columns * patch),
         patch_size=patch,
-        num_experts=len(experts) if part > 0 else 0,
+        num_experts=experts if part > 0 else 0,
         part_features=max(part, 0),
     )
 
@@ -207,7 +322,7 @@ def _neck(
     are those of the study's configurations.
     """
     where, tensors = checkpoint.where, checkpoint.tensors
-    if levels := len(_numbers(tensors, r"neck\.bottom_convs\.(\d+)\.weight")):
+    if levels := checkpoint.count(r"neck\.bottom_convs\.(\d+)\.weight"):
         strides, notes = _chosen(hints.fpn_strides, DENSE_STRIDES, levels, "strides", where)
         first = tensors.get("keypoint_head.deconv_layers.0.weight")
         inputs = first.shape[0] if first is not None else width
@@ -223,7 +338,7 @@ def _neck(
             fuse="concat" if inputs == levels * width else "first",
         )
         return neck, notes
-    if levels := len(_numbers(tensors, r"keypoint_head\.proj_layers\.(\d+)\.weight")):
+    if levels := checkpoint.count(r"keypoint_head\.proj_layers\.(\d+)\.weight"):
         thirds = tuple(3**i for i in reversed(range(levels)))
         strides, notes = _chosen(hints.fpn_strides, thirds, levels, "strides", where)
         taps, more = _chosen(hints.fpn_taps, STUDY_TAPS, levels, "taps", where)
@@ -241,10 +356,8 @@ def _chosen(
     chosen = default if given is None else given
     if len(chosen) != levels:
         raise UserError(f"{where}: its neck has {levels} levels; give {levels} {what}")
-    note = f"the file does not tell the neck's {what}: took {chosen} (--fpn-{what} for others)"
+    note = (
+        f"the file does not tell the neck's {what}: took {chosen} (convert/torch_to_flax.py "
+        f"--fpn-{what} takes others)"
+    )
     return chosen, (note,) if given is None else ()
-
-
-def _numbers(keys: Collection[str], pattern: str) -> set[int]:
-    """The numbers that the pattern's group captures among the keys."""
-    return {int(found.group(1)) for key in keys if (found := re.fullmatch(pattern, key))}

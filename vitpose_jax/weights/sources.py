@@ -1,5 +1,6 @@
 """From what the user names (folder, file, hub id) to a local path."""
 
+import os
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ TASK_FILE = "task.json"
 
 def is_run(source: str | Path) -> bool:
     """Whether this is the folder of a training run."""
-    return (Path(source).expanduser() / TASK_FILE).exists()
+    return os.path.exists(os.path.expanduser(Path(source) / TASK_FILE))
 
 
 def refuse_run(source: str | Path) -> None:
@@ -36,12 +37,14 @@ def resolve_source(source: str | Path) -> Path:
         UserError: a training run, nothing there, or no network.
     """
     refuse_run(source)
-    path = Path(source).expanduser()
-    if path.exists():
+    path = Path(os.path.expanduser(source))
+    if os.path.exists(path):
         return path
     looks_local = str(source).startswith((".", "/", "~")) or path.suffix in TORCH_SUFFIXES
     if looks_local or not HUB_ID.fullmatch(str(source)):
-        raise UserError(f"{source}: no such file or folder (nor a hub id of the form owner/name)")
+        raise UserError(
+            f"{str(source)[:200]}: no such file or folder (nor a hub id of the form owner/name)"
+        )
     return _download(str(source))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -14,6 +15,11 @@ import numpy as np
 from vitpose_jax.errors import UserError, first_line
 from vitpose_jax.files.json_file import read_object
 from vitpose_jax.files.writing import make_folder, replacing
+from vitpose_jax.weights.copies import choose_network
+
+DEEPEST = 5  # dicts within dicts that are looked into
+# Names of numbers in safetensors, to numpy's.
+NUMBERS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "I64": "int64"}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -24,34 +30,53 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files that hold a source's tensors: safetensors where there are any, else PyTorch's."""
+    """The files that hold a source's tensors: safetensors where there are any, else PyTorch's.
+
+    Raises:
+        UserError: a folder without them, or an index that does not name them.
+    """
     if not path.is_dir():
         return [path]
-    index = path / "model.safetensors.index.json"
-    if index.exists():
-        weight_map = read_object(index).get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise UserError(f"{index}: not a list of safetensors files")
-        files = [path / Path(name).name for name in sorted(set(map(str, weight_map.values())))]
-    elif (path / "model.safetensors").exists():
-        files = [path / "model.safetensors"]
-    else:
-        files = [path / "pytorch_model.bin"]
-    for file in files:
-        if not file.exists():
-            raise UserError(
-                f"{path}: no {file.name} there (looked for model.safetensors, pytorch_model.bin)"
-            )
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (path / f"{name}.index.json").exists():
+            return _shards(path / f"{name}.index.json")
+        if (path / name).is_file():
+            return [path / name]
+    raise UserError(
+        f"{path}: no model.safetensors and no pytorch_model.bin there (nor an index of parts)"
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index of a large model's parts names."""
+    weight_map = read_object(index).get("weight_map")
+    names = set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
+    if not names or any(Path(name).name != name for name in names):
+        raise UserError(f"{index}: 'weight_map' must name a file of this folder for each tensor")
+    files = [index.parent / name for name in sorted(names)]
+    if missing := [file.name for file in files if not os.path.exists(file)]:
+        raise UserError(
+            f"{index}: names {missing[0][:80]!r}, which is not there; download all parts"
+        )
     return files
 
 
-def read_tensors(folder: Path) -> dict[str, np.ndarray]:
-    """Read all tensors of a folder."""
-    tensors: dict[str, np.ndarray] = {}
-    for file in weight_files(folder):
+def read_network(path: Path, ema: bool = False) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Read one network's tensors from a file or a folder; see `choose_network`.
+
+    Returns:
+        Arrays by their names within the network, and notes for the user.
+
+    Raises:
+        UserError: unreadable, refused, no or several networks, or tensors of an odd kind.
+    """
+    read: dict[str, Any] = {}
+    for file in weight_files(path):
         safe = file.suffix == ".safetensors"
-        tensors |= read_safetensors(file) if safe else read_torch_file(file)
-    return tensors
+        read |= read_safetensors(file) if safe else _load_torch_file(file)
+    chosen, notes = choose_network(read, ema, str(path))
+    arrays = {name: _to_numpy(read[key], f"{path}: {key!r}") for name, key in chosen.items()}
+    return arrays, notes
 
 
 def read_safetensors(file: Path) -> dict[str, np.ndarray]:
@@ -61,8 +86,27 @@ def read_safetensors(file: Path) -> dict[str, np.ndarray]:
 
     try:
         return load_file(file)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{file}: not readable as safetensors ({error})") from None
+    except (TypeError, AttributeError, KeyError):  # numpy has no such type of number
+        return _read_narrow(file)
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise UserError(f"{file}: not readable as safetensors ({first_line(error)})") from None
+
+
+def _read_narrow(file: Path) -> dict[str, np.ndarray]:
+    """Read a safetensors file with bfloat16 tensors, which numpy alone does not know."""
+    import ml_dtypes
+    from safetensors import deserialize
+
+    arrays = {}
+    for name, tensor in deserialize(file.read_bytes()):
+        kind = NUMBERS.get(tensor["dtype"])
+        if kind is None:
+            raise UserError(
+                f"{file}: tensor {name!r} is of type {tensor['dtype']}; save it as float32"
+            )
+        dtype = ml_dtypes.bfloat16 if kind == "bfloat16" else kind
+        arrays[name] = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+    return arrays
 
 
 def write_weights(
@@ -89,12 +133,8 @@ def write_weights(
             raise UserError(f"{folder}: cannot be written ({error})") from None
 
 
-def read_torch_file(file: Path) -> dict[str, np.ndarray]:
-    """Read the state dict of a PyTorch file, float tensors as float32, without running its code.
-
-    The dict may lie under `state_dict` or `model`; the `module.` that parallel training puts in
-    front of keys is stripped.
-    """
+def _load_torch_file(file: Path) -> dict[str, Any]:
+    """Load a PyTorch file's tensors by key, nested dicts joined by dots, without running code."""
     torch = _torch(file, "reading")
     try:
         with torch.serialization.safe_globals(_harmless_globals()):
@@ -106,21 +146,24 @@ def read_torch_file(file: Path) -> dict[str, np.ndarray]:
             f"{file}: refused, it holds more than tensors: loading it would run code{what} or it "
             "is not a PyTorch file; save its state dict alone (torch.save(model.state_dict(), ...))"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # damaged pickles raise whatever their opcodes lead to
         raise UserError(f"{file}: not readable as a PyTorch file ({first_line(error)})") from None
 
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
     if not isinstance(content, dict):
         raise UserError(f"{file}: holds a {type(content).__name__}, not a dict of tensors")
-    tensors = {
-        str(key).removeprefix("module."): _to_numpy(value)
-        for key, value in content.items()
-        if isinstance(value, torch.Tensor)
-    }
+    tensors: dict[str, Any] = {}
+    waiting: list[tuple[tuple[str, ...], dict[Any, Any]]] = [((), content)]
+    seen = {id(content)}  # a pickle may hold itself
+    while waiting:
+        place, values = waiting.pop(0)
+        for key, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[".".join((*place, str(key)))] = value
+            elif isinstance(value, dict) and id(value) not in seen and len(place) < DEEPEST:
+                seen.add(id(value))
+                waiting.append(((*place, str(key)), value))
     if not tensors:
-        raise UserError(f"{file}: no tensors in it (looked in the file, state_dict and model)")
+        raise UserError(f"{file}: no tensors in it")
     return tensors
 
 
@@ -150,9 +193,32 @@ def _torch(file: str | Path, doing: str) -> ModuleType:
     return torch
 
 
-def _to_numpy(tensor: Any) -> np.ndarray:
+def _to_numpy(tensor: Any, where: str) -> np.ndarray:
+    """A PyTorch tensor as an array, copied where numpy has no such numbers; arrays as they are.
+
+    Raises:
+        UserError: a tensor that is not a plain array of numbers.
+    """
+    if isinstance(tensor, np.ndarray):
+        return tensor
     tensor = tensor.detach()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    kinds = {
+        "nested": tensor.is_nested,
+        "sparse": str(tensor.layout) != "torch.strided",
+        "quantised": tensor.is_quantized,
+        "meta (without values)": tensor.is_meta,
+        "complex": tensor.is_complex(),
+    }
+    kinds["expanded"] = not any(kinds.values()) and (
+        tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+    )
+    if odd := [kind for kind, holds in kinds.items() if holds]:
+        raise UserError(f"{where} is a tensor of the kind {odd[0]}; save it as plain float32")
+    tensor = tensor.resolve_neg()
+    try:
+        return tensor.numpy()
+    except TypeError:  # bfloat16 and narrower
+        return tensor.float().numpy()
 
 
 def _harmless_globals() -> list[Any]:
