@@ -174,7 +174,7 @@ def test_missing_images_are_counted_on_opening(coco_folder, caplog):
     (coco_folder / "train2017" / f"{2:012d}.jpg").unlink()
     with caplog.at_level(logging.WARNING):
         assert len(_open(coco_folder)) == 5
-    assert "1 of 6 images are missing" in caplog.text
+    assert "1 images that are missing, with the people on them" in caplog.text
     assert "000000000002.jpg" in caplog.text
     with pytest.raises(UserError, match="1 of 6 images are missing"):
         _open(coco_folder, max_bad_share=0.0)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.findings import Report
 from vitpose_jax.data.people import ImageSource, People
 from vitpose_jax.data.samples import Batch, PersonCrops
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, BadImageCount
@@ -54,6 +55,8 @@ class PoseDataset:
         chosen: rows to train on; None for all.
         file_names: of all images, where they are files.
         sources: the files that the people were read from.
+        categories: what the people are called.
+        report: what was found in the files; None where nothing was read.
     """
 
     name: str
@@ -71,6 +74,8 @@ class PoseDataset:
     chosen: np.ndarray | None = field(default=None, repr=False)
     file_names: Sequence[str] = field(default=(), repr=False)
     sources: tuple[str, ...] = field(default=(), repr=False)
+    categories: tuple[str, ...] = ()
+    report: Report | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.image_id_of_rows if self.chosen is None else self.chosen)

@@ -100,6 +100,22 @@ NO_PARTNER = Kind(
     left_out=False,
     doubtful=True,
 )
+NO_PICTURE = Kind("images that are missing, with the people on them", left_out=True)
+SOURCE_CHANGED = Kind(
+    "sets of records whose source has changed since they were prepared (prepare them again)",
+    left_out=False,
+    doubtful=True,
+)
+NO_LABEL_FILE = Kind("images without a file of labels, which show nobody", left_out=False)
+LABELS_WITHOUT_IMAGE = Kind("files of labels without an image", left_out=True)
+NUMBERED_KEYPOINTS = Kind(
+    "data sets without names of keypoints (kpt_names), which are numbered", left_out=False
+)
+ASSUMED_COCO = Kind(
+    "data sets without names of keypoints (kpt_names), which are as many as COCO's, with the same "
+    "flip_idx, and taken for them",
+    left_out=False,
+)
 BAD_LIMBS = Kind("limbs that do not join two keypoints and are not drawn", left_out=False)
 
 

@@ -33,6 +33,16 @@ _SAMPLE = 50
 
 
 @dataclass(frozen=True)
+class Options:
+    """How to open a split; see `open_pose_dataset`."""
+
+    split: str
+    input_size: tuple[int, int]
+    max_bad_share: float
+    category: str = ""
+
+
+@dataclass(frozen=True)
 class CocoFiles:
     """The files of one split in COCO's layout.
 

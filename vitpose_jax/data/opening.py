@@ -1,5 +1,6 @@
 """Opening a pose data set by name or path."""
 
+import logging
 import os
 from collections.abc import Mapping
 
@@ -12,14 +13,19 @@ from vitpose_jax.data.layouts import (
     PATHS_HELP,
     SPLITS,
     DataSource,
+    Options,
     find_coco,
     given_files,
     read_yaml,
 )
+from vitpose_jax.data.overview import describe
 from vitpose_jax.data.records.layout import is_records_folder
 from vitpose_jax.data.synthetic.dataset import SYNTHETIC, open_synthetic
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
+from vitpose_jax.data.yolo import find_yolo, is_yolo, open_yolo
 from vitpose_jax.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def open_pose_dataset(
@@ -31,20 +37,21 @@ def open_pose_dataset(
     max_bad_share: float = MAX_BAD_SHARE,
     category: str = "",
 ) -> PoseDataset:
-    """Open a data set.
+    """Open a data set, and log what it holds: as a warning where something is unusual.
 
     Args:
         source: a name in `SYNTHETIC` (rendered, nothing on disk); "coco" (the folder $COCO_DIR,
             else ./data/coco); a folder, which may be on `gs://`: in COCO's layout, as annotation
-            tools export it, or written by `vitpose prepare`; or the paths of annotations and
-            images by split, as a mapping or a YAML file (see `given_files`).
+            tools export it, in Ultralytics' YOLO-pose layout, or written by `vitpose prepare`; a
+            YOLO data.yaml; or the paths of annotations and images by split, as a mapping or a
+            YAML file (see `given_files`).
         split: "train" or "val".
         input_size: (height, width) of the crops.
         dataset_index: the expert of a mixture-of-experts model that the people belong to.
         max_bad_share: the largest share of malformed annotations, and of missing or unreadable
             images, that is skipped (one or two always are, unless it is 0).
-        category: name or id of the one category of the annotations to read; empty for those whose
-            keypoints most annotations have.
+        category: name or id of the category to read; by default those with the keypoints that most
+            annotations have.
 
     Raises:
         UserError: nothing there, or not usable; says what to do.
@@ -53,21 +60,23 @@ def open_pose_dataset(
         raise UserError(f"the split is 'train' or 'val', not {split!r}")
     if not 0 <= max_bad_share <= 1:
         raise UserError(f"max_bad_share is {max_bad_share}; it is a share, from 0 to 1")
+    options = Options(split, input_size, max_bad_share, category)
     if isinstance(source, str) and source in SYNTHETIC:
         dataset: PoseDataset = open_synthetic(source, split, input_size)
     elif isinstance(source, Mapping):
-        files = given_files(source, split, "config.data")
-        dataset = open_coco(files, split, input_size, max_bad_share, category)
+        dataset = open_coco(given_files(source, split, "config.data"), options)
     else:
-        dataset = _open_path(source, split, input_size, max_bad_share, category)
+        dataset = _open_path(source, options)
         dataset.name = source
     dataset.dataset_index = dataset_index
+    if report := dataset.report:
+        level = logging.WARNING if report.is_unusual else logging.INFO
+        log.log(level, "%s", describe(dataset))
     return dataset
 
 
-def _open_path(
-    path: str, split: str, input_size: tuple[int, int], max_bad_share: float, category: str
-) -> PoseDataset:
+def _open_path(path: str, options: Options) -> PoseDataset:
+    split = options.split
     if path == "coco":
         place = epath.Path(os.environ.get("COCO_DIR", "data/coco"))
     else:
@@ -75,18 +84,21 @@ def _open_path(
     if not place.exists():
         raise UserError(f"there is no data set at {place}. {COCO_HELP}")
     if place.suffix in (".yaml", ".yml"):
-        files = given_files(read_yaml(place), split, str(place))
-        return open_coco(files, split, input_size, max_bad_share, category)
+        if is_yolo(content := read_yaml(place)):
+            return open_yolo(place, options)
+        return open_coco(given_files(content, split, str(place)), options)
     if is_records_folder(place):
         from vitpose_jax.data.records.reading import open_records  # tensorflow-datasets is slow
 
-        return open_records(place, split, input_size, max_bad_share)
+        return open_records(place, options)
     if not place.is_dir():
         raise UserError(f"{place} is no folder; give the folder of a data set, or {PATHS_HELP}")
-    found = find_coco(place, split)
-    if found is None:
-        raise UserError(
-            f"{place} is no data set: there is no annotations/person_keypoints_{split}2017.json, "
-            f"nor another .json in it or in annotations/ or {split}/; {PATHS_HELP}. {COCO_HELP}"
-        )
-    return open_coco(found, split, input_size, max_bad_share, category)
+    if found := find_coco(place, split):
+        return open_coco(found, options)
+    if data_yaml := find_yolo(place):
+        return open_yolo(data_yaml, options)
+    raise UserError(
+        f"{place} is no data set: there is no annotations/person_keypoints_{split}2017.json, nor "
+        f"another .json in it or in annotations/ or {split}/, and no data.yaml with kpt_shape; "
+        f"{PATHS_HELP}. {COCO_HELP}"
+    )

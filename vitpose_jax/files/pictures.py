@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from etils import epath
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -91,6 +92,22 @@ def decode_image(data: bytes, image_wh: tuple[int, int] | None = None, factor: i
     if image_wh is not None and (width, height) != _reduced(image_wh, factor):
         raise UserError(f"is {width}x{height}, the annotations say {image_wh[0]}x{image_wh[1]}")
     return pixels
+
+
+def picture_size(path: epath.PathLike) -> tuple[int, int]:
+    """Return the (width, height) that a picture file will have, from its first bytes alone.
+
+    Raises:
+        UserError: the file is missing or not a picture.
+    """
+    with _named(str(path)), _explained():
+        try:
+            with epath.Path(path).open("rb") as file, Image.open(file) as image:
+                width, height = image.size
+                on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        except FileNotFoundError:
+            raise UserError("no such file") from None
+    return (height, width) if on_its_side else (width, height)
 
 
 def reduction(shrink: float) -> int:

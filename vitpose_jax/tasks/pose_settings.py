@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitpose_jax.data.augmentation import Augmentation
+from vitpose_jax.data.layouts import DataSource
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.decoding import DecodeMethod
 from vitpose_jax.keypoints.skeletons import EXPERT_DATASETS, SKELETONS, Skeleton
@@ -44,13 +45,13 @@ class PoseSettings:
     """What the pose task reads of a configuration; recipes.py explains the values."""
 
     seed: int
-    data: str
-    val_data: str
+    data: DataSource
+    val_data: DataSource
+    category: str
     train_share: float
     dataset_index: int
     num_workers: int
     max_bad_share: float
-    category: str
     batch_size: int
     model: ModelSettings
     dtype: str

@@ -1,20 +1,18 @@
 """COCO annotations and a folder of images as a pose data set."""
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
 
-from vitpose_jax.data.coco.annotations import read_annotations
+from vitpose_jax.data import findings
+from vitpose_jax.data.coco.annotations import Annotations, read_annotations
 from vitpose_jax.data.dataset import PoseDataset
-from vitpose_jax.data.layouts import COCO_HELP, CocoFiles
+from vitpose_jax.data.layouts import COCO_HELP, CocoFiles, Options
 from vitpose_jax.data.people import BadImage, People, Picture
 from vitpose_jax.data.tolerance import too_many
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.pictures import decode_image, reduced_affine, reduction
-
-log = logging.getLogger(__name__)
+from vitpose_jax.files.pictures import decode_image, picture_size, reduced_affine, reduction
 
 
 class FolderImages:
@@ -71,40 +69,55 @@ class FolderImages:
         return Picture(pixels, reduced_affine(factor))
 
 
-def open_coco(
-    files: CocoFiles,
-    split: str,
-    input_size: tuple[int, int],
-    max_bad_share: float,
-    category: str = "",
-) -> PoseDataset:
+def open_coco(files: CocoFiles, options: Options) -> PoseDataset:
     """Open annotations in COCO's layout; see `open_pose_dataset`."""
+
+    def size(name: str) -> tuple[int, int]:
+        return picture_size(files.image_folder([name]) / name)
+
     annotations = read_annotations(
-        files.annotations, max_bad_share=max_bad_share, category=category
+        files.annotations,
+        max_bad_share=options.max_bad_share,
+        category=options.category,
+        picture_size=size,
     )
-    image_folder = files.image_folder(annotations.file_names)
-    report = annotations.report
-    log.log(logging.WARNING if report.is_unusual else logging.INFO, "%s", report.summary())
-    images = FolderImages(image_folder, annotations.file_names)
+    folder = files.image_folder(annotations.file_names)
+    return as_dataset(annotations, folder, options, sources=(str(files.annotations),))
+
+
+def as_dataset(
+    annotations: Annotations, folder: epath.PathLike, options: Options, sources: tuple[str, ...]
+) -> PoseDataset:
+    """The people of annotations whose images are there.
+
+    Raises:
+        UserError: too many images are missing.
+    """
+    report, limit = annotations.report, options.max_bad_share
+    images = FolderImages(folder, annotations.file_names)
     missing = images.missing()
-    if missing.any():
-        first = images.path(int(np.argmax(missing)))
-        words = f"{missing.sum()} of {len(missing)} images are missing, the first is {first}"
-        if too_many(int(missing.sum()), len(missing), max_bad_share):
-            raise UserError(f"{words}; at most {max_bad_share:.0%} are skipped. {COCO_HELP}")
-        log.warning("%s; the people on them are skipped", words)
+    for row in np.flatnonzero(missing).tolist():
+        report.add(findings.NO_PICTURE, images.path(row))
+    report.num_used = int(np.count_nonzero(~missing[annotations.people.image_row]))
+    if too_many(int(missing.sum()), len(missing), limit):
+        raise UserError(
+            f"{missing.sum()} of {len(missing)} images are missing, the first is "
+            f"{images.path(int(np.argmax(missing)))}; at most {limit:.0%} are skipped. {COCO_HELP}"
+        )
     entries = annotations.coco["images"]
     return PoseDataset(
-        name=str(files.annotations),
-        split=split,
+        name=sources[0],
+        split=options.split,
         skeleton=annotations.skeleton,
-        input_size=input_size,
+        input_size=options.input_size,
         load_people=lambda: annotations.people.take(~missing[annotations.people.image_row]),
         images=images,
         image_ids=np.array([image["id"] for image in entries], np.int64),
         load_image_wh=lambda: np.array([(i["width"], i["height"]) for i in entries], np.int32),
         load_coco=lambda: annotations.coco,
-        max_bad_share=max_bad_share,
+        max_bad_share=limit,
         file_names=annotations.file_names,
-        sources=(str(files.annotations),),
+        sources=sources,
+        categories=tuple(str(category.get("name")) for category in annotations.coco["categories"]),
+        report=report,
     )

@@ -12,6 +12,8 @@ from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
 from vitpose_jax.data.coco.categories import skeleton_from_category
 from vitpose_jax.data.dataset import PoseDataset
+from vitpose_jax.data.findings import SOURCE_CHANGED, Finding, Report
+from vitpose_jax.data.layouts import Options
 from vitpose_jax.data.people import BadImage, People, Picture
 from vitpose_jax.data.records.layout import RECORDS_FOLDER, Marker, damaged, has_changed
 from vitpose_jax.errors import UserError
@@ -51,15 +53,13 @@ class RecordImages:
         return Picture(pixels, stored)
 
 
-def open_records(
-    folder: epath.Path, split: str, input_size: tuple[int, int], max_bad_share: float
-) -> PoseDataset:
+def open_records(folder: epath.Path, options: Options) -> PoseDataset:
     """Open a folder written by `vitpose prepare`; see `open_pose_dataset`.
 
     Raises:
         UserError: unfinished, of another version, damaged, or without that split.
     """
-    marker = Marker.read(folder)
+    marker, split, input_size = Marker.read(folder), options.split, options.input_size
     if split not in marker.splits:
         raise UserError(f"{folder} has no split '{split}', only {', '.join(sorted(marker.splits))}")
     people, images, image_ids, image_wh = _read_table(folder, split, marker.splits[split])
@@ -70,15 +70,9 @@ def open_records(
             *(folder, *marker.input_size, *input_size),
         )
     skeleton, found = skeleton_from_category(marker.category, str(folder))
-    for finding in found:
-        log.warning("%s: %s", folder, finding.kind.words)
     if has_changed(marker.sources.get(split, {})):
-        log.warning(
-            "%s: %s, from which it was prepared, has changed since; prepare it again",
-            folder,
-            marker.source,
-        )
-    log.info("%s: %d people on %d images", folder, len(people), len(image_ids))
+        found.append(Finding(SOURCE_CHANGED, f"{folder} from {marker.source}"))
+    count = len(people)
     return PoseDataset(
         name=str(folder),
         split=split,
@@ -89,8 +83,10 @@ def open_records(
         image_ids=image_ids,
         load_image_wh=lambda: image_wh,
         load_coco=lambda: read_json(folder / f"annotations_{split}.json"),
-        max_bad_share=max_bad_share,
+        max_bad_share=options.max_bad_share,
         has_whole_images=False,
+        categories=(str(marker.category.get("name")),),
+        report=Report(str(folder), count, len(image_ids), count, found),
     )
 
 
