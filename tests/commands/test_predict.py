@@ -19,17 +19,6 @@ from vitpose_jax.keypoints.decoding import DECODE_METHODS
 Run = Callable[..., int]
 
 
-@pytest.fixture
-def run(weights: Path, tmp_path: Path) -> Run:
-    """Predict into tmp_path/out; gives the exit status."""
-
-    def run(*arguments: object) -> int:
-        options = ["--weights", weights, "--num-heads", 3, "--out", tmp_path / "out"]
-        return main(["predict", *map(str, [*arguments, *options])])
-
-    return run
-
-
 def results(tmp_path: Path) -> list[dict]:
     return json.loads((tmp_path / "out/keypoints.json").read_text())
 

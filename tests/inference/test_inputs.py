@@ -36,6 +36,38 @@ def test_a_file_given_twice_counts_once(folder: Path) -> None:
     assert names([folder / "b.jpg", folder / "deep/../b.jpg"]) == [("image", "b.jpg")]
 
 
+def test_links_count_as_files_of_their_own(folder: Path) -> None:
+    for name in ("c.jpg", "d.jpg"):
+        (folder / name).symlink_to("b.jpg")
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")  # told when it cannot be read
+    expected = ["a.PNG", "b.jpg", "c.jpg", "clip.mp4", "d.jpg", "gone.jpg"]
+    assert [n for _, n in names([folder])] == expected
+    with pytest.raises(
+        UserError, match=r"gone\.jpg: is a link to nowhere\.jpg, which is not there"
+    ):
+        names([folder / "gone.jpg"])
+
+
+def test_links_in_a_circle_end(folder: Path) -> None:
+    for name in ("up", "up2"):
+        (folder / "deep" / name).symlink_to("..")
+    (folder / "again").symlink_to("other")
+    expected = ["again/b.jpg", "b.jpg", "deep/c.jpg"]
+    assert [n for _, n in names([folder / "**/*.jpg"])] == expected
+    assert [n for _, n in names([folder / "**/deep/**/*.jpg"])] == [
+        "c.jpg",
+        "up/again/b.jpg",
+        "up/b.jpg",
+    ]
+
+
+@pytest.mark.parametrize("asked", ["B.JPG", "b.jpeg", "deep\\c.jpg", "Deep/C.jpg", "./b%2Ejpg"])
+def test_the_nearest_file_is_named(folder: Path, asked: str) -> None:
+    there = folder / ("deep/c.jpg" if "eep" in asked else "b.jpg")
+    with pytest.raises(UserError, match=f"no such file, folder or camera; is it {there}"):
+        names([f"{folder}/{asked}"])
+
+
 def test_equal_names_are_told_apart(folder: Path) -> None:
     assert [n for _, n in names([folder / "b.jpg", folder / "other/b.jpg"])] == [
         "b.jpg",

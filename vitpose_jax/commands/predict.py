@@ -128,6 +128,9 @@ def run(options: argparse.Namespace) -> int:
     heatmaps = picture_paths(folder / "heatmaps", sources) if options.heatmaps else {}
     videos = video_paths(folder, sources)
     written = [folder / RESULTS_FILE, *(p for x in (drawn, heatmaps, videos) for p in x.values())]
+    plain = {n: (Path(n).name, f"{Path(n).name}.jpg") for n in drawn}
+    if renamed := [f"{n} as {p.name}" for n, p in drawn.items() if p.name not in plain[n]]:
+        notes.append(f"{len(renamed)} drawn under another name, such as {renamed[0]}")
     given = [source.location for source in sources if source.kind != "camera"]
     refuse_overwriting(written, [*given, *filter(None, (options.boxes, options.weights))])
     out = make_folder(folder)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from vitpose_jax.errors import printable
 
+_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 _NOT_ON_WINDOWS = re.compile(r'[:*?"<>|]')
 
 
@@ -17,9 +18,11 @@ def spelling(name: str) -> str:
     r"""What names have in common that differ only in how a system or tool spells them.
 
     `\` is `/`, characters that Windows forbids are `_`, `%20` is a blank; case, composed or
-    decomposed accents and a leading `./` do not matter.
+    decomposed accents and a leading `./` do not matter. Bytes that are not UTF-8, or stand as
+    `\xe9` as in our results, are read as Latin-1.
     """
-    text = unquote(printable(name)).replace("\\", "/").removeprefix("./")
+    text = _BYTE.sub(lambda match: chr(int(match[1], 16)), unquote(printable(name)))
+    text = text.replace("\\", "/").removeprefix("./")
     return unicodedata.normalize("NFC", _NOT_ON_WINDOWS.sub("_", text).casefold())
 
 

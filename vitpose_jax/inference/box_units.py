@@ -75,7 +75,7 @@ class BoxUnitsSink(Sink):
         self._file = file
         self._boxes: list[np.ndarray] = []
         self._sizes: list[tuple[int, int]] = []
-        self._resized: dict[str, str] = {}
+        self._resized: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
 
     def write(self, frame: Frame) -> None:
         """Remember a frame's boxes."""
@@ -85,9 +85,8 @@ class BoxUnitsSink(Sink):
         self._sizes += [frame.image_wh] * len(frame.people)
         name = self._file.name_of(frame.source)
         told = None if name is None else self._file.sizes.get(name)
-        if told is not None and told != tuple(frame.image_wh):
-            width, height = frame.image_wh
-            self._resized[frame.source.name] = f"{told[0]}x{told[1]}, but is {width}x{height}"
+        if told is not None and told != frame.image_wh:
+            self._resized[frame.source.name] = told, frame.image_wh
 
     def close(self) -> Report:
         """Say what is wrong."""
@@ -96,11 +95,21 @@ class BoxUnitsSink(Sink):
             boxes, sizes = np.array(self._boxes), np.array(self._sizes, float)
             if problem := unit_problem(boxes, sizes):
                 problems.append(f"{self._file.path}: {problem}")
+        notes: list[str] = []
         if self._resized:
-            name, sizes_told = next(iter(self._resized.items()))
-            problems.append(
+            name, ((width, height), actual) = next(iter(self._resized.items()))
+            line = (
                 f"{self._file.path}: gives another size for {len(self._resized)} picture(s) than "
-                f"they have upright, so its boxes may be elsewhere: {name} is told to be "
-                f"{sizes_told}"
+                f"they have (upright): {name} would be {width}x{height}, but is "
+                f"{actual[0]}x{actual[1]}; its boxes may be elsewhere"
             )
-        return Report(problems=tuple(problems))
+            # Scaled or turned; of another shape it may be another picture altogether.
+            same = any(_same_shape(*sizes) for sizes in self._resized.values())
+            (problems if same else notes).append(line)
+        return Report(problems=tuple(problems), notes=tuple(notes))
+
+
+def _same_shape(told: tuple[int, int], actual: tuple[int, int]) -> bool:
+    """Whether the sizes differ by a factor, or by a quarter turn."""
+    ratio = actual[0] * told[1] / (actual[1] * max(told[0], 1))
+    return told == actual[::-1] or abs(ratio - 1) < 0.02

@@ -171,7 +171,10 @@ class BoxFile:
 
     def _asked(self, source: Source, rest: Collection[Id]) -> str:
         """A source's name, and the name without a taker that it may have in the file."""
-        several = self._names[source.kind != "image"].similar(source)
+        is_video = source.kind != "image"
+        if self._names[not is_video].find(source) is not None:
+            return f"{source.name}, whose boxes have {'no' if is_video else 'a'} frame"
+        several = self._names[is_video].similar(source)
         if several:
             return f"{source.name}, which could be {' or '.join(several[:2])}"
         close = nearest(source.name, [name for name in rest if isinstance(name, str)])
@@ -222,7 +225,7 @@ def read_boxes(
             key = plain_id(own) if image is None else images[image]["file_name"]
         if image is not None:
             own = images[image]["id"]
-        if own is not None:
+        if plain_id(own) is not None:
             ids[key, frame] = int(own) if isinstance(own, float) else own
         category = label if isinstance(label, int) else PERSON_CATEGORY
         boxes[key, frame].append((FileBox(row, index, category), label))

@@ -72,11 +72,13 @@ def _expand(argument: str) -> list[Source]:
     if argument.startswith(STREAM_PREFIXES):
         return [Source("camera", argument, "stream")]
     if glob.has_magic(argument):
-        files = sorted({p for p in map(Path, _matches(argument)) if p.is_file()})
+        files = sorted({p for p in map(Path, _matches(argument)) if _is_file(p)})
         if not files:
             raise UserError(f"{argument}: no file matches this pattern")
         base = os.path.commonpath([p.parent for p in files])
         return [_file(p, os.path.relpath(p, base or ".")) for p in files]
+    if os.path.islink(path):
+        raise UserError(f"{argument}: is a link to {os.readlink(path)}, which is not there")
     close = nearest_file(argument)
     hint = "" if close is None else f"; is it {close}?"
     raise UserError(f"{argument}: no such file, folder or camera{hint}")
@@ -123,7 +125,7 @@ def _files_in(folder: Path) -> list[Path]:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror})") from None
-    files = [p for p in paths if p.suffix.lower() in KNOWN_SUFFIXES and p.is_file()]
+    files = [p for p in paths if p.suffix.lower() in KNOWN_SUFFIXES and _is_file(p)]
     files = [p for p in files if not p.name.startswith(".")]
     if not files:
         raise UserError(
@@ -131,6 +133,11 @@ def _files_in(folder: Path) -> list[Path]:
             f"(looked for {', '.join(sorted(KNOWN_SUFFIXES))})"
         )
     return files
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file, or a link to nothing, which is told when it cannot be read."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _file(path: Path, name: str) -> Source:

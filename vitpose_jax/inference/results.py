@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.data.coco.ids import Id
-from vitpose_jax.errors import printable
 from vitpose_jax.files.writing import write_text
 from vitpose_jax.inference.person import Person
 
@@ -29,7 +29,7 @@ def coco_result(
     that are not UTF-8 become `\xe9`.
     """
     points = np.column_stack([person.keypoints, person.keypoint_scores])
-    result: dict[str, Any] = {"file_name": printable(file_name)}
+    result: dict[str, Any] = {"file_name": os.fsencode(file_name).decode(errors="backslashreplace")}
     if image_id is not None:
         result["image_id"] = image_id
     if frame is not None:

@@ -56,4 +56,5 @@ def person_scores(
     keypoint_scores = np.asarray(keypoint_scores, np.float64)
     counted = keypoint_scores > threshold
     total = np.where(counted, keypoint_scores, 0.0).sum(axis=-1)
-    return np.asarray(box_scores, np.float64) * total / np.maximum(counted.sum(axis=-1), 1)
+    with np.errstate(over="ignore"):  # a file may give boxes any score
+        return np.asarray(box_scores, np.float64) * total / np.maximum(counted.sum(axis=-1), 1)

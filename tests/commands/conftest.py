@@ -1,0 +1,21 @@
+"""What the tests of commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vitpose_jax.cli import main
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(weights: Path, tmp_path: Path) -> Run:
+    """Predict into tmp_path/out; gives the exit status."""
+
+    def run(*arguments: object) -> int:
+        options = ["--weights", weights, "--num-heads", 3, "--out", tmp_path / "out"]
+        return main(["predict", *map(str, [*arguments, *options])])
+
+    return run
