@@ -97,7 +97,7 @@ def test_drawn_pictures_are_told_apart(
     assert run(folder, "--detector", "none", "--draw") == 0
     drawn = {path.name for path in (tmp_path / "out/drawn").iterdir() if path.is_file()}
     assert drawn == {"a.bmp-2.jpg", "a.bmp.jpg", "x-2.jpg"}
-    assert "2 drawn under another name, such as a.bmp as a.bmp-2.jpg" in capsys.readouterr().out
+    assert "2 drawn under another name, such as x.jpg as x-2.jpg" in capsys.readouterr().out
 
 
 def test_names_that_are_no_text(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
