@@ -71,6 +71,26 @@ def test_a_folder_with_given_boxes(
     assert captured.err == ""
 
 
+def test_keypoints_that_the_weights_do_not_name(
+    golden: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    torch = pytest.importorskip("torch")
+    tensors = torch.load(golden / "vitpose_tiny_simple.pth", weights_only=True)["state_dict"]
+    tensors["keypoint_head.final_layer.weight"] = torch.ones(4, 96, 3, 3)
+    tensors["keypoint_head.final_layer.bias"] = torch.ones(4)
+    torch.save(tensors, tmp_path / "fish.pth")
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps(["snout", "left_fin", "right_fin", "tail"]))
+    options = ["--num-heads", 3, "--detector", "none", "--out", tmp_path / "out"]
+    command = ["predict", next(folder.iterdir()), "--weights", tmp_path / "fish.pth", *options]
+    assert main([*map(str, command)]) == 2
+    assert "what their 4 keypoints are" in capsys.readouterr().err
+    assert main([*map(str, [*command, "--skeleton", names])]) == 0
+    assert len(results(tmp_path)[0]["keypoints"]) == 12
+    assert main([*map(str, [*command, "--skeleton", "moon"])]) == 2
+    assert "skeleton 'moon': no such file, and none of the known" in capsys.readouterr().err
+
+
 def test_near_duplicates_go_only_if_asked(run: Run, folder: Path, tmp_path: Path) -> None:
     path = sorted(folder.iterdir())[0]
     twice = [

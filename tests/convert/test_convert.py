@@ -1,5 +1,6 @@
 """The two scripts as a user calls them: there and back bit for bit, and transformers reads it."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.weights import load_pose_model
 from vitpose_jax.weights.checkpoint import Hints
 from vitpose_jax.weights.conversion import convert
@@ -148,3 +150,36 @@ def test_other_input_size(golden: Path, tmp_path: Path) -> None:
     assert "interpolated (bicubic) from 16x12 to 24x18" in done.stderr
     positions = load_file(tmp_path / "ours" / "model.safetensors")["backbone.pos_embed"]
     assert positions.shape == (1, 1 + 24 * 18, 48)
+
+
+def test_a_skeleton_and_the_averaged_copy(golden: Path, tmp_path: Path) -> None:
+    """A head of 4 keypoints that no known skeleton has, and the names that are kept with it."""
+    tensors = torch.load(golden / "vitpose_tiny_simple.pth", weights_only=True)["state_dict"]
+    for kind in ("weight", "bias"):
+        tensors[f"keypoint_head.final_layer.{kind}"] = torch.ones(
+            4, *([96, 3, 3] * (kind == "weight"))
+        )
+    averaged = {key: 2 * tensor for key, tensor in tensors.items()}
+    torch.save({"model": tensors, "model_ema": averaged}, tmp_path / "fish.pth")
+    names = ["snout", "left_fin", "right_fin", "tail"]
+    (tmp_path / "names.json").write_text(json.dumps(names))
+
+    plain = run("torch_to_flax.py", "fish.pth", "--num-heads", 3, "--out", "plain", cwd=tmp_path)
+    assert "note: the file does not say what its 4 keypoints are: --skeleton names" in plain.stdout
+    assert "note: passed over an averaged (EMA)" in plain.stdout
+    options = ["--num-heads", 3, "--skeleton", "names.json", "--ema", "--out", "ours"]
+    done = run("torch_to_flax.py", "fish.pth", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "note" not in done.stdout
+    model = load_pose_model(tmp_path / "ours")
+    assert model.config.skeleton.keypoint_names == tuple(names)
+    assert (np.asarray(model.decoder.final.bias[...]) == 2).all()
+    with pytest.raises(
+        UserError, match=r"what their 4 keypoints are, .*give one .skeleton=, or --s"
+    ):
+        PoseEstimator.from_pretrained(tmp_path / "plain")
+    for skeleton in (str(tmp_path / "names.json"), tmp_path / "ours" / "config.json"):
+        estimator = PoseEstimator.from_pretrained(tmp_path / "plain", skeleton=skeleton)
+        assert estimator.skeleton.flip_pairs == ((1, 2),)
+    with pytest.raises(UserError, match="gives 4 keypoints, but the skeleton coco has 17"):
+        PoseEstimator.from_pretrained(tmp_path / "plain", skeleton="coco")

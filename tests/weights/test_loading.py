@@ -16,7 +16,7 @@ import safetensors.numpy
 from flax import nnx
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.keypoints.skeletons import SKELETONS
+from vitpose_jax.keypoints.skeletons import SKELETONS, named_skeleton
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.necks import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
@@ -356,6 +356,7 @@ COCO_LABELS = [  # as in the published folders of transformers
         (COCO_LABELS, "coco"),
         (SKELETONS["ap10k"].keypoint_names, "ap10k"),
         ([f"LABEL_{i}" for i in range(17)], None),
+        ([f"LABEL_{i}" for i in range(2)], None),
         (COCO_LABELS[:16], None),
     ],
 )
@@ -369,3 +370,42 @@ def test_labels_of_a_transformers_folder_name_the_data_set(
     (folder / "config.json").write_text(json.dumps(config))
     assert load_pose_model(folder).config.dataset == dataset
     assert load_pose_model(folder, dataset="coco").config.dataset == "coco"
+
+
+def with_labels(golden: Path, folder: Path, labels: list[str]) -> Path:
+    """A transformers folder whose config.json names its keypoints so."""
+    shutil.copytree(golden / "hf_vitpose_tiny_simple", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {str(i): label for i, label in enumerate(labels)}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_own_labels_of_a_transformers_folder_give_a_skeleton(
+    golden: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["snout", *(f"{side} fin {i}" for i in range(8) for side in ("left", "right"))]
+    config = load_pose_model(with_labels(golden, tmp_path / "a", names)).config
+    assert config.skeleton.keypoint_names == tuple(names)
+    assert config.skeleton.flip_pairs == tuple((i, i + 1) for i in range(1, 17, 2))
+    assert config.dataset is None
+    assert not caplog.records
+    twice = load_pose_model(with_labels(golden, tmp_path / "b", ["snout"] * 17)).config
+    assert twice.skeleton is None
+    assert "id2label does not name each of its 17 keypoints once" in caplog.text
+
+
+def test_a_skeleton_is_given_and_kept(
+    golden: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, own = golden / "hf_vitpose_tiny_simple", named_skeleton([f"p{i}" for i in range(17)])
+    model = load_pose_model(source, skeleton=own)
+    save_pose_model(model, tmp_path / "own")
+    assert load_pose_model(tmp_path / "own").config.skeleton == own
+    coco = load_pose_model(tmp_path / "own", skeleton=SKELETONS["coco"]).config
+    assert (coco.dataset, coco.skeleton) == ("coco", None)
+    assert "names its keypoints p0, p1, p2, ...; the skeleton coco is used instead" in caplog.text
+    with pytest.raises(UserError, match="gives 17 keypoints, but the skeleton mpii has 16"):
+        load_pose_model(source, skeleton=SKELETONS["mpii"])
+    experts = load_pose_model(golden / "hf_vitpose_plus_tiny", dataset="coco", skeleton=own).config
+    assert (experts.dataset, experts.skeleton) == ("coco", own)

@@ -149,6 +149,17 @@ def test_no_averaged_copy_or_two_networks(tensors: Tensors, tmp_path: Path) -> N
     refused(saved(both, tmp_path), "holds 2 networks, below 'pose.', 'other.'; save")
 
 
+def test_mmpose_1s_head_behind_the_originals_backbone(tensors: Tensors, tmp_path: Path) -> None:
+    path = saved({k.replace("keypoint_head", "head"): v for k, v in tensors.items()}, tmp_path)
+    assert load_pose_model(path, num_heads=3).config.num_keypoints == 17
+
+
+def test_a_layer_scaled_twice(tensors: Tensors, tmp_path: Path) -> None:
+    keys = ("backbone.blocks.0.gamma_1", "backbone.blocks.0.ls1.gamma")
+    path = saved(tensors | {key: torch.ones(24) for key in keys}, tmp_path)
+    refused(path, "scales a layer twice")
+
+
 @pytest.mark.parametrize("rows", [193, 192])
 def test_mmpose_1(golden: Path, shared: Path, crops: np.ndarray, tmp_path: Path, rows: int) -> None:
     original = torch.load(golden / "vitpose_tiny_classic.pth", weights_only=True)["state_dict"]

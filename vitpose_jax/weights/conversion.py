@@ -197,8 +197,8 @@ def _unused_notes(unused: Collection[str], found: Architecture, where: str) -> l
     for key in rest:
         if key.startswith(("backbone.", "keypoint_head.", "head.", "neck.")):
             raise UserError(
-                f"{where}: tensor {key[:120]!r} belongs to nothing in ViTPose's network, so these "
-                "weights are another's; choose others"
+                f"{where}: tensor {key[:120]!r} belongs to nothing in ViTPose's network: the "
+                "weights are of another one, or have additions (LoRA, adapters) to be merged first"
             )
     if not rest:
         return []

@@ -82,7 +82,7 @@ def choose_network(
             continue
         if chosen.setdefault(name.removeprefix(place), key) != key:
             raise UserError(f"{where}: holds two tensors {name!r}; save one network alone")
-    others = [name for name in plain.values() if not name.startswith((place, *copies))]
+    others = [name for name in plain.values() if not name.startswith((place, *places))]
     others = [name for name in others if not TRAINING_STATE.match(name)]
     if others and networks:
         notes.append(

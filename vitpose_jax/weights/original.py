@@ -139,7 +139,7 @@ def _usual_form(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, list[
     tensors: dict[str, np.ndarray] = {}
     for key, tensor in checkpoint.tensors.items():
         name = f"backbone.{key}" if is_bare and BARE_KEY.match(key) else key
-        if is_mmpose1 and has_head:
+        if has_head:
             name = re.sub(r"^head\.", "keypoint_head.", name)
         for pattern, usual in NAMES_OF_MMPOSE1 if is_mmpose1 else ():
             name = re.sub(pattern, usual, name)
@@ -203,6 +203,8 @@ def fold_layer_scale(checkpoint: Checkpoint) -> bool:
     """
     tensors = checkpoint.tensors
     found = [match for key in tensors if (match := LAYER_SCALE.fullmatch(key))]
+    if len({match.groups() for match in found}) < len(found):
+        raise UserError(f"{checkpoint.where}: scales a layer twice ({found[0].group()!r}, ...)")
     for match in found:
         gamma = tensors.pop(match.group()).astype(np.float32).reshape(-1)
         layer = match.group(1) + ("attn.proj" if match.group(2) == "1" else "mlp.fc2")
