@@ -67,6 +67,10 @@ NO_NUMBERS = Kind(
     left_out=False,
     doubtful=True,
 )
+NO_JSON_NUMBERS = Kind(
+    "people whose keypoints hold texts or true and false, which are read as numbers",
+    left_out=False,
+)
 NO_VISIBILITY = Kind(
     "people whose keypoints have no visibility flags and are taken as labelled, but at (0, 0)",
     left_out=False,

@@ -40,6 +40,7 @@ class Joints(NamedTuple):
 
 
 _CHUNK = 4096
+_NUMBERS = frozenset((int, float))
 
 
 def read_joints(people: Sequence[Json], num_keypoints: int) -> Iterator[Joints | Malformed]:
@@ -56,8 +57,11 @@ def read_joints(people: Sequence[Json], num_keypoints: int) -> Iterator[Joints |
                 yield _joints_of(person, num_keypoints)
             continue
         points = block.astype(np.float64).reshape(-1, num_keypoints, 3)
-        for person, odd, joints in zip(chunk, _are_odd(points), _measured(points), strict=True):
-            yield _joints_of(person, num_keypoints) if odd else joints
+        for values, person, odd, joints in zip(
+            fields, chunk, _are_odd(points), _measured(points), strict=True
+        ):
+            mixed = not _NUMBERS.issuperset(map(type, values))
+            yield _joints_of(person, num_keypoints) if odd or mixed else joints
 
 
 def _joints_of(person: Json, num_keypoints: int) -> Joints | Malformed:
@@ -130,10 +134,9 @@ def read_person(person: Json, joints: Joints) -> list[Kind]:
             found.append(findings.NO_BOX)
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise Malformed(f"'bbox' must be four numbers (x, y, width, height), is {short(box)}")
-    if area is None:
-        person["area"] = box[2] * box[3]
-        if count and not crowd:
-            found.append(findings.NO_AREA)
+    person["area"] = box[2] * box[3] if area is None else max(area, 0)
+    if area is None and count and not crowd:
+        found.append(findings.NO_AREA)
     return found
 
 
@@ -152,6 +155,8 @@ def _points(person: Json, num_keypoints: int, found: list[Kind]) -> np.ndarray:
         raw = np.array(flat or [0] * 3 * num_keypoints, np.float64).reshape(num_keypoints, -1)
     except (TypeError, ValueError, OverflowError):
         raise Malformed("'keypoints' holds something that is not a finite number") from None
+    if {bool, str} & set(map(type, flat)):
+        found.append(findings.NO_JSON_NUMBERS)
     points = raw
     if raw.shape[1] == 2:
         points = np.column_stack([raw, 2 * np.isfinite(raw).all(1)])
