@@ -7,6 +7,7 @@ from etils import epath
 
 from vitpose_jax.data import findings
 from vitpose_jax.data.coco.annotations import Annotations, read_annotations
+from vitpose_jax.data.coco.picture_files import PictureFiles
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.layouts import COCO_HELP, CocoFiles, Options
 from vitpose_jax.data.people import BadImage, People, Picture
@@ -23,18 +24,39 @@ class FolderImages:
         self._prefix = str(folder).rstrip("/")
         self._local = "://" not in self._prefix
         self._file_names = tuple(file_names)
+        self.respelled: dict[str, str] = {}
 
     def missing(self) -> np.ndarray:
-        """Bool (M,), which files are not there; lists each folder once and opens no file."""
+        """Bool (M,), which files are not there; lists each folder once and opens no file.
+
+        Files that are there under another spelling are taken, and kept in `respelled`.
+        """
         present: dict[str, set[str]] = {}
         absent = np.zeros(len(self._file_names), bool)
         for row, name in enumerate(self._file_names):
             parent, _, base = name.rpartition("/")
             if parent not in present:
                 folder = self._folder / parent
-                present[parent] = {p.name for p in folder.iterdir()} if folder.exists() else set()
+                there = folder.exists() and folder.is_dir()
+                present[parent] = {p.name for p in folder.iterdir()} if there else set()
             absent[row] = base not in present[parent]
+        if absent.any():
+            pairs = list(zip(self._file_names, absent.tolist(), strict=True))
+            self.respelled = PictureFiles(self._folder).respelled(
+                [name for name, is_absent in pairs if is_absent],
+                {name for name, is_absent in pairs if not is_absent},
+            )
+            absent &= np.array([name not in self.respelled for name in self._file_names])
+            self._file_names = tuple(self.respelled.get(name, name) for name in self._file_names)
         return absent
+
+    def nearest(self, row: int) -> str:
+        """Words that name the existing file most like a missing one, or that there is none."""
+        files = PictureFiles(self._folder)
+        found = files.nearest(self._file_names[row])
+        if found:
+            return f"the nearest there is {found}"
+        return f"{self._prefix} holds {len(files.paths)} files, none of such a name"
 
     def path(self, row: int) -> str:
         """The path of image `row`."""
@@ -96,13 +118,17 @@ def as_dataset(
     report, limit = annotations.report, options.max_bad_share
     images = FolderImages(folder, annotations.file_names)
     missing = images.missing()
+    for name, found in images.respelled.items():
+        report.add(findings.RENAMED_FILE, f"{name}: {found}")
     for row in np.flatnonzero(missing).tolist():
         report.add(findings.NO_PICTURE, images.path(row))
     report.num_used = int(np.count_nonzero(~missing[annotations.people.image_row]))
     if too_many(int(missing.sum()), len(missing), limit):
+        first = int(np.argmax(missing))
         raise UserError(
             f"{missing.sum()} of {len(missing)} images are missing, the first is "
-            f"{images.path(int(np.argmax(missing)))}; at most {limit:.0%} are skipped. {COCO_HELP}"
+            f"{images.path(first)} ({images.nearest(first)}); at most {limit:.0%} are skipped. "
+            f"{COCO_HELP}"
         )
     entries = annotations.coco["images"]
     return PoseDataset(

@@ -47,7 +47,7 @@ def read_joints(people: Sequence[Json], num_keypoints: int) -> Iterator[Joints |
     """Check the keypoints of many people, and write COCO's form of them back where they change."""
     for start in range(0, len(people), _CHUNK):
         chunk = people[start : start + _CHUNK]
-        fields = [person.get("keypoints") for person in chunk]
+        fields: list[Any] = [person.get("keypoints") for person in chunk]
         try:
             block = np.array(fields)
         except (ValueError, OverflowError):  # of different lengths
