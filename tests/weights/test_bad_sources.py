@@ -161,6 +161,23 @@ def test_nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:
     fails("usyd-community/vitpose-base-simple", "could not be downloaded.*check the network")
 
 
+def test_hub_weights_are_pinned_by_their_revision(
+    golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked = []
+
+    def downloaded(hub_id: str, revision: str | None = None, **_: object) -> str:
+        asked.append((hub_id, revision))
+        return str(golden / "hf_vitpose_tiny_simple")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", downloaded)
+    for source in ("owner/name", "owner/name@1f3c"):
+        load_pose_model(source)
+    assert asked == [("owner/name", None), ("owner/name", "1f3c")]
+
+
 def test_unknown_dataset(golden: Path) -> None:
     fails(golden / "vitpose_tiny_classic.pth", "no data set 'lsp'", dataset="lsp")
     fails(golden / "vitpose_tiny_classic.pth", "17 keypoints, but mpii has 16", dataset="mpii")

@@ -84,6 +84,10 @@ def test_names_no_file_can_have(name: str) -> None:
     refused(name, "no such file or folder|no config.json")
 
 
+def test_a_missing_file_is_not_looked_for_on_the_hub() -> None:
+    refused("weights/model.safetensors", "no such file or folder")
+
+
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small folder of our own."""

@@ -14,7 +14,7 @@ from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
 from vitpose_jax.models.pose_predictor import PosePredictor, PredictorConfig
 from vitpose_jax.weights.native import check_overwrite, filled, parameter_arrays
 from vitpose_jax.weights.schema import check_fields
-from vitpose_jax.weights.sources import TORCH_SUFFIXES, refuse_run
+from vitpose_jax.weights.sources import WEIGHT_SUFFIXES, refuse_run
 from vitpose_jax.weights.tensors import (
     read_config,
     read_network,
@@ -97,7 +97,7 @@ def load_forecaster(source: str | Path) -> Forecaster | PosePredictor:
         return _load_folder(path)
     if not path.exists():
         raise UserError(f"{source}: no such file or folder of forecaster weights")
-    if path.suffix not in TORCH_SUFFIXES:
+    if path.suffix not in WEIGHT_SUFFIXES:
         raise UserError(f"{path}: give a folder of weights or a PyTorch file of the original")
     return predictor_from_torch(read_network(path)[0], str(path))
 

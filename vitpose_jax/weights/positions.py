@@ -81,5 +81,5 @@ def guess_grid(positions: int, where: str) -> tuple[int, int]:
         return side, side
     raise UserError(
         f"{where}: cannot tell the grid of {positions} position embeddings (neither 4:3 nor "
-        "square); give the input size the weights were made for"
+        "square); give the input size the weights were made for (--input-size, input_size=)"
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from vitpose_jax.errors import UserError, first_line
 
-TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".safetensors")
+HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
 TASK_FILE = "task.json"
 """Lies in the folder of every training run, and in no other."""
 
@@ -33,6 +33,8 @@ def refuse_run(source: str | Path) -> None:
 def resolve_source(source: str | Path) -> Path:
     """The local file or folder that `source` names; hub ids are downloaded (and cached by the hub).
 
+    A hub id is `owner/name`, or `owner/name@revision` for weights that never change.
+
     Raises:
         UserError: a training run, nothing there, or no network.
     """
@@ -40,24 +42,30 @@ def resolve_source(source: str | Path) -> Path:
     path = Path(os.path.expanduser(source))
     if os.path.exists(path):
         return path
-    looks_local = str(source).startswith((".", "/", "~")) or path.suffix in TORCH_SUFFIXES
-    if looks_local or not HUB_ID.fullmatch(str(source)):
+    looks_local = str(source).startswith((".", "/", "~")) or path.suffix in WEIGHT_SUFFIXES
+    hub_id = HUB_ID.fullmatch(str(source))
+    if looks_local or hub_id is None:
         raise UserError(
-            f"{str(source)[:200]}: no such file or folder (nor a hub id of the form owner/name)"
+            f"{str(source)[:200]}: no such file or folder (nor a hub id of the form owner/name or "
+            "owner/name@revision)"
         )
-    return _download(str(source))
+    return _download(*hub_id.groups())
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, revision: str | None) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
     try:
         safe = ["config.json", "*.safetensors", "*.safetensors.index.json"]
-        folder = Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=safe))
+        folder = Path(
+            huggingface_hub.snapshot_download(hub_id, allow_patterns=safe, revision=revision)
+        )
         if not list(folder.glob("*.safetensors")):
-            files = ["config.json", "pytorch_model.bin"]
-            folder = Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=files))
+            files = ["config.json", "pytorch_model*.bin", "pytorch_model.bin.index.json"]
+            folder = Path(
+                huggingface_hub.snapshot_download(hub_id, allow_patterns=files, revision=revision)
+            )
     except (errors.RepositoryNotFoundError, errors.GatedRepoError):
         raise UserError(
             f"{hub_id}: no such folder here, and no public model of this name on the Hugging Face "

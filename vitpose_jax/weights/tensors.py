@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -137,7 +138,8 @@ def _load_torch_file(file: Path) -> dict[str, Any]:
     """Load a PyTorch file's tensors by key, nested dicts joined by dots, without running code."""
     torch = _torch(file, "reading")
     try:
-        with torch.serialization.safe_globals(_harmless_globals()):
+        with torch.serialization.safe_globals(_harmless_globals()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old pickles and odd tensors, told below
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"(?:GLOBAL|global) `?([\w.]+)", str(error))
