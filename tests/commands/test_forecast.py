@@ -201,6 +201,13 @@ def test_an_interrupted_video_keeps_the_people_found(
         (entry(bbox=["a", 1, 2, 3]), "bbox must be four numbers"),
         (entry(bbox=7), "bbox must be four numbers"),
         (entry(bbox_score="x"), "bbox_score must be"),
+        (entry(frame=True), "no usable `frame`"),
+        (entry(frame=0.5), "no usable `frame`"),
+        (entry(frame=2**63), "no usable `frame`"),
+        (entry(frame=None, image_id="a.jpg"), "no usable `frame`"),
+        (entry(track_id="x"), "track_id must be a whole number"),
+        (entry(track_id=1.5), "track_id must be a whole number"),
+        (f"[{entry(track_id=2)[1:-1]}, {entry(track_id='2')[1:-1]}]", "has track_id 2 twice"),
     ],
 )
 def test_keypoint_files_that_cannot_be(
@@ -211,6 +218,53 @@ def test_keypoint_files_that_cannot_be(
     out = str(tmp_path / "out")
     assert main(["forecast", str(path), "--weights", str(forecaster), "--out", out]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_numbers_in_other_forms(
+    tmp_path: Path, forecaster: Path, make_person: Callable[..., Person]
+) -> None:
+    source = keypoints_json(tmp_path / "keypoints.json", make_person)
+    command = ["forecast", str(source), "--weights", str(forecaster)]
+    assert main([*command, "--out", str(tmp_path / "a")]) == 0
+    entries = json.loads(source.read_text())
+    for number, found in enumerate(entries):
+        found["frame"] = str(found["frame"]) if number % 2 else float(found["frame"])
+        found["track_id"] = f"{found['track_id']}"
+    source.write_text(json.dumps(entries))
+    assert main([*command, "--out", str(tmp_path / "b")]) == 0
+    results = [(tmp_path / folder / "forecast.json").read_text() for folder in "ab"]
+    assert results[0] == results[1]
+
+
+def test_no_input_is_written_to(
+    tmp_path: Path,
+    forecaster: Path,
+    video: Path,
+    make_person: Callable[..., Person],
+    capsys: pytest.CaptureFixture,
+) -> None:
+    source = keypoints_json(tmp_path / "forecast.json", make_person)
+    before, out = source.read_text(), ["--out", str(tmp_path)]
+    assert main(["forecast", str(source), "--weights", str(forecaster), *out]) == 2
+    assert "forecast.json: would be written, but is the input" in capsys.readouterr().err
+    boxes = source.rename(tmp_path / "keypoints.json")
+    models = ["--weights", str(forecaster), "--pose-weights", "w", "--boxes", str(boxes)]
+    assert main(["forecast", str(video), *models, *out]) == 2
+    assert "keypoints.json: would be written, but is the input" in capsys.readouterr().err
+    assert boxes.read_text() == before
+
+
+def test_a_video_that_cannot_be_drawn_on_is_status_1(
+    tmp_path: Path,
+    forecaster: Path,
+    make_person: Callable[..., Person],
+    capsys: pytest.CaptureFixture,
+) -> None:
+    source = keypoints_json(tmp_path / "keypoints.json", make_person)
+    command = ["forecast", str(source), "--weights", str(forecaster), "--out", str(tmp_path / "o")]
+    assert main([*command, "--video", str(tmp_path / "gone.mp4")]) == 1
+    assert "no video: " in capsys.readouterr().err
+    assert json.loads((tmp_path / "o/forecast.json").read_text())
 
 
 def test_what_is_missing_is_said(

@@ -35,7 +35,7 @@ def test_the_nearest_file(tmp_path: Path, asked: str, found: str | None) -> None
 
 def test_the_nearest_name() -> None:
     assert nearest("a/001.jpg", ["b/0001.jpg", "x.png"]) == "b/0001.jpg"
-    assert nearest("a/001.jpg", ["whole.png"]) is None
+    assert nearest("a/001.jpg", ["whole.png", "002.jpg"]) is None
 
 
 def test_text_that_is_safe_to_show() -> None:

@@ -72,6 +72,38 @@ def test_what_could_be_two_is_neither_and_told(tmp_path: Path) -> None:
     ) == ("a.jpg")
 
 
+def test_a_name_that_is_one_pictures_own_is_no_others(tmp_path: Path) -> None:
+    boxes = read(tmp_path, {"file_name": "img.jpg"})
+    lower, upper = picture("img.jpg"), picture("IMG.jpg")
+    assert boxes.name_of(upper) == "img.jpg"
+    boxes = read(tmp_path, {"file_name": "img.jpg"})
+    (note,) = boxes.notes([upper, lower])
+    assert note.endswith("no box for 1 picture(s): IMG.jpg, which could be img.jpg")
+    assert (boxes.name_of(upper), boxes.name_of(lower)) == (None, "img.jpg")
+
+
+@pytest.mark.parametrize(
+    ("entries", "images", "message"),
+    [
+        (
+            [{"file_name": "a.jpg", "image_id": i} for i in (3, 2)],
+            None,
+            r"entry 1: image_id of a\.jpg is 2, but 3 before",
+        ),
+        (
+            [{"file_name": "b.jpg", "image_id": 3}],
+            [{"id": 3, "file_name": "a.jpg"}],
+            r"entry 0: file_name is b\.jpg, but image_id 3 is a\.jpg",
+        ),
+    ],
+)
+def test_identities_that_contradict_each_other(
+    tmp_path: Path, entries: list[Any], images: list[Any] | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, *entries, images=images)
+
+
 def test_a_picture_without_people_does_not_take_anothers_boxes(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "a/1.jpg"}, {"id": 2, "file_name": "b/1.jpg"}]
     boxes = read(tmp_path, {"image_id": 2}, images=images)

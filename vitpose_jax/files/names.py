@@ -33,12 +33,19 @@ def tails(path: str) -> list[str]:
 
 
 def nearest(name: str, others: Iterable[str]) -> str | None:
-    """The one of `others` whose last part looks most like that of `name`; None if none does."""
-    by_end: dict[str, str] = {}
-    for other in others:
-        by_end.setdefault(spelling(other).rpartition("/")[2], other)
+    """The one of `others` whose last part looks most like that of `name`; None if none does.
+
+    Their numbers must be equal: 138.jpg is not meant by 139.jpg, but 0139.jpg may be.
+    """
+    same = [other for other in others if _numbers(other) == _numbers(name)]
+    by_end = {spelling(other).rpartition("/")[2]: other for other in reversed(same)}
     close = difflib.get_close_matches(spelling(name).rpartition("/")[2], by_end, n=1, cutoff=0.6)
     return by_end[close[0]] if close else None
+
+
+def _numbers(name: str) -> list[str]:
+    stem = re.split(r"[\\/]", name)[-1].rpartition(".")[0]
+    return [digits.lstrip("0") for digits in re.findall(r"[0-9]+", stem)]
 
 
 def nearest_file(path: str | Path) -> Path | None:

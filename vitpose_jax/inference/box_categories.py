@@ -46,6 +46,8 @@ def category_of(where: str, entry: Mapping[str, Any]) -> tuple[Id | None, str | 
     Raises:
         UserError: the category is neither a number nor a name.
     """
+    if type(number := entry.get("category_id")) is int and entry.keys().isdisjoint(_NAME_KEYS):
+        return number, None  # most are so
     given = {key: entry[key] for key in (*_ID_KEYS, *_NAME_KEYS) if entry.get(key) is not None}
     if not given:
         return None, None

@@ -1,6 +1,7 @@
 """What a file of boxes calls the pictures and videos that people have at hand."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -43,12 +44,23 @@ class PictureNames:
     def find(self, source: Source) -> Id | None:
         """The name; None if there is none."""
         if source not in self._found:
-            exact = (source.name, *tails(Path(source.location).as_posix()), source.image_id)
-            found = next((n for n in exact if n is not None and n in self._names), None)
+            found = self._exact(source)
             if found is None and len(similar := self.similar(source)) == 1:
                 found = similar[0]
             self._found[source] = found
         return self._found[source]
+
+    def settle(self, sources: Sequence[Source]) -> None:
+        """Leave names that are exactly one source's to that one."""
+        exact = {source: self._exact(source) for source in sources}
+        claimed = {name for name in exact.values() if name is not None}
+        for source, name in exact.items():
+            if name is None and self.find(source) in claimed:
+                self._found[source] = None
+
+    def _exact(self, source: Source) -> Id | None:
+        names = (source.name, *tails(Path(source.location).as_posix()), source.image_id)
+        return next((n for n in names if n is not None and n in self._names), None)
 
     def similar(self, source: Source) -> list[str]:
         """The names that are like the source's in another form, the likest that there are."""

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 from vitpose_jax.data.coco.ids import Id, ImageIds, plain_id
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import number, read_json
-from vitpose_jax.files.names import nearest
+from vitpose_jax.files.names import nearest, spelling, tails
 from vitpose_jax.inference.box_categories import (
     PERSON_CATEGORY,
     category_of,
@@ -45,7 +45,7 @@ class BoxFile:
     Attributes:
         path: the file.
         boxes: by picture or frame.
-        ids: the file's own image ids, by picture or frame.
+        ids: the file's own image ids, by picture or frame, unless they are its numbers.
         pictures: names of all pictures that it knows, even without a box of a person.
         sizes: (width, height) that the file gives, by picture.
         skipped: number of boxes of other categories and of crowds.
@@ -82,10 +82,11 @@ class BoxFile:
     def identity(self, source: Source, frame: int | None = None) -> tuple[str, Id | None]:
         """(file name, image id) of a picture or frame: the file's own where it has them."""
         name = self.name_of(source)
-        known = None if name is None else self.ids.get((name, frame))
+        own = name if isinstance(name, int) else source.image_id
+        known = own if name is None else self.ids.get((name, frame), own)
         # A text may be an id without a name.
         named = isinstance(name, str) and name != known
-        return str(name) if named else source.name, source.image_id if known is None else known
+        return str(name) if named else source.name, known
 
     def check(
         self, people: Sequence[Person], source: Source, frame: int | None, image_wh: tuple[int, int]
@@ -130,6 +131,8 @@ class BoxFile:
         Raises:
             UserError: no source has a box.
         """
+        for is_video, names in self._names.items():
+            names.settle([source for source in sources if (source.kind != "image") == is_video])
         takers: dict[Id | None, list[Source]] = {}
         for source in sources:
             takers.setdefault(self.name_of(source), []).append(source)
@@ -139,12 +142,11 @@ class BoxFile:
             if known in rest:
                 rest[known] += len(boxes)
         if not takers.keys() & {name for name, _ in self.boxes}:
-            names = _listed([str(name) for name in rest])
             asked = self._asked(unknown[0], rest) if unknown else sources[0].name
             raise UserError(
                 f"{self.path}: has no box for any of the {len(sources)} inputs (such as {asked}), "
-                f"only for {names}; pictures are matched by "
-                "file_name, or by image_id as the number in the file's name, videos by file_name, "
+                f"only for {_listed([*map(str, rest)])}; pictures are matched by file_name, or by "
+                "image_id as the number in the file's name, videos by file_name, "
                 "with the number of the frame as frame"
             )
         notes = []
@@ -153,13 +155,12 @@ class BoxFile:
             ("video(s)", [source for source in unknown if source.kind != "image"]),
         ):
             if some:
-                names = _listed([self._asked(source, rest) for source in some[:3]], len(some))
-                notes.append(f"{self.path} has no box for {len(some)} {kind}: {names}")
+                asked = _listed([self._asked(source, rest) for source in some[:3]], len(some))
+                notes.append(f"{self.path} has no box for {len(some)} {kind}: {asked}")
         if rest:
-            names = _listed([str(name) for name in rest])
             notes.append(
                 f"{sum(rest.values())} box(es) in {self.path} are of {len(rest)} picture(s) or "
-                f"video(s) not among the inputs: {names}"
+                f"video(s) not among the inputs: {_listed([*map(str, rest)])}"
             )
         if shared := {name: same for name, same in takers.items() if len(same) > 1}:
             name, same = next(iter(shared.items()))
@@ -201,71 +202,111 @@ def read_boxes(
     path = Path(path)
     content = read_json(path)
     entries, images = _entries(path, content)
-    names = named_categories(content, str(path))
-    finder = ImageIds(images)
-    boxes: dict[Key, list[tuple[FileBox, Id | None]]] = defaultdict(list)
-    ids: dict[Key, Id] = {}
-    counts, crowds, unknown = Counter[Id | None](), 0, list[str]()
+    read = _Boxes(path, images, named_categories(content, str(path)))
     for index, entry in enumerate(entries):
-        where = f"{path}: entry {index}"
-        frame, row = _parse_entry(where, entry)
-        label, name = category_of(where, entry)
-        if label is not None and name is not None:
-            names.setdefault(label, name)
-        if entry.get("iscrowd"):  # a region of COCO's annotations, not one person
-            crowds += 1
-            continue
-        counts[label] += 1
-        own = entry.get("image_id")
-        image = finder.find(own) if images else None
-        if (key := entry.get("file_name")) is None:
-            if images and image is None:
-                unknown.append(f"entry {index} ({own!r:.60})")
-                continue
-            key = plain_id(own) if image is None else images[image]["file_name"]
-        if image is not None:
-            own = images[image]["id"]
-        if plain_id(own) is not None:
-            ids[key, frame] = int(own) if isinstance(own, float) else own
-        category = label if isinstance(label, int) else PERSON_CATEGORY
-        boxes[key, frame].append((FileBox(row, index, category), label))
-    if not boxes:
-        what = f"boxes of its own images; unknown is {unknown[0]}" if unknown else "boxes"
+        read.add(index, entry)
+    if not read.boxes:
+        what = f"boxes of its own images; unknown is {read.lost[0]}" if read.lost else "boxes"
         raise UserError(f"{path}: holds no {what}; there is nothing to predict")
-    if any_category and not categories:
-        people: set[Id | None] = set(counts)
-    else:
-        people = people_categories(str(path), counts, names, categories)
-    taken = {
-        key: [box for box, label in some if label in people]
-        for key, some in boxes.items()
-        if any(label in people for _, label in some)
+    people: Set[Id | None] = set(read.counts)
+    if categories or not any_category:
+        people = people_categories(str(path), read.counts, read.names, categories)
+    boxes = {
+        key: kept
+        for key, some in read.boxes.items()
+        if (kept := [box for box, label in some if label in people])
     }
-    if not taken:
+    if not boxes:
         raise UserError(f"{path}: holds no boxes of people on its own images")
-    others = Counter({label: n for label, n in counts.items() if label not in people})
-    left_out = [describe(others, names)] if others else []
-    left_out += [f"{crowds} of crowds"] if crowds else []
+    others = Counter({label: n for label, n in read.counts.items() if label not in people})
+    left_out = [describe(others, read.names)] if others else []
+    left_out += [f"{read.crowds} of crowds"] if read.crowds else []
     if left_out:
         left_out = [f"left out of {path}: {', '.join(left_out)}"]
-    if others and not names and not categories:
+    if others and not read.names and not categories:
         left_out[0] += f" ({PERSON_CATEGORY} is taken for people, as in COCO; --category chooses)"
-    if unknown:
-        unknown = [
-            f"{path}: {len(unknown)} box(es) left out, whose image_id is none of the file's "
-            f"images: {_listed(unknown)}"
-        ]
+    lost = [
+        f"{path}: {len(read.lost)} box(es) left out, whose image_id is none of the file's images: "
+        f"{_listed(read.lost)}"
+    ]
+    pictures = {name for name, frame in read.boxes if frame is None}
     sizes = {i["file_name"]: (plain_id(i.get("width")), plain_id(i.get("height"))) for i in images}
     return BoxFile(
         path,
-        taken,
-        ids,
-        {i["file_name"] for i in images} | {name for name, frame in boxes if frame is None},
+        boxes,
+        read.ids,
+        pictures | set(sizes),
         {n: (w, h) for n, (w, h) in sizes.items() if isinstance(w, int) and isinstance(h, int)},
-        crowds + others.total(),
+        read.crowds + others.total(),
         tuple(left_out),
-        tuple(unknown),
+        tuple(lost) if read.lost else (),
     )
+
+
+class _Boxes:
+    """A file's boxes by picture, each with its category, of which some are people.
+
+    Attributes:
+        boxes: with the category's id, or name where it has none.
+        ids: the file's own image ids, by picture or frame.
+        names: categories' names, by id.
+        counts: number of boxes by category.
+        crowds: number of crowd regions.
+        lost: boxes whose image is none of the file's, in words.
+    """
+
+    def __init__(self, path: Path, images: list[dict[str, Any]], names: dict[Id, str]) -> None:
+        self.boxes: dict[Key, list[tuple[FileBox, Id | None]]] = defaultdict(list)
+        self.ids: dict[Key, Id] = {}
+        self.names = dict(names)
+        self.counts: Counter[Id | None] = Counter()
+        self.crowds = 0
+        self.lost: list[str] = []
+        self._path, self._images, self._finder = path, images, ImageIds(images)
+
+    def add(self, index: int, entry: Any) -> None:
+        """Read an entry; a UserError says what is wrong with it."""
+        where = f"{self._path}: entry {index}"
+        frame, row = _parse_entry(where, entry)
+        label, name = category_of(where, entry)
+        if label is not None and name is not None:
+            self.names.setdefault(label, name)
+        if entry.get("iscrowd"):  # a region of COCO's annotations, not one person
+            self.crowds += 1
+            return
+        self.counts[label] += 1
+        picture, own = self._identity(where, entry)
+        if picture is None:
+            self.lost.append(f"entry {index} ({own!r:.60})")
+            return
+        key = picture, frame
+        if own is None or (own == picture and isinstance(own, int)):
+            pass  # the picture is called so
+        elif (known := self.ids.setdefault(key, own)) != own:
+            raise UserError(f"{where}: image_id of {picture} is {own!r}, but {known!r} before")
+        category = label if isinstance(label, int) else PERSON_CATEGORY
+        self.boxes[key].append((FileBox(row, index, category), label))
+
+    def _identity(self, where: str, entry: dict[str, Any]) -> tuple[Id | None, Id | None]:
+        """(name, or id where there is none; own id) of an entry's picture."""
+        name, own = entry.get("file_name"), entry.get("image_id")
+        if self._images:
+            row = self._finder.find(own)
+            if row is None:
+                return name, _own_id(own)
+            file_name = self._images[row]["file_name"]
+            if name is not None and tails(spelling(name))[-1:] != tails(spelling(file_name))[-1:]:
+                raise UserError(
+                    f"{where}: file_name is {name}, but image_id {own!r:.40} is {file_name}"
+                )
+            return file_name, self._images[row]["id"]
+        return plain_id(own) if name is None else name, _own_id(own)
+
+
+def _own_id(value: Any) -> Id | None:
+    """An image id as the file has it, whole where it is a float; None if it is none."""
+    plain = plain_id(value)
+    return value if isinstance(value, str) and plain is not None else plain
 
 
 def parse_box(where: str, value: Any) -> list[float]:
@@ -312,8 +353,7 @@ def _entries(path: Path, content: Any) -> tuple[list[Any], list[dict[str, Any]]]
                 f"{path}: images[{index}]: image id {known} is used twice, for "
                 f"{seen[known]} and {image['file_name']}"
             )
-        own = int(image["id"]) if isinstance(image["id"], float) else image["id"]
-        images.append({**image, "id": own, "file_id": known})
+        images.append({**image, "id": _own_id(image["id"]), "file_id": known})
     return content["annotations"], images
 
 

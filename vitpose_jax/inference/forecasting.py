@@ -17,6 +17,7 @@ from vitpose_jax.files.videos import VideoReader, VideoWriter
 from vitpose_jax.inference.draw import draw_ghosts, draw_people
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.tracking import TIME_ROUNDING
+from vitpose_jax.inference.results import name_in_json
 from vitpose_jax.keypoints.skeletons import Skeleton
 from vitpose_jax.models.forecaster import Forecaster
 from vitpose_jax.models.pose_predictor import PosePredictor
@@ -131,7 +132,7 @@ def forecast_results(name: str, futures: Futures) -> Iterator[dict[str, Any]]:
         points = np.round(future.poses, 2).astype(object)
         points[~np.isfinite(future.poses)] = None
         yield {
-            "file_name": name,
+            "file_name": name_in_json(name),
             "frame": frame,
             "track_id": track,
             "after_seconds": np.round(future.after_seconds, 4).tolist(),

@@ -29,7 +29,7 @@ def coco_result(
     that are not UTF-8 become `\xe9`.
     """
     points = np.column_stack([person.keypoints, person.keypoint_scores])
-    result: dict[str, Any] = {"file_name": os.fsencode(file_name).decode(errors="backslashreplace")}
+    result: dict[str, Any] = {"file_name": name_in_json(file_name)}
     if image_id is not None:
         result["image_id"] = image_id
     if frame is not None:
@@ -44,6 +44,11 @@ def coco_result(
     if person.track is not None:
         result["track_id"] = person.track
     return result
+
+
+def name_in_json(name: str) -> str:
+    r"""A file's name as text that any reader of JSON takes: `\xe9` for a byte that is not UTF-8."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _finite(value: float, digits: int | None = None) -> float | None:
