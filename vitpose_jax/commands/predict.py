@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.inference.inputs import expand_inputs
     from vitpose_jax.inference.outputs import picture_paths, refuse_overwriting, video_paths
-    from vitpose_jax.inference.pipeline import Pipeline, Sink
+    from vitpose_jax.inference.pipeline import Pipeline, Report, Sink
     from vitpose_jax.inference.sinks import PictureSink, ResultsSink, VideoSink
 
     sources = expand_inputs(options.inputs)
@@ -159,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
     sinks += [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
     started = time.perf_counter()
     pipeline = Pipeline(estimator, finder, nms=options.nms, smooth=options.smooth)
-    report = pipeline.run(sources, sinks)
+    report = Report(problems=sources.problems) + pipeline.run(sources, sinks)
     seconds = time.perf_counter() - started
 
     conclude(report, len(sources), out / RESULTS_FILE)

@@ -4,8 +4,10 @@ Whatever a picture comes as, its pixels are uint8 RGB, upright, with transparenc
 """
 
 import contextlib
+import functools
 import io
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from vitpose_jax.errors import UserError, first_line
+from vitpose_jax.files.formats import RAW_SUFFIXES, format_of, kind_of, reads_heic
 from vitpose_jax.files.writing import make_folder, replacing
 
 ImageLike = np.ndarray | str | os.PathLike | Image.Image
@@ -23,9 +26,13 @@ ImageLike = np.ndarray | str | os.PathLike | Image.Image
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jfif", ".avif", ".ppm"}
+_PILLOW_FORMATS = frozenset(
+    {"AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 )
+"""What Pillow may open; others start programs (PostScript) or are read in part."""
+_SEVERAL_PICTURES = frozenset({"AVIF", "GIF", "PNG", "TIFF", "WEBP"})
+_BYTES_A_PIXEL = 8  # while decoding, at most
+_STRIP = 2**20  # pixels that are converted at once
 
 # OpenCV's flags by reduction factor; it knows no IMREAD_REDUCED_RGB.
 _JPEG_FLAGS = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
@@ -39,8 +46,9 @@ def load_image(source: ImageLike) -> Pixels:
     """Read a picture.
 
     Files and PIL pictures are turned upright (EXIF), transparency is laid on white, 16-bit greys
-    keep their high byte, and grey, palette and CMYK pictures become RGB; of an animation the first
-    frame is taken. Arrays are RGB (or grey, or RGBA, whose alpha is ignored), uint8 or uint16.
+    keep their high byte, and grey, palette and CMYK pictures become RGB; of several pictures in a
+    file the first is taken. Arrays are RGB (or grey, or RGBA, whose alpha is ignored), uint8 or
+    uint16.
 
     Args:
         source: path, PIL picture, or array (height, width[, 1, 3 or 4]).
@@ -57,8 +65,7 @@ def load_image(source: ImageLike) -> Pixels:
         (240, 320, 3)
     """
     if isinstance(source, str | os.PathLike):
-        with _named(str(source)):
-            return decode_image(_read(Path(source)))
+        return read_picture(source)[0]
     if isinstance(source, Image.Image):
         with _named("the PIL picture"), _explained():
             return _from_pil(source.copy())
@@ -67,6 +74,21 @@ def load_image(source: ImageLike) -> Pixels:
     raise UserError(
         f"an image must be a path, a PIL picture or an array, not {type(source).__name__}"
     )
+
+
+def read_picture(path: str | os.PathLike[str]) -> tuple[Pixels, str | None]:
+    """Read a picture file as `load_image` does; also return what it holds besides, in words."""
+    with _named(str(path)):
+        if Path(path).suffix.lower() in RAW_SUFFIXES and kind_of(os.fspath(path)) is None:
+            raise UserError("is a camera's raw file; develop it into a JPEG or PNG")
+        data = _read(Path(path))
+        if _plain_jpeg_size(data):
+            return decode_image(data), None
+        pixels = decode_image(data)
+        with _explained(data), _opened(data) as image:
+            several = image.format in _SEVERAL_PICTURES and getattr(image, "is_animated", False)
+    more = f"{path}: holds several pictures (an animation or pages); only the first is used"
+    return pixels, more if several else None
 
 
 def decode_image(data: bytes, image_wh: tuple[int, int] | None = None, factor: int = 1) -> Pixels:
@@ -82,11 +104,14 @@ def decode_image(data: bytes, image_wh: tuple[int, int] | None = None, factor: i
     Raises:
         UserError: not a picture, damaged, or of another size. The message lacks the file's name.
     """
-    pixels = _decode_jpeg(data, image_wh, factor) if _is_plain_jpeg(data) else None
+    pixels = None
+    if size := _plain_jpeg_size(data):
+        with _MEMORY.claim_for(size):
+            pixels = _decode_jpeg(data, image_wh, factor)
     if pixels is None:
         if not data:
             raise UserError("is empty; remove it or replace it")
-        with _explained(), Image.open(io.BytesIO(data)) as image:
+        with _explained(data), _opened(data) as image, _MEMORY.claim_for(image.size):
             pixels, factor = _from_pil(image, image_wh), 1
     height, width = pixels.shape[:2]
     if image_wh is not None and (width, height) != _reduced(image_wh, factor):
@@ -166,16 +191,17 @@ def _named(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _explained(data: bytes = b"") -> Iterator[None]:
     """Turn whatever Pillow raises into one line that lacks the picture's name."""
     try:
         yield
     except UserError:
         raise
     except UnidentifiedImageError:
-        raise UserError(
-            "is not a picture Pillow can read; remove it or convert it to JPEG or PNG"
-        ) from None
+        name = format_of(data)[1]
+        what = "is not a picture Pillow can read"
+        what = f"is {name}, which is not read as a picture" if name else what
+        raise UserError(f"{what}; remove it or convert it to JPEG or PNG") from None
     except Image.DecompressionBombError:
         raise UserError(
             f"has more than {_most_pixels() / 1e6:.0f} million pixels; scale it down"
@@ -189,25 +215,68 @@ def _most_pixels() -> float:
     return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float("inf")
 
 
-def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether this is a whole JPEG in grey or colour, which OpenCV reads as Pillow does.
+class _Memory:
+    """How many bytes all threads together may use for pictures on their way; one always may."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._used = limit, 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def claim_for(self, image_wh: tuple[int, int]) -> Iterator[None]:
+        """Wait until a picture of this (width, height) may be decoded."""
+        size = image_wh[0] * image_wh[1] * _BYTES_A_PIXEL
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + size <= self._limit)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= size
+                self._changed.notify_all()
+
+
+_MEMORY = _Memory(2**30)
+
+
+def _opened(data: bytes) -> Image.Image:
+    """Open a picture of a format that is read; the plugin for HEIC is loaded where needed."""
+    if format_of(data)[1] == "HEIC":
+        if not reads_heic():
+            raise UserError("is HEIC: pip install 'vitpose-jax[heic]', or convert it to JPEG")
+        _register_heic()
+    Image.init()
+    return Image.open(io.BytesIO(data), formats=list(_PILLOW_FORMATS & Image.OPEN.keys()))
+
+
+@functools.cache
+def _register_heic() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+
+
+def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) of a whole JPEG in grey or colour, which OpenCV reads as Pillow does.
 
     OpenCV takes less than half the time, but would give what is there of a file cut short: one
     without an end marker after the start of the first scan. A thumbnail before that has an end
     marker of its own; after the picture's, anything may come.
     """
     if data[:2] != _JPEG_START:
-        return False
-    at, channels, num_pixels = 2, 0, 0
+        return None
+    at, channels, width, height = 2, 0, 0, 0
     while at + 9 < len(data) and data[at] == 0xFF and data[at + 1] != _JPEG_SCAN:
         if data[at + 1] == 0xFF:  # a filling byte
             at += 1
             continue
         if data[at + 1] in _JPEG_FRAMES:
             height, width = (int.from_bytes(data[i : i + 2], "big") for i in (at + 5, at + 7))
-            channels, num_pixels = data[at + 9], height * width
+            channels = data[at + 9]
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return channels in (1, 3) and num_pixels <= _most_pixels() and data.rfind(_JPEG_END, at) >= 0
+    plain = channels in (1, 3) and 0 < width * height <= _most_pixels()
+    return (width, height) if plain and data.rfind(_JPEG_END, at) >= 0 else None
 
 
 def _decode_jpeg(data: bytes, image_wh: tuple[int, int] | None, factor: int) -> Pixels | None:
@@ -234,6 +303,17 @@ def _from_pil(image: Image.Image, image_wh: tuple[int, int] | None = None) -> Pi
         raise UserError(f"has no pixels ({image.width} x {image.height})")
     image.load()
     _turn_upright(image, image_wh)
+    rows = max(1, _STRIP // image.width)
+    if rows >= image.height:
+        return _to_rgb(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        end = min(top + rows, image.height)
+        pixels[top:end] = _to_rgb(image.crop((0, top, image.width, end)))
+    return pixels
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):  # "I;16" and, from some decoders, "I"
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from vitpose_jax.data.coco.ids import Id
+from vitpose_jax.files.formats import IMAGE_SUFFIXES
 from vitpose_jax.files.names import spelling, tails
-from vitpose_jax.files.pictures import IMAGE_SUFFIXES
 from vitpose_jax.inference.inputs import Source
 
 

@@ -45,12 +45,14 @@ class Prediction:
         people: one per box, in the boxes' order.
         image_wh: (width, height) of the upright image; (0, 0) if it could not be used.
         image: None if it could not be used or was not to be kept.
+        problem: what is wrong with the image although it could be used.
         error: why the image could not be used.
     """
 
     people: list[Person]
     image_wh: tuple[int, int] = (0, 0)
     image: Pixels | None = None
+    problem: str | None = None
     error: UserError | None = None
 
 
@@ -249,7 +251,7 @@ class PoseEstimator:
             xy, scores, *kept = next(rows) if usable else self._empty_pose()
             heatmaps = kept[0] if kept else None
             people.append(Person(xy, scores, box[:4], float(box[4]), heatmaps=heatmaps))
-        return Prediction(people, item.image_wh, item.image)
+        return Prediction(people, item.image_wh, item.image, item.problem)
 
     def _empty_pose(self) -> tuple[np.ndarray, ...]:
         """The network's output for a box that shows nothing."""

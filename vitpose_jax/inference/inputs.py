@@ -3,20 +3,23 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.names import nearest_file
-from vitpose_jax.files.pictures import IMAGE_SUFFIXES
-
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"}
+from vitpose_jax.files.formats import (
+    HEIC_SUFFIXES,
+    OTHER_SUFFIXES,
+    RAW_SUFFIXES,
+    kind_of,
+    reads_heic,
 )
-KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+from vitpose_jax.files.names import nearest_file
+
 STREAM_PREFIXES = ("rtsp://", "http://", "https://")
+_USUAL = ".jpg, .png, .webp, .tif, .mp4, .mov, .mkv, .avi"
 
 SourceKind = Literal["image", "video", "camera"]
 
@@ -42,29 +45,37 @@ class Source:
         return int(stem) if self.kind == "image" and stem.isascii() and stem.isdigit() else None
 
 
-def expand_inputs(inputs: Sequence[str]) -> list[Source]:
+class Inputs(list[Source]):
+    """Sources, and `problems`: what was left out of folders, in a line each."""
+
+    def __init__(self, sources: Iterable[Source], problems: Sequence[str]) -> None:
+        super().__init__(sources)
+        self.problems = tuple(problems)
+
+
+def expand_inputs(inputs: Sequence[str]) -> Inputs:
     """Turn the command's arguments into sources, each name once, folders and globs sorted.
 
-    Links count as files of their own.
-
-    A folder gives the pictures and videos directly inside it (`FOLDER/**/*.jpg` goes deeper); a
-    bare number that is not a file is a camera.
+    Links count as files of their own. A file's content decides what it is read as, and its suffix
+    where that tells nothing. A folder gives the pictures and videos directly inside it
+    (`FOLDER/**/*.jpg` goes deeper); a bare number that is not a file is a camera.
 
     Raises:
         UserError: an argument that matches nothing.
     """
     found: dict[str, Source] = {}
+    problems: dict[str, None] = {}
     for argument in inputs:
-        for source in _expand(argument):
+        for source in _expand(argument, problems):
             found.setdefault(_without_dots(source.location), source)
-    return _with_unique_names(list(found.values()))
+    return Inputs(_with_unique_names(list(found.values())), tuple(problems))
 
 
-def _expand(argument: str) -> list[Source]:
+def _expand(argument: str, problems: dict[str, None]) -> list[Source]:
     path = Path(argument)
     # Unlike pathlib's, os.path's tests are simply false for what cannot be a path.
     if os.path.isdir(path):
-        return [_file(p, p.name) for p in _files_in(path)]
+        return _folder_sources(path, problems)
     if os.path.isfile(path):
         return [_file(path, path.name)]
     if argument.isascii() and argument.isdigit():
@@ -119,20 +130,42 @@ def _folders_below(top: str) -> Iterator[str]:
         yield folder
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """The folder's pictures and videos, but not hidden files such as macOS's ._1.jpg."""
+def _folder_sources(folder: Path, problems: dict[str, None]) -> list[Source]:
+    """The folder's pictures and videos, but not hidden files such as macOS's ._1.jpg.
+
+    Those of formats that are not read are told in `problems`.
+    """
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror})") from None
-    files = [p for p in paths if p.suffix.lower() in KNOWN_SUFFIXES and _is_file(p)]
-    files = [p for p in files if not p.name.startswith(".")]
-    if not files:
-        raise UserError(
-            f"{folder}: no picture or video in this folder "
-            f"(looked for {', '.join(sorted(KNOWN_SUFFIXES))})"
-        )
-    return files
+    found, left_out = list[Source](), Counter[str]()
+    for path in paths:
+        suffix = path.suffix.lower()
+        if path.name.startswith(".") or not _is_file(path):
+            continue
+        kind = kind_of(path)
+        if suffix in HEIC_SUFFIXES and kind == "image" and not reads_heic():
+            kind = None
+        if kind is not None:
+            found.append(Source(kind, str(path), path.name))
+        elif suffix in HEIC_SUFFIXES | RAW_SUFFIXES | OTHER_SUFFIXES:
+            left_out[suffix] += 1
+    if not found:
+        reason = _left_out(left_out) if left_out else f"looked for {_USUAL} and many others"
+        raise UserError(f"{folder}: no picture or video in this folder ({reason})")
+    if left_out:
+        problems[f"{folder}: {_left_out(left_out)}"] = None
+    return found
+
+
+def _left_out(count: Counter[str]) -> str:
+    """What formats were left out how often, and what to do."""
+    kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(count.items()))
+    needs_extra = HEIC_SUFFIXES & count.keys()
+    remedies = ["for HEIC: pip install 'vitpose-jax[heic]'"] if needs_extra else []
+    remedies += ["convert to JPEG, PNG or MP4"] if count.keys() - HEIC_SUFFIXES else []
+    return f"files of formats that are not read were left out: {kinds}; {'; '.join(remedies)}"
 
 
 def _is_file(path: Path) -> bool:
@@ -141,8 +174,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _file(path: Path, name: str) -> Source:
-    kind: SourceKind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image"
-    return Source(kind, str(path), Path(name).as_posix())
+    return Source(kind_of(path) or "image", str(path), Path(name).as_posix())
 
 
 def _with_unique_names(sources: list[Source]) -> list[Source]:

@@ -191,6 +191,7 @@ class Pipeline:
             people, problems = self.finder.check(
                 people, frame.source, frame.index, prediction.image_wh
             )
+        problems += [prediction.problem] if prediction.problem else []
         if not all(np.isfinite(person.keypoint_scores).all() for person in people):
             problems.append(DAMAGED_WEIGHTS)
         if self.nms:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.pictures import ImageLike, load_image
+from vitpose_jax.files.pictures import ImageLike, load_image, read_picture
 from vitpose_jax.inference.person import BoxesLike, as_boxes, box_problem
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.warping import warp_crops
@@ -35,6 +35,7 @@ class Item:
         usable: bool (N,), which boxes show something; these M have crops.
         crops: uint8 (M, height, width, 3).
         center, scale: (M, 2), the crops' regions.
+        problem: what is wrong with the image although it can be used.
         error: why the image cannot be used.
         rows: the network's outputs so far, in the crops' order.
     """
@@ -46,6 +47,7 @@ class Item:
     crops: np.ndarray = field(default_factory=_empty)
     center: np.ndarray = field(default_factory=_empty)
     scale: np.ndarray = field(default_factory=_empty)
+    problem: str | None = None
     error: Exception | None = None
     rows: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
@@ -104,7 +106,7 @@ def _prepare(
     try:
         if isinstance(image, UserError):
             raise image
-        pixels = image if isinstance(image, np.ndarray) else load_image(image)
+        pixels, problem = (image, None) if isinstance(image, np.ndarray) else read_picture(image)
         found = as_boxes(boxes(pixels) if callable(boxes) else boxes, pixels)
         height, width = pixels.shape[:2]
         usable = np.array([box_problem(box, (width, height)) is None for box in found], bool)
@@ -114,4 +116,4 @@ def _prepare(
     except Exception as error:
         return Item(error=error)
     kept = pixels if keep_image else None
-    return Item(kept, (width, height), found, usable, crops, center, scale)
+    return Item(kept, (width, height), found, usable, crops, center, scale, problem)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitpose_jax.files.pictures import IMAGE_SUFFIXES
+from vitpose_jax.files.formats import IMAGE_SUFFIXES
 
 Id = int | str
 
