@@ -106,12 +106,12 @@ def decode_image(data: bytes, image_wh: tuple[int, int] | None = None, factor: i
     """
     pixels = None
     if size := _plain_jpeg_size(data):
-        with _MEMORY.claim_for(size):
+        with PICTURE_MEMORY.claim_for(size):
             pixels = _decode_jpeg(data, image_wh, factor)
     if pixels is None:
         if not data:
             raise UserError("is empty; remove it or replace it")
-        with _explained(data), _opened(data) as image, _MEMORY.claim_for(image.size):
+        with _explained(data), _opened(data) as image, PICTURE_MEMORY.claim_for(image.size):
             pixels, factor = _from_pil(image, image_wh), 1
     height, width = pixels.shape[:2]
     if image_wh is not None and (width, height) != _reduced(image_wh, factor):
@@ -215,29 +215,47 @@ def _most_pixels() -> float:
     return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float("inf")
 
 
-class _Memory:
+class PictureMemory:
     """How many bytes all threads together may use for pictures on their way; one always may."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._used = limit, 0
         self._changed = threading.Condition()
+        self._mine = threading.local()
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Let what this thread claims count until the end of the block."""
+        self._mine.size = 0
+        try:
+            yield
+        finally:
+            self._use(-self._mine.size)
+            del self._mine.size
 
     @contextlib.contextmanager
     def claim_for(self, image_wh: tuple[int, int]) -> Iterator[None]:
         """Wait until a picture of this (width, height) may be decoded."""
         size = image_wh[0] * image_wh[1] * _BYTES_A_PIXEL
+        mine = getattr(self._mine, "size", None)
         with self._changed:
-            self._changed.wait_for(lambda: not self._used or self._used + size <= self._limit)
+            if not mine:  # a thread that holds a picture must not wait for itself
+                self._changed.wait_for(lambda: not self._used or self._used + size <= self._limit)
             self._used += size
+        if mine is not None:
+            self._mine.size = mine + size
         try:
             yield
         finally:
-            with self._changed:
-                self._used -= size
-                self._changed.notify_all()
+            self._use(-size if mine is None else 0)
+
+    def _use(self, size: int) -> None:
+        with self._changed:
+            self._used += size
+            self._changed.notify_all()
 
 
-_MEMORY = _Memory(2**30)
+PICTURE_MEMORY = PictureMemory(2**30)
 
 
 def _opened(data: bytes) -> Image.Image:

@@ -21,6 +21,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from vitpose_jax.errors import UserError, first_line
+from vitpose_jax.files.formats import BEGINNING, format_of
 from vitpose_jax.files.pictures import Pixels
 
 DEFAULT_FPS = 30.0
@@ -145,11 +146,10 @@ class Media:
     def _open(self, source: str | Path) -> InputContainer:
         formats, protocols, timeout = _STREAM_FORMATS, _STREAM_PROTOCOLS, _SECONDS_TO_WAIT
         try:
-            opened: str | _Nameless = str(source)
+            opened: str | NamelessFile = str(source)
             if isinstance(source, Path):
                 formats, protocols, timeout = _FILE_FORMATS, "none", None
-                # A file opened here: libraries never see its name, which may be anything.
-                opened = self._resources.enter_context(_Nameless(source))
+                opened = self._resources.enter_context(NamelessFile(source))
             return av.open(
                 opened,
                 "r",
@@ -161,9 +161,11 @@ class Media:
         except FileNotFoundError:
             raise UserError(f"{self._name}: no such file") from None
         except av.error.InvalidDataError:
+            kind, name = format_of(_beginning(source))
+            what = "it is damaged, was not recorded to its end, or is of a format that is not read"
+            what = f"it is {name}" if name is not None and kind != "video" else what
             raise UserError(
-                f"{self._name}: cannot be opened as a video: it is damaged, was not recorded to "
-                "its end, or is of a format that is not read; convert it to MP4"
+                f"{self._name}: cannot be opened as a video: {what}; convert it to MP4"
             ) from None
         except (av.error.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
@@ -346,15 +348,23 @@ class _Clock:
         return pts if by_pts else dts
 
 
-class _Nameless(contextlib.AbstractContextManager["_Nameless"]):
-    """A file whose name is nobody's business."""
+class NamelessFile(contextlib.AbstractContextManager["NamelessFile"]):
+    """A file for libraries that are not to see its name, which may be anything."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 (closed in __exit__)
-        self.read, self.seek, self.tell = self._file.read, self._file.seek, self._file.tell
+    def __init__(self, path: Path, mode: str = "rb") -> None:
+        self._file = open(path, mode)  # noqa: SIM115 (closed in __exit__)
+        self.read, self.write, self.flush = self._file.read, self._file.write, self._file.flush
+        self.seek, self.tell, self.close = self._file.seek, self._file.tell, self._file.close
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self.close()
+
+
+def _beginning(source: str | Path) -> bytes:
+    if not isinstance(source, Path):
+        return b""
+    with open(source, "rb") as file:
+        return file.read(BEGINNING)
 
 
 def _usable_rate(rate: float | Fraction | None) -> float:

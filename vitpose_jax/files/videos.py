@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vitpose_jax.errors import UserError, first_line
 from vitpose_jax.files.pictures import Pixels
-from vitpose_jax.files.video_streams import Camera, FrameSource, Media, TimedFrame
+from vitpose_jax.files.video_streams import Camera, FrameSource, Media, NamelessFile, TimedFrame
 from vitpose_jax.files.writing import draft_of
 
 _TICKS = 90_000  # a second, of a written video's time stamps
@@ -151,15 +151,14 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
         self._count += 1
 
     def _start(self, width: int, height: int) -> tuple[OutputContainer, VideoStream]:
-        # Files opened here: libraries never see their names, which may be anything.
-        file = self._resources.enter_context(self._draft.open("wb"))
-        container = av.open(
-            file,
-            "w",
-            format="mp4",
-            options={"movflags": "+faststart"},
-            io_open=lambda *_: self._draft.open("rb"),
-        )
+        file = self._resources.enter_context(NamelessFile(self._draft, "wb"))
+
+        def read_again(*_: object) -> NamelessFile:
+            file.flush()
+            return NamelessFile(self._draft)
+
+        options = {"movflags": "+faststart"}  # for which it reads what it wrote
+        container = av.open(file, "w", format="mp4", options=options, io_open=read_again)
         rate = Fraction(self._fps).limit_denominator(1001)
         stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

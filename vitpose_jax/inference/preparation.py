@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.pictures import ImageLike, load_image, read_picture
+from vitpose_jax.files.pictures import PICTURE_MEMORY, ImageLike, load_image, read_picture
 from vitpose_jax.inference.person import BoxesLike, as_boxes, box_problem
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.warping import warp_crops
@@ -97,6 +97,7 @@ def snapshot_input(image: ImageLike) -> str | os.PathLike[str] | np.ndarray | Us
         return error
 
 
+@PICTURE_MEMORY.kept()
 def _prepare(
     image: str | os.PathLike[str] | np.ndarray | UserError,
     boxes: BoxSource,
