@@ -23,7 +23,8 @@ from vitpose_jax.data.findings import (
 )
 from vitpose_jax.data.layouts import Options, read_yaml
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.pictures import IMAGE_SUFFIXES, picture_size
+from vitpose_jax.files.formats import IMAGE_SUFFIXES
+from vitpose_jax.files.pictures import picture_size
 from vitpose_jax.keypoints.skeletons import SKELETONS, flip_pairs_by_name, mirrored_order
 
 _SLACK = 0.01

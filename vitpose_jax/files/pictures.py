@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from vitpose_jax.errors import UserError, first_line
-from vitpose_jax.files.formats import RAW_SUFFIXES, format_of, kind_of, reads_heic
+from vitpose_jax.files.formats import BEGINNING, RAW_SUFFIXES, format_of, kind_of, reads_heic
 from vitpose_jax.files.writing import make_folder, replacing
 
 ImageLike = np.ndarray | str | os.PathLike | Image.Image
@@ -85,7 +86,7 @@ def read_picture(path: str | os.PathLike[str]) -> tuple[Pixels, str | None]:
         if _plain_jpeg_size(data):
             return decode_image(data), None
         pixels = decode_image(data)
-        with _explained(data), _opened(data) as image:
+        with _explained(data), _opened(io.BytesIO(data)) as image:
             several = image.format in _SEVERAL_PICTURES and getattr(image, "is_animated", False)
     more = f"{path}: holds several pictures (an animation or pages); only the first is used"
     return pixels, more if several else None
@@ -111,7 +112,11 @@ def decode_image(data: bytes, image_wh: tuple[int, int] | None = None, factor: i
     if pixels is None:
         if not data:
             raise UserError("is empty; remove it or replace it")
-        with _explained(data), _opened(data) as image, PICTURE_MEMORY.claim_for(image.size):
+        with (
+            _explained(data),
+            _opened(io.BytesIO(data)) as image,
+            PICTURE_MEMORY.claim_for(image.size),
+        ):
             pixels, factor = _from_pil(image, image_wh), 1
     height, width = pixels.shape[:2]
     if image_wh is not None and (width, height) != _reduced(image_wh, factor):
@@ -127,7 +132,7 @@ def picture_size(path: epath.PathLike) -> tuple[int, int]:
     """
     with _named(str(path)), _explained():
         try:
-            with epath.Path(path).open("rb") as file, Image.open(file) as image:
+            with epath.Path(path).open("rb") as file, _opened(file) as image:
                 width, height = image.size
                 on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         except FileNotFoundError:
@@ -258,14 +263,16 @@ class PictureMemory:
 PICTURE_MEMORY = PictureMemory(2**30)
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(file: IO[bytes]) -> Image.Image:
     """Open a picture of a format that is read; the plugin for HEIC is loaded where needed."""
-    if format_of(data)[1] == "HEIC":
+    begins = file.read(BEGINNING)
+    file.seek(0)
+    if format_of(begins)[1] == "HEIC":
         if not reads_heic():
             raise UserError("is HEIC: pip install 'vitpose-jax[heic]', or convert it to JPEG")
         _register_heic()
     Image.init()
-    return Image.open(io.BytesIO(data), formats=list(_PILLOW_FORMATS & Image.OPEN.keys()))
+    return Image.open(file, formats=list(_PILLOW_FORMATS & Image.OPEN.keys()))
 
 
 @functools.cache
