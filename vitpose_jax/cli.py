@@ -10,7 +10,15 @@ import warnings
 from collections.abc import Sequence
 
 from vitpose_jax import __version__
-from vitpose_jax.commands import export, forecast, predict, prepare, prepare_3dpw, quickstart
+from vitpose_jax.commands import (
+    check,
+    export,
+    forecast,
+    predict,
+    prepare,
+    prepare_3dpw,
+    quickstart,
+)
 from vitpose_jax.errors import Terminated, UserError, printable
 from vitpose_jax.files.cache import enable_compilation_cache
 
@@ -23,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"vitpose-jax {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (predict, quickstart, export, forecast, prepare, prepare_3dpw):
+    for command in (predict, quickstart, check, export, forecast, prepare, prepare_3dpw):
         command.add_parser(commands)
     return parser
 

@@ -297,3 +297,14 @@ def test_keypoints_nobody_named_are_guessed_aloud(caplog):
     unnamed = PoseModel(type(shape)(shape.backbone, shape.decoder), rngs=nnx.Rngs(0))
     assert PoseEstimator(unnamed).skeleton is SKELETONS["coco"]
     assert "do not say what their 17 keypoints are: taken for those of coco" in caplog.text
+
+
+def test_one_set_of_people_is_not_trained_and_evaluated_on(coco_folder, tmp_path):
+    shutil.copytree(coco_folder / "train2017", tmp_path / "own" / "data")
+    source = coco_folder / "annotations/person_keypoints_train2017.json"
+    shutil.copy(source, tmp_path / "own" / "labels.json")
+    config = get_config(str(tmp_path / "own"))
+    with pytest.raises(UserError, match="one set of people, without a train and a val"):
+        build_problem(config)
+    config.val_data = str(coco_folder)
+    assert build_problem(config).train_size == 6

@@ -55,6 +55,7 @@ class PoseDataset:
         chosen: rows to train on; None for all.
         file_names: of all images, where they are files.
         sources: the files that the people were read from.
+        divided: false for a set of files without a train and a val of its own.
         categories: what the people are called.
         report: what was found in the files; None where nothing was read.
     """
@@ -74,6 +75,7 @@ class PoseDataset:
     chosen: np.ndarray | None = field(default=None, repr=False)
     file_names: Sequence[str] = field(default=(), repr=False)
     sources: tuple[str, ...] = field(default=(), repr=False)
+    divided: bool = True
     categories: tuple[str, ...] = ()
     report: Report | None = field(default=None, repr=False)
 

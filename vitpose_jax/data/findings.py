@@ -1,6 +1,7 @@
 """What reading an annotation file finds: values that can be counted and told in words."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from vitpose_jax.keypoints.box_forms import BEYOND_WORDS, CORNERS_WORDS, NORMALIZED_WORDS
 
@@ -104,6 +105,11 @@ NO_PARTNER = Kind(
     left_out=False,
     doubtful=True,
 )
+BAD_PICTURE = Kind(
+    "images that cannot be read or are of another size than the annotations say, with the people "
+    "on them",
+    left_out=True,
+)
 NO_PICTURE = Kind("images that are missing, with the people on them", left_out=True)
 SOURCE_CHANGED = Kind(
     "sets of records whose source has changed since they were prepared (prepare them again)",
@@ -125,10 +131,17 @@ BAD_LIMBS = Kind("limbs that do not join two keypoints and are not drawn", left_
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding, and the annotation or field it concerns."""
+    """One finding.
+
+    Attributes:
+        kind: what it is.
+        where: the annotation, file or field it concerns.
+        annotation: that annotation, to be shown.
+    """
 
     kind: Kind
     where: str
+    annotation: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass
@@ -149,9 +162,9 @@ class Report:
     num_used: int = 0
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, kind: Kind, where: str) -> None:
+    def add(self, kind: Kind, where: str, annotation: Any = None) -> None:
         """Note one finding."""
-        self.findings.append(Finding(kind, where))
+        self.findings.append(Finding(kind, where, annotation))
 
     def by_kind(self) -> dict[Kind, list[str]]:
         """Where each kind was found."""

@@ -32,6 +32,10 @@ _SAMPLE = 50
 """File names that are looked up to tell which folder the images are in."""
 
 
+class NoSplit(UserError):
+    """A data set that has other splits than the one that was asked for."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How to open a split; see `open_pose_dataset`."""
@@ -87,7 +91,7 @@ def find_coco(folder: epath.Path, split: str) -> CocoFiles | None:
     if not found:
         return None
     if has_split and not fitting:
-        raise UserError(
+        raise NoSplit(
             f"{folder} has no annotations for {split!r} ({_relative(exact, folder)} is missing, "
             f"and of {_listed(found, folder)} none is called so); {PATHS_HELP}"
         )
@@ -142,6 +146,15 @@ def _listed(paths: Sequence[epath.Path] | Mapping[epath.Path, Any], folder: epat
     return ", ".join(_relative(path, folder) for path in paths)
 
 
+def files_around(annotations: epath.Path) -> CocoFiles:
+    """An annotation file with the folders near it that may hold its images."""
+    folder = annotations.parent
+    if folder.name == "annotations":
+        folder = folder.parent
+    places = [_image_folders(annotations, folder, split) for split in SPLITS]
+    return CocoFiles(annotations, tuple(dict.fromkeys(place for both in places for place in both)))
+
+
 def given_files(source: Mapping[str, Any], split: str, where: str) -> CocoFiles:
     """The files of a split that are given by their paths.
 
@@ -157,7 +170,7 @@ def given_files(source: Mapping[str, Any], split: str, where: str) -> CocoFiles:
     if unknown := [key for key in source if key not in SPLITS]:
         raise UserError(f"{where} has {unknown[0]!r}; its keys are train and val")
     if paths is None:
-        raise UserError(f"{where} has no {split!r}: give its 'annotations' and 'images'")
+        raise NoSplit(f"{where} has no {split!r}: give its 'annotations' and 'images'")
     if not isinstance(paths, Mapping) or {*paths} != {"annotations", "images"}:
         raise UserError(f"{where}.{split} must give 'annotations' and 'images', is {paths!r}")
     annotations, images = (

@@ -17,7 +17,7 @@ def describe(dataset: PoseDataset, full: bool = False) -> str:
     `full` gives the names of well-known keypoints too.
     """
     if dataset.report is None:
-        head = f"{dataset.name}, {dataset.split}: {len(dataset)} samples, rendered when needed"
+        head = f"{dataset.name}: {len(dataset)} samples, rendered when needed"
         return "\n".join([head, *describe_skeleton(dataset.skeleton, full)])
     lines = [dataset.report.summary(), f"  categories: {_few(dataset.categories)}"]
     lines += describe_skeleton(dataset.skeleton, full)

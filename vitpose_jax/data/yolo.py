@@ -21,7 +21,7 @@ from vitpose_jax.data.findings import (
     NUMBERED_KEYPOINTS,
     Finding,
 )
-from vitpose_jax.data.layouts import Options, read_yaml
+from vitpose_jax.data.layouts import NoSplit, Options, read_yaml
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.formats import IMAGE_SUFFIXES
 from vitpose_jax.files.pictures import picture_size
@@ -177,9 +177,11 @@ def _keypoint_names(value: Any, number: int, count: int, path: epath.Path) -> li
 def _images(content: Json, path: epath.Path, split: str) -> list[str]:
     """The paths of a split's images, sorted."""
     given = content.get(split)
+    if given is None:
+        raise NoSplit(f"{path} has no {split!r}; it names a folder of images, such as images/val")
     entries: list[Any] = given if isinstance(given, list) else [given]
     if not given or not all(isinstance(entry, str) for entry in entries):
-        raise UserError(f"{path} has no {split!r}; it names a folder of images, such as images/val")
+        raise UserError(f"{path}: {split} must name a folder of images, is {given!r}")
     bases = [path.parent / content["path"]] if isinstance(content.get("path"), str) else []
     bases.append(path.parent)
     images: list[str] = []

@@ -43,6 +43,11 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[PoseModel]:
     """
     settings = read_part(PoseSettings, config)
     train_set, val_set = open_data(settings, "train"), open_data(settings, "val")
+    if not val_set.divided and not settings.val_data:
+        raise UserError(
+            f"{settings.data} is one set of people, without a train and a val: give another one "
+            "to evaluate on as config.val_data"
+        )
     if settings.train_share != 1.0:
         train_set = train_set.on_images(choose_images(train_set.image_ids, settings.train_share))
     if settings.loss not in LOSSES:

@@ -151,7 +151,7 @@ def check_annotations(
             else:
                 reader.read(annotation, category_id, _why_other(listed, category_id, annotation))
         except Malformed as problem:
-            report.add(findings.MALFORMED, f"annotations[{index}]: {problem}")
+            report.add(findings.MALFORMED, f"annotations[{index}]: {problem}", annotation)
     if not fit_in_int64([a["id"] for a in reader.checked]):
         for number, annotation in enumerate(reader.checked, 1):
             annotation["id"] = number
@@ -296,7 +296,7 @@ class _Reader:
                 found += self._keep(annotation, joints, row)
         self._seen_ids.add(name)
         for kind in found:
-            self.report.add(kind, where)
+            self.report.add(kind, where, annotation)
 
     def _keep(self, person: Json, joints: Joints, row: int) -> list[Kind]:
         """Use a person; what is odd about it."""
@@ -357,11 +357,11 @@ def _tabulate(reader: _Reader) -> People:
     people.box[:] = clean_box(boxes, people.image_wh)
     people.keypoints[:] = points[..., :2]
     people.visible[:] = points[..., 2]
-    _doubt_boxes(boxes, people, reader.report)
+    _doubt_boxes(boxes, people, reader)
     return people
 
 
-def _doubt_boxes(boxes: np.ndarray, people: People, report: Report) -> None:
+def _doubt_boxes(boxes: np.ndarray, people: People, reader: _Reader) -> None:
     """Note boxes that reach far beyond their images, or look like corners."""
     beyond = beyond_image(boxes, people.image_wh)
     corners = fit_as_corners(boxes, people.keypoints, people.visible > 0)
@@ -371,4 +371,5 @@ def _doubt_boxes(boxes: np.ndarray, people: People, report: Report) -> None:
         corners[:] = False
     for kind, mask in ((findings.CORNERS, corners), (findings.BEYOND_IMAGE, beyond & ~corners)):
         for row in np.flatnonzero(mask):
-            report.add(kind, f"id {people.annotation_id[row]}")
+            where = f"id {people.annotation_id[row]}"
+            reader.report.add(kind, where, reader.kept[row])

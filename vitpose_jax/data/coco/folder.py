@@ -104,20 +104,25 @@ def open_coco(files: CocoFiles, options: Options) -> PoseDataset:
         picture_size=size,
     )
     folder = files.image_folder(annotations.file_names)
-    return as_dataset(annotations, folder, options, sources=(str(files.annotations),))
+    dataset = as_dataset(annotations, folder, options, sources=(str(files.annotations),))
+    dataset.divided = files.has_split
+    return dataset
 
 
 def as_dataset(
-    annotations: Annotations, folder: epath.PathLike, options: Options, sources: tuple[str, ...]
+    annotations: Annotations,
+    folder: epath.PathLike | None,
+    options: Options,
+    sources: tuple[str, ...],
 ) -> PoseDataset:
-    """The people of annotations whose images are there.
+    """The people of annotations whose images are there; without a folder, all of them.
 
     Raises:
         UserError: too many images are missing.
     """
     report, limit = annotations.report, options.max_bad_share
-    images = FolderImages(folder, annotations.file_names)
-    missing = images.missing()
+    images = FolderImages(folder or "", annotations.file_names)
+    missing = images.missing() if folder else np.zeros(len(annotations.file_names), bool)
     for name, found in images.respelled.items():
         report.add(findings.RENAMED_FILE, f"{name}: {found}")
     for row in np.flatnonzero(missing).tolist():

@@ -13,7 +13,7 @@ from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 from vitpose_jax.data.coco.categories import skeleton_from_category
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.findings import SOURCE_CHANGED, Finding, Report
-from vitpose_jax.data.layouts import Options
+from vitpose_jax.data.layouts import NoSplit, Options
 from vitpose_jax.data.people import BadImage, People, Picture
 from vitpose_jax.data.records.layout import RECORDS_FOLDER, Marker, damaged, has_changed
 from vitpose_jax.errors import UserError
@@ -61,7 +61,7 @@ def open_records(folder: epath.Path, options: Options) -> PoseDataset:
     """
     marker, split, input_size = Marker.read(folder), options.split, options.input_size
     if split not in marker.splits:
-        raise UserError(f"{folder} has no split '{split}', only {', '.join(sorted(marker.splits))}")
+        raise NoSplit(f"{folder} has no split '{split}', only {', '.join(sorted(marker.splits))}")
     people, images, image_ids, image_wh = _read_table(folder, split, marker.splits[split])
     if input_size[0] > marker.input_size[0] or input_size[1] > marker.input_size[1]:
         log.warning(
