@@ -90,10 +90,10 @@ def _check(options: argparse.Namespace) -> bool:
 def _are_weights(source: str) -> bool:
     """Whether this is a file or folder of weights, or neither here nor a data set's name."""
     from vitpose_jax.data.synthetic.dataset import SYNTHETIC
-    from vitpose_jax.weights.sources import HUB_ID, TORCH_SUFFIXES, is_run
+    from vitpose_jax.weights.sources import HUB_ID, WEIGHT_SUFFIXES, is_run
 
     path = Path(source).expanduser()
-    if path.suffix in (*TORCH_SUFFIXES, ".safetensors") or is_run(path):
+    if path.suffix in WEIGHT_SUFFIXES or is_run(path):
         return True
     if path.is_dir():
         return (path / "config.json").exists()
