@@ -126,6 +126,11 @@ ASSUMED_COCO = Kind(
     "flip_idx, and taken for them",
     left_out=False,
 )
+WHOLE_BODY = Kind(
+    "categories with COCO-WholeBody's fields for feet, face and hands, which are read too: 133 "
+    "keypoints (without these fields the body's 17 are)",
+    left_out=False,
+)
 BAD_LIMBS = Kind("limbs that do not join two keypoints and are not drawn", left_out=False)
 
 

@@ -204,10 +204,11 @@ _LOWER_BODY = ("hip", "thigh", "knee", "shin", "ankle", "foot", "feet", "heel", 
 def sigmas_by_name(names: Sequence[str]) -> tuple[float, ...]:
     """OKS sigmas of the data set with the same names in another order, else of COCO's keypoints.
 
-    Those that COCO lacks get `DEFAULT_SIGMA`.
+    Those that COCO lacks get `DEFAULT_SIGMA`. AIC's and CrowdPose's names are the same; CrowdPose's
+    sigmas, which are COCO's, are taken.
     """
     plain = plain_names(names)
-    same = (s for s in KNOWN if set(plain_names(s.keypoint_names)) == set(plain))
+    same = (s for s in reversed(KNOWN) if set(plain_names(s.keypoint_names)) == set(plain))
     source = next(same, SKELETONS["coco"])
     known = dict(zip(plain_names(source.keypoint_names), source.sigmas, strict=True))
     return tuple(known.get(name, DEFAULT_SIGMA) for name in plain)

@@ -29,6 +29,7 @@ from vitpose_jax.data.coco.person import (
     short,
     why_not_used,
 )
+from vitpose_jax.data.coco.whole_body import has_whole_bodies, join_parts
 from vitpose_jax.data.findings import Finding, Kind, Report
 from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
@@ -36,7 +37,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
 from vitpose_jax.keypoints.box_forms import are_corners, beyond_image, fit_as_corners
 from vitpose_jax.keypoints.crops import clean_box
-from vitpose_jax.keypoints.skeletons import Skeleton
+from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 
 CORNERS_SHARE = 0.3
 """Of people, beyond which boxes that fit their keypoints better as corners are told."""
@@ -127,7 +128,15 @@ def check_annotations(
         plain_id(a.get("category_id")) if isinstance(a, dict) else None for a in annotations
     ]
     chosen = choose_categories(coco["categories"], Counter(categories), category, str(path))
+    ids = {entry["id"] for entry in chosen}
+    to_read = [a for a, c in zip(annotations, categories, strict=True) if c in ids]
+    whole_body = has_whole_bodies(chosen[0], to_read)
+    if whole_body:
+        join_parts(to_read)
+        keypoints = list(SKELETONS["wholebody"].keypoint_names)
+        chosen = [{**entry, "keypoints": keypoints} for entry in chosen]
     skeleton, found = skeleton_from_category(chosen[0], str(path))
+    found += [Finding(findings.WHOLE_BODY, str(chosen[0].get("name")))] if whole_body else []
     found += [*image_findings, *(Finding(findings.MALFORMED, where) for where in malformed)]
     total = len(annotations) + len(malformed)
     report = Report(str(path), total, len(images), findings=found)
@@ -141,8 +150,6 @@ def check_annotations(
         for c in coco["categories"]
         if isinstance(c, dict)
     }
-    ids = {entry["id"] for entry in chosen}
-    to_read = [a for a, c in zip(annotations, categories, strict=True) if c in ids]
     joints = read_joints(to_read, skeleton.num_keypoints)
     for index, (annotation, category_id) in enumerate(zip(annotations, categories, strict=True)):
         try:

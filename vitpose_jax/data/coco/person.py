@@ -173,7 +173,7 @@ def _points(person: Json, num_keypoints: int, found: list[Kind]) -> np.ndarray:
     if not np.isin(points[:, 2], (0, 1, 2)).all():
         raise Malformed("a visibility flag in 'keypoints' is not 0, 1 or 2")
     if (origin := _at_origin(points)).any():
-        points[origin, 2] = 0
+        points[origin] = 0
         if findings.NO_VISIBILITY not in found:
             found.append(findings.AT_ORIGIN)
     person["keypoints"] = points.ravel().tolist()
