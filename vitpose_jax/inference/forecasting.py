@@ -16,8 +16,8 @@ from vitpose_jax.files.video_streams import DEFAULT_FPS
 from vitpose_jax.files.videos import VideoReader, VideoWriter
 from vitpose_jax.inference.draw import draw_ghosts, draw_people
 from vitpose_jax.inference.person import Person
-from vitpose_jax.inference.tracking import TIME_ROUNDING
 from vitpose_jax.inference.results import name_in_json
+from vitpose_jax.inference.tracking import TIME_ROUNDING
 from vitpose_jax.keypoints.skeletons import Skeleton
 from vitpose_jax.models.forecaster import Forecaster
 from vitpose_jax.models.pose_predictor import PosePredictor
