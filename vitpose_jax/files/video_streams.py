@@ -137,7 +137,7 @@ class Media:
         self.frame_count = self._stream.frames or estimate or None
         ticks = float(self._stream.time_base or 1 / self.fps)
         self._clock = _Clock(ticks, self.fps, self._container.format.name == "avi")
-        self._packets = self._before_key = self._damaged = self._spoilt = 0
+        self._packets = self._before_key = self._hidden = self._damaged = self._spoilt = 0
         self._reached = 0.0
         self._begins = min((self._container.start_time or 0) / av.time_base, 0.0)
         heard_or_seen = (*self._container.streams.video, *self._container.streams.audio)
@@ -244,10 +244,9 @@ class Media:
     def _note(self, packet: av.Packet) -> None:
         """Follow how far the file goes."""
         if packet.stream_index == self._stream.index and packet.size:
-            if packet.is_keyframe or self._packets > self._before_key:
-                self._packets += 1
-            else:
-                self._packets, self._before_key = self._packets + 1, self._before_key + 1
+            self._before_key += self._packets == self._before_key and not packet.is_keyframe
+            self._packets += 1
+            self._hidden += packet.is_discard  # an edit list leaves it out
         ticks = self._ticks.get(packet.stream_index)
         if packet.pts is not None and ticks is not None:
             end = (packet.pts + (packet.duration or 0)) * ticks
@@ -268,7 +267,7 @@ class Media:
                 f"{self._name}: begins with {self._before_key} packets that need a frame before "
                 "them; frames of theirs may be missing"
             )
-        lost = self._packets - self._before_key - self._damaged - count
+        lost = self._packets - self._before_key - self._hidden - self._damaged - count
         if lost > 0 and self._stream.codec_context.name not in _HIDDEN_PICTURES:
             told(f"{self._name}: frames that could not be decoded: {lost}")
         if self._container.format.name in _WITHOUT_TIMES:
