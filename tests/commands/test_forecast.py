@@ -282,3 +282,54 @@ def test_what_is_missing_is_said(
     assert "10 frames in a row" in capsys.readouterr().err
     assert main(["forecast", str(short), "--weights", str(tmp_path / "no"), *out]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_frames_of_unequal_length_are_resampled(
+    tmp_path: Path,
+    forecaster: Path,
+    make_person: Callable[..., Person],
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """25, then 10 frames a second; the forecaster, at 30, expects people to stand still."""
+    times = np.cumsum([0.0, *[0.04] * 24, *[0.1] * 24])
+    people = [make_person(90 * time, 5, track=1) for time in times]
+    rows = zip(people, times.tolist(), strict=True)
+    source, out = tmp_path / "keypoints.json", tmp_path / "out"
+    write_results(source, [coco_result(p, "v.mp4", None, i, t) for i, (p, t) in enumerate(rows)])
+    command = ["forecast", str(source), "--weights", str(forecaster), "--out", str(out)]
+    assert main(command) == 0
+    assert "frames of unequal length, resampled to 30 a second" in capsys.readouterr().out
+    found = json.loads((out / "forecast.json").read_text())
+    assert {entry["frame"] for entry in found} >= {10, 20, 40}
+    for entry in found:
+        last_seen = times[entry["frame"]] + entry["after_seconds"][0] - 1 / 30
+        assert times[entry["frame"]] - 1 / 30 < last_seen <= times[entry["frame"]] + 1e-3
+        left = np.array(entry["keypoints"])[0] - make_person(0, 5).keypoints
+        np.testing.assert_allclose(left[:, 0], 90 * last_seen, atol=0.1)
+
+
+@pytest.mark.parametrize("times", [[0, "x"], [1, 0.5], [0, 0], [0, 1e999]])
+def test_times_that_cannot_be(
+    tmp_path: Path, forecaster: Path, capsys: pytest.CaptureFixture, times: list
+) -> None:
+    entries = [{"frame": i, "time": t, "keypoints": [1.0] * 51} for i, t in enumerate(times)]
+    (tmp_path / "k.json").write_text(json.dumps(entries))
+    out = str(tmp_path / "out")
+    command = ["forecast", str(tmp_path / "k.json"), "--weights", str(forecaster), "--out", out]
+    assert main(command) == 2
+    assert "`time` must be seconds that rise" in capsys.readouterr().err
+
+
+def test_a_video_that_ends_early(
+    tmp_path: Path,
+    forecaster: Path,
+    weights: Path,
+    shared: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    models = ["--weights", str(forecaster), "--pose-weights", str(weights), "--num-heads", "3"]
+    rest = ["--detector", "none", "--min-score", "0", "--out", str(tmp_path)]
+    assert main(["forecast", str(shared / "field-cases/cut.mp4"), *models, *rest]) == 1
+    assert capsys.readouterr().err.count("of 60 frames") == 1
+    assert json.loads((tmp_path / "forecast.json").read_text())
+    assert (tmp_path / "cut.forecast.mp4").exists()

@@ -1,6 +1,7 @@
 """`vitpose predict` as its users meet it: files in, files and one clear line out."""
 
 import json
+import re
 import shutil
 import time
 from argparse import _SubParsersAction
@@ -445,3 +446,35 @@ def test_decoders_offered_are_those_there_are() -> None:
     (commands,) = (a for a in build_parser()._actions if isinstance(a, _SubParsersAction))
     (decoder,) = (a for a in commands.choices["predict"]._actions if a.dest == "decoder")
     assert set(decoder.choices) == set(DECODE_METHODS)
+
+
+def test_videos_with_true_times_and_with_early_ends(
+    run: Run, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run(shared / "field-cases/vfr.mp4", "--detector", "none", "--smooth") == 0
+    times = {result["frame"]: result["time"] for result in results(tmp_path)}
+    assert (times[0], times[10], times[29]) == (0, pytest.approx(0.4), pytest.approx(1.28))
+    with VideoReader(tmp_path / "out/vfr.mp4.poses.mp4") as drawn:
+        assert len(list(drawn)) == len(times)
+        np.testing.assert_allclose(drawn.times, list(times.values()), atol=1e-3)
+    capsys.readouterr()
+    assert run(shared / "field-cases/cut.mp4", "--detector", "none") == 1
+    assert len(results(tmp_path)) >= 28
+    assert re.search(r"cut\.mp4: ends after \d+ of 60 frames", capsys.readouterr().err)
+
+
+def test_formats_that_are_not_read_are_told(
+    run: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    shutil.copy(sorted(photos.iterdir())[0], folder / "a.jpg")
+    picture = Image.new("RGB", (64, 48))
+    picture.save(folder / "b.gif", save_all=True, append_images=[Image.new("RGB", (64, 48), "red")])
+    for name in ("c.svg", "d.jxl", "e.psd", "f.psd"):
+        (folder / name).write_bytes(b"<svg")
+    assert run(folder, "--detector", "none") == 1
+    assert [result["file_name"] for result in results(tmp_path)] == ["a.jpg", "b.gif"]
+    told = capsys.readouterr().err
+    assert "mixed: files of formats that are not read were left out: 1 .jxl, 2 .psd, 1 .svg" in told
+    assert "b.gif: holds several pictures (an animation or pages); only the first is used" in told

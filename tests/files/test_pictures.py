@@ -2,7 +2,10 @@
 
 import io
 import struct
+import threading
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,8 @@ import pytest
 from PIL import Image
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.pictures import load_image
+from vitpose_jax.files import pictures
+from vitpose_jax.files.pictures import PictureMemory, load_image, read_picture
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -228,3 +232,85 @@ def test_the_result_is_the_callers_own(photo: np.ndarray, tmp_path: Path) -> Non
         image = load_image(source)
         image[:] = 7
     assert photo.max() == 255
+
+
+def test_heic_and_how_to_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    picture = Image.new("RGB", (64, 48), (200, 30, 10))
+    pillow_heif.from_pillow(picture).save(tmp_path / "a.jpg", quality=95)  # content, not suffix
+    np.testing.assert_allclose(load_image(tmp_path / "a.jpg")[20, 20], (200, 30, 10), atol=4)
+    monkeypatch.setattr(pictures, "reads_heic", lambda: False)
+    with pytest.raises(UserError, match=r"a\.jpg: is HEIC: pip install 'vitpose-jax\[heic\]'"):
+        load_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tif"])
+def test_several_pictures_in_a_file(tmp_path: Path, suffix: str) -> None:
+    path, more = tmp_path / f"a.{suffix}", [Image.new("RGB", (64, 48), "blue")]
+    Image.new("RGB", (64, 48), "red").save(path)
+    assert read_picture(path)[1] is None
+    Image.new("RGB", (64, 48), "red").save(path, save_all=True, append_images=more)
+    pixels, told = read_picture(path)
+    assert pixels[20, 20, 0] > 200
+    assert told is not None
+    assert f"a.{suffix}: holds several pictures" in told
+
+
+def test_stereo_photographs_and_jpeg_2000(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (64, 48), "red")
+    picture.save(tmp_path / "a.mpo", save_all=True, append_images=[picture])
+    picture.save(tmp_path / "a.jp2")
+    for name in ("a.mpo", "a.jp2"):
+        pixels, told = read_picture(tmp_path / name)
+        assert (pixels.shape, told) == ((48, 64, 3), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is PostScript"),
+        ("a.png", b"8BPS\0\x01", "is Photoshop"),
+        ("a.jpg", b"\xff\x0a\0\0", "is JPEG XL"),
+        ("a.dng", b"II*\0\x08\0\0\0", "raw file"),
+    ],
+)
+def test_formats_that_are_not_opened(
+    tmp_path: Path, name: str, content: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")  # nor is Ghostscript started
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        load_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "I;16", "1"])
+def test_large_pictures_in_strips_are_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (50, 40, 4), np.uint8)
+    picture = Image.fromarray(noise[..., 0].astype(np.uint16) << 8)
+    if mode != "I;16":
+        picture = Image.fromarray(noise).convert("RGB" if mode in ("P", "CMYK") else "RGBA")
+        picture = picture.convert(mode)
+    whole = load_image(picture)
+    monkeypatch.setattr(pictures, "_STRIP", 40 * 7)
+    np.testing.assert_array_equal(load_image(picture), whole)
+
+
+def test_pictures_share_a_budget_of_memory() -> None:
+    memory = PictureMemory(100 * pictures._BYTES_A_PIXEL)
+    inside, most, lock = 0, 0, threading.Lock()
+
+    def hold(_: int) -> None:
+        nonlocal inside, most
+        with memory.kept(), memory.claim_for((10, 4)), memory.claim_for((1, 1)):
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.01)
+            with lock:
+                inside -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hold, range(16)))
+    assert most == 2
+    with memory.claim_for((1000, 1000)):  # one may always
+        pass

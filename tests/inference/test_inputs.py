@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.inference import inputs
 from vitpose_jax.inference.inputs import expand_inputs
 
 
@@ -17,13 +18,57 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names(inputs: list) -> list[tuple[str, str]]:
-    return [(source.kind, source.name) for source in expand_inputs([str(i) for i in inputs])]
+def names(given: list) -> list[tuple[str, str]]:
+    return [(source.kind, source.name) for source in expand_inputs([str(i) for i in given])]
 
 
 def test_a_folder_gives_its_pictures_and_videos(folder: Path) -> None:
     expected = [("image", "a.PNG"), ("image", "b.jpg"), ("video", "clip.mp4")]
     assert names([folder]) == expected
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+TIFF = b"II*\0\x08\0\0\0"
+
+
+def test_formats_that_are_left_out_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("x.HEIC", "y.heic", "z.cr3", "z.svg", ".hidden.svg", "notes.csv"):
+        (folder / name).touch()
+    monkeypatch.setattr(inputs, "reads_heic", lambda: False)
+    found = expand_inputs([str(folder)])
+    assert [source.name for source in found] == ["a.PNG", "b.jpg", "clip.mp4"]
+    (told,) = found.problems
+    assert told.startswith(f"{folder}: ")
+    assert "2 .heic, 1 .cr3, 1 .svg" in told or "1 .cr3, 2 .heic, 1 .svg" in told
+    assert "pip install 'vitpose-jax[heic]'" in told
+    monkeypatch.setattr(inputs, "reads_heic", lambda: True)
+    assert "x.HEIC" in [source.name for source in expand_inputs([str(folder)])]
+
+
+@pytest.mark.parametrize(
+    ("name", "begins", "kind"),
+    [
+        ("really.mp4", b"\xff\xd8\xff\xe0", "image"),
+        ("really.jpg", b"\0\0\0 ftypisom", "video"),
+        ("really.png", b"\x1aE\xdf\xa3", "video"),
+        ("without", b"\x89PNG\r\n\x1a\n", "image"),
+        ("IMG_1.MOV", b"\0\0\0 ftypheic", "image"),
+        ("photo.psd", b"GIF89a", "image"),
+        ("photo.dng", TIFF, None),
+        ("labels.txt", b"BMW 3 0.5 0.5", None),
+        ("page.svg", SVG, None),
+        ("song.m4a", b"\0\0\0 ftypM4A ", None),
+        *((f"v{suffix}", b"", "video") for suffix in (".3gp", ".MTS", ".m2ts", ".ogv", ".vob")),
+        *((f"p{suffix}", b"", "image") for suffix in (".jp2", ".mpo", ".JPE", ".apng")),
+    ],
+)
+def test_content_decides_and_then_the_suffix(
+    tmp_path: Path, name: str, begins: bytes, kind: str | None
+) -> None:
+    (tmp_path / name).write_bytes(begins)
+    (tmp_path / "a.jpg").touch()
+    found = {source.name: source.kind for source in expand_inputs([str(tmp_path)])}
+    assert found.get(name) == kind
 
 
 def test_globs(folder: Path) -> None:

@@ -84,3 +84,14 @@ def test_people_are_filtered_apart_and_return_anew(make_person: MakePerson) -> N
 def test_untracked_people_pass(make_person: MakePerson) -> None:
     person = make_person(0, 0)
     assert PoseSmoother().update([person], 0.0)[0] is person
+
+
+def test_longer_frames_follow_more(make_person: MakePerson) -> None:
+    """The same step is smoothed less if more time went by; after half a second not at all."""
+    moved = []
+    for elapsed in (0.02, 0.2, 0.6):
+        smoother = PoseSmoother()
+        smoother.update([make_person(0, 0, track=1)], 0.0)
+        moved.append(smoother.update([make_person(40, 0, track=1)], elapsed)[0].keypoints[0, 0])
+    whole = make_person(40, 0).keypoints[0, 0]
+    assert moved[0] < moved[1] < moved[2] == pytest.approx(whole)

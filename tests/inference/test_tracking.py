@@ -60,3 +60,16 @@ def test_boxes_that_show_nothing(tracker: Tracker) -> None:
     nothing = Person(np.zeros((17, 2), np.float32), np.zeros(17, np.float32), np.full(4, np.nan))
     assert numbers(tracker.update([nothing], 0.0)) == [1]
     assert numbers(tracker.update([nothing], 0.1)) == [2]
+
+
+def test_patience_is_time_not_frames(make_person: MakePerson) -> None:
+    """At 10 frames a second, a person is forgotten after as long as at 30."""
+    for rate in (10, 30, 120):
+        tracker = Tracker(SKELETONS["coco"], patience=1.0)
+        tracker.update([make_person(10, 10)], 0.0)
+        for frame in range(1, rate):
+            tracker.update([], frame / rate)
+        assert numbers(tracker.update([make_person(10, 10)], 1.0)) == [1]
+        for frame in range(1, rate + rate // 5):
+            tracker.update([], 1 + frame / rate)
+        assert numbers(tracker.update([make_person(10, 10)], 2.5)) == [2]

@@ -32,3 +32,19 @@ def test_rates_that_cannot_be(fps: float) -> None:
     for track, rate in ((line(0, 5), fps), (line(0, 5, fps), 30)):
         with pytest.raises(UserError, match="cannot resample"):
             resample(track, rate)
+
+
+def test_frames_of_unequal_length() -> None:
+    """Steady motion stays steady where frames come at other times; gaps stay gaps."""
+    times = np.cumsum([0.3, *[0.04] * 10, *[0.1] * 10, 0.04, 0.13])
+    ids = np.r_[5:20, 25:33]
+    positions = np.stack([100 * times, 50 - 30 * times], axis=-1)[:, None]
+    track = make_track(positions, fps=15, frame_ids=ids)
+    made = resample(track, 30, times)
+    at = made.frame_ids / 30
+    np.testing.assert_allclose(made.positions[:, 0, 0], 100 * at, atol=1e-3)
+    np.testing.assert_allclose(made.positions[:, 0, 1], 50 - 30 * at, atol=1e-3)
+    assert at[0] >= times[0] - 1e-6
+    assert at[-1] <= times[-1] + 1e-6
+    assert not ((at > times[14] + 1e-6) & (at < times[15] - 1e-6)).any()
+    assert made.fps == 30
