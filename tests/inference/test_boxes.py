@@ -53,6 +53,20 @@ def test_coco_annotations(shared: Path) -> None:
     np.testing.assert_array_equal(boxes.of(image(name))[0, :4], entry["bbox"])
 
 
+def test_fields_in_other_forms(tmp_path: Path) -> None:
+    crowds = [0, 0.0, False, None, "0", "false", ""]
+    entries = [
+        {"image_id": 1, "file_name": None, "bbox": [1, 2, 3, 4], "iscrowd": c} for c in crowds
+    ]
+    images = [{"id": 1, "file_name": "a.jpg", "width": "640", "height": 480.0}]
+    images += [{"id": 2, "file_name": "b.jpg", "width": 0, "height": None}]
+    boxes = read_boxes(write(tmp_path / "b.json", {"annotations": entries, "images": images}))
+    assert len(boxes.of(image("a.jpg"))) == len(crowds)
+    assert boxes.sizes == {"a.jpg": (640, 480)}
+    alone = read_boxes(write(tmp_path / "b.json", {"annotations": entries, "images": None}))
+    assert len(alone.of(image("1.jpg"))) == len(crowds)
+
+
 def test_frames_of_a_video(tmp_path: Path) -> None:
     entries = [{"file_name": "v.mp4", "frame": i, "bbox": [i, 0, 5, 5]} for i in (0, 2)]
     boxes = read_boxes(write(tmp_path / "b.json", entries))
@@ -129,6 +143,10 @@ def test_notes_of_what_is_not_there_and_of_what_is_ambiguous(tmp_path: Path) -> 
             [{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": "x"}],
             "no boxes of people; it has 1 of x; say which are people: --category NAME",
         ),
+        ([{"file_name": "", "bbox": [1, 2, 3, 4]}], "entry 0: has neither"),
+        ([{"file_name": 1, "image_id": 1, "bbox": [1, 2, 3, 4]}], "file_name must be a text"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": "no"}], "iscrowd must be 0 or 1"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": "1"}], "holds no boxes"),
         ({"annotations": [], "images": [3]}, "must be objects with id"),
         ({"annotations": [], "images": [{"id": 1, "file_name": [1]}]}, "must be objects with id"),
     ],

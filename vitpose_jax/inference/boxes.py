@@ -1,41 +1,33 @@
 """People's boxes from a JSON file: COCO detections, COCO annotations, or our own results."""
 
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
-from vitpose_jax.data.coco.ids import Id, ImageIds, plain_id
+from vitpose_jax.data.coco.ids import Id
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.json_file import number, read_json
-from vitpose_jax.files.names import nearest, spelling, tails
+from vitpose_jax.files.json_file import read_json
+from vitpose_jax.files.names import nearest
 from vitpose_jax.inference.box_categories import (
     PERSON_CATEGORY,
-    category_of,
     describe,
     named_categories,
     people_categories,
 )
+from vitpose_jax.inference.box_entries import (
+    BoxEntries,
+    FileBox,
+    Key,
+    split_content,
+)
 from vitpose_jax.inference.box_names import PictureNames
 from vitpose_jax.inference.inputs import Source
 from vitpose_jax.inference.person import Person, box_problem
-
-Key = tuple[Id, int | None]
-"""(file name, or image id where the file has no name; frame of a video or None)."""
-
-
-class FileBox(NamedTuple):
-    """A box: x, y, width, height and score; its position in the file, from 0; its category id."""
-
-    row: list[float]
-    entry: int
-    category: int
 
 
 @dataclass(frozen=True)
@@ -201,8 +193,8 @@ def read_boxes(
     """
     path = Path(path)
     content = read_json(path)
-    entries, images = _entries(path, content)
-    read = _Boxes(path, images, named_categories(content, str(path)))
+    entries, images = split_content(path, content)
+    read = BoxEntries(path, images, named_categories(content, str(path)))
     for index, entry in enumerate(entries):
         read.add(index, entry)
     if not read.boxes:
@@ -230,146 +222,20 @@ def read_boxes(
         f"{_listed(read.lost)}"
     ]
     pictures = {name for name, frame in read.boxes if frame is None}
-    sizes = {i["file_name"]: (plain_id(i.get("width")), plain_id(i.get("height"))) for i in images}
+    sizes = {image["file_name"]: (image["width"], image["height"]) for image in images}
     return BoxFile(
         path,
         boxes,
         read.ids,
         pictures | set(sizes),
-        {n: (w, h) for n, (w, h) in sizes.items() if isinstance(w, int) and isinstance(h, int)},
+        {n: (w, h) for n, (w, h) in sizes.items() if w and h},
         read.crowds + others.total(),
         tuple(left_out),
         tuple(lost) if read.lost else (),
     )
 
 
-class _Boxes:
-    """A file's boxes by picture, each with its category, of which some are people.
-
-    Attributes:
-        boxes: with the category's id, or name where it has none.
-        ids: the file's own image ids, by picture or frame.
-        names: categories' names, by id.
-        counts: number of boxes by category.
-        crowds: number of crowd regions.
-        lost: boxes whose image is none of the file's, in words.
-    """
-
-    def __init__(self, path: Path, images: list[dict[str, Any]], names: dict[Id, str]) -> None:
-        self.boxes: dict[Key, list[tuple[FileBox, Id | None]]] = defaultdict(list)
-        self.ids: dict[Key, Id] = {}
-        self.names = dict(names)
-        self.counts: Counter[Id | None] = Counter()
-        self.crowds = 0
-        self.lost: list[str] = []
-        self._path, self._images, self._finder = path, images, ImageIds(images)
-
-    def add(self, index: int, entry: Any) -> None:
-        """Read an entry; a UserError says what is wrong with it."""
-        where = f"{self._path}: entry {index}"
-        frame, row = _parse_entry(where, entry)
-        label, name = category_of(where, entry)
-        if label is not None and name is not None:
-            self.names.setdefault(label, name)
-        if entry.get("iscrowd"):  # a region of COCO's annotations, not one person
-            self.crowds += 1
-            return
-        self.counts[label] += 1
-        picture, own = self._identity(where, entry)
-        if picture is None:
-            self.lost.append(f"entry {index} ({own!r:.60})")
-            return
-        key = picture, frame
-        if own is None or (own == picture and isinstance(own, int)):
-            pass  # the picture is called so
-        elif (known := self.ids.setdefault(key, own)) != own:
-            raise UserError(f"{where}: image_id of {picture} is {own!r}, but {known!r} before")
-        category = label if isinstance(label, int) else PERSON_CATEGORY
-        self.boxes[key].append((FileBox(row, index, category), label))
-
-    def _identity(self, where: str, entry: dict[str, Any]) -> tuple[Id | None, Id | None]:
-        """(name, or id where there is none; own id) of an entry's picture."""
-        name, own = entry.get("file_name"), entry.get("image_id")
-        if self._images:
-            row = self._finder.find(own)
-            if row is None:
-                return name, _own_id(own)
-            file_name = self._images[row]["file_name"]
-            if name is not None and tails(spelling(name))[-1:] != tails(spelling(file_name))[-1:]:
-                raise UserError(
-                    f"{where}: file_name is {name}, but image_id {own!r:.40} is {file_name}"
-                )
-            return file_name, self._images[row]["id"]
-        return plain_id(own) if name is None else name, _own_id(own)
-
-
-def _own_id(value: Any) -> Id | None:
-    """An image id as the file has it, whole where it is a float; None if it is none."""
-    plain = plain_id(value)
-    return value if isinstance(value, str) and plain is not None else plain
-
-
-def parse_box(where: str, value: Any) -> list[float]:
-    """Parse a bbox (x, y, width, height, NaN for null), or raise a UserError that says where."""
-    sides = [math.nan if v is None else number(v) for v in value] if isinstance(value, list) else []
-    box = [side for side in sides if side is not None]
-    if len(box) != 4 or len(sides) != 4:
-        raise UserError(f"{where}: bbox must be four numbers, x, y, width, height")
-    return box
-
-
-def parse_score(where: str, name: str, value: Any) -> float:
-    """Parse the score called `name`, or raise a UserError that says where."""
-    score = number(value)
-    if score is None or not math.isfinite(score):
-        raise UserError(f"{where}: {name} must be a finite number, not {value!r:.40}")
-    return score
-
-
 def _listed(names: list[str], total: int = 0) -> str:
     """The first three names, and how many more there are."""
     more = (total or len(names)) - 3
     return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
-
-
-def _entries(path: Path, content: Any) -> tuple[list[Any], list[dict[str, Any]]]:
-    """The list of boxes, and the file's images, each with its id in one form as `file_id`."""
-    if isinstance(content, list):
-        return content, []
-    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        raise UserError(
-            f'{path}: must be a list of detections, or an object with "annotations" (COCO\'s forms)'
-        )
-    images, seen = [], dict[Id, str]()
-    for index, image in enumerate(content.get("images") or []):
-        known = plain_id(image.get("id")) if isinstance(image, dict) else None
-        if known is None or not isinstance(image.get("file_name"), str):
-            raise UserError(
-                f'{path}: "images" must be objects with id and file_name (a text); [{index}] is '
-                f"{image!r:.60}"
-            )
-        if seen.setdefault(known, image["file_name"]) != image["file_name"]:
-            raise UserError(
-                f"{path}: images[{index}]: image id {known} is used twice, for "
-                f"{seen[known]} and {image['file_name']}"
-            )
-        images.append({**image, "id": _own_id(image["id"]), "file_id": known})
-    return content["annotations"], images
-
-
-def _parse_entry(where: str, entry: Any) -> tuple[int | None, list[float]]:
-    """(frame; x, y, width, height and score) of one entry."""
-    if not isinstance(entry, dict):
-        raise UserError(f"{where}: must be an object with image_id or file_name, and bbox")
-    name, own = entry.get("file_name"), entry.get("image_id")
-    if not isinstance(name, str | None) or (name is None and plain_id(own) is None):
-        raise UserError(
-            f"{where}: has neither image_id (a whole number or a text) nor file_name (a text)"
-            + (f", but {own!r:.40}" if own is not None else "")
-        )
-    box = parse_box(where, entry.get("bbox"))
-    score = parse_score(where, "score", entry.get("score", 1.0))
-    frame = plain_id(given := entry.get("frame"))
-    if isinstance(frame, str) or (frame is None and given is not None):
-        raise UserError(f"{where}: frame must be a whole number, not {given!r:.40}")
-    return frame, [*box, score]

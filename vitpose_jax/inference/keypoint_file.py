@@ -10,7 +10,7 @@ import numpy as np
 from vitpose_jax.data.coco.ids import plain_id
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
-from vitpose_jax.inference.boxes import parse_box, parse_score
+from vitpose_jax.inference.box_entries import parse_box, parse_score
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.tracking import Tracker
 from vitpose_jax.keypoints.skeletons import Skeleton
