@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.writing import write_text
 from vitpose_jax.inference.inputs import Source
 from vitpose_jax.inference.outputs import picture_paths, refuse_overwriting, video_paths
 
@@ -33,6 +34,16 @@ def test_pictures(tmp_path: Path, names: list[str], expected: list[str]) -> None
 def test_folders_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
     assert picture_paths(tmp_path, sources("x.jpg")) == {"x.jpg": tmp_path / "x-2.jpg"}
+
+
+def test_names_too_long_for_a_suffix(tmp_path: Path) -> None:
+    names = [f"{'ä' * 120}{end}.bmp" for end in "12"]
+    first, second = (path.name for path in picture_paths(tmp_path, sources(*names)).values())
+    assert first != second
+    for name in (first, second):
+        assert name.startswith("ä" * 40)
+        write_text(tmp_path / name, "")
+    write_text(tmp_path / ("x" * 250), "")
 
 
 def test_videos(tmp_path: Path) -> None:

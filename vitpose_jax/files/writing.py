@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,15 @@ def make_folder(path: epath.PathLike) -> Path:
 def draft_of(path: epath.PathLike) -> Path:
     """Where to write what is to become `path`: beside it, and no other process's draft."""
     whole = _path(path)
-    return whole.with_name(f"{DRAFT_PREFIX}{os.getpid()}-{whole.name}")
+    return whole.with_name(f"{DRAFT_PREFIX}{os.getpid()}-{short_name(whole.name, 220)}")
+
+
+def short_name(name: str, longest: int) -> str:
+    """A file's name, or where that has more bytes than `longest`, its beginning and a checksum."""
+    data = os.fsencode(name)
+    if len(data) <= longest:
+        return name
+    return f"{name[:40]}-{zlib.crc32(data):08x}{Path(name).suffix[:8]}"
 
 
 @contextlib.contextmanager

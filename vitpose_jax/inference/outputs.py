@@ -6,7 +6,11 @@ from pathlib import Path
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.names import spelling
+from vitpose_jax.files.writing import short_name
 from vitpose_jax.inference.inputs import Source
+
+LONGEST_NAME = 240
+"""Bytes; file systems take 255, and a number may be added."""
 
 
 def picture_paths(folder: Path, sources: Sequence[Source]) -> dict[str, Path]:
@@ -47,7 +51,7 @@ def _paths(folder: Path, suffixes: Mapping[str, str]) -> dict[str, Path]:
 def _below(folder: Path, name: str, suffix: str) -> Path:
     parts = [part for part in Path(name).parts if part not in ("..", "/")]
     path = folder.joinpath(*parts)
-    return path.with_name(path.name + suffix)
+    return path.with_name(short_name(path.name + suffix, LONGEST_NAME))
 
 
 def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
