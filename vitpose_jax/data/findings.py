@@ -52,6 +52,12 @@ NORMALIZED_POINTS = Kind(
 )
 NORMALIZED_BOX = Kind(NORMALIZED_WORDS, left_out=True)
 CORNERS = Kind(CORNERS_WORDS, left_out=False, doubtful=True)
+POINTS_OUTSIDE_BOX = Kind(
+    "people most of whose keypoints are outside their box (is it x, y of the upper left corner, "
+    "width, height, in the picture's pixels?)",
+    left_out=False,
+    doubtful=True,
+)
 BEYOND_IMAGE = Kind(BEYOND_WORDS, left_out=False)
 NO_BOX = Kind("people without a box, for whom one is drawn around their keypoints", left_out=False)
 WRONG_COUNT = Kind(

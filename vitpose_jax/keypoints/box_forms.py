@@ -56,3 +56,15 @@ def fit_as_corners(
         better = overlap(boxes[:, 2:]) > 1.3 * overlap(boxes[:, :2] + boxes[:, 2:])
     inside = (high <= boxes[:, 2:] * 1.05 + 2).all(-1) & (boxes[:, 2:] > boxes[:, :2]).all(-1)
     return better & inside & (labelled.sum(-1) > 2)
+
+
+def mostly_outside(
+    boxes: Float[np.ndarray, "n 4"],
+    points: Float[np.ndarray, "n k 2"],
+    labelled: Bool[np.ndarray, "n k"],
+) -> Bool[np.ndarray, " n"]:
+    """Which boxes, widened by a tenth, have most of their labelled points outside."""
+    margin = 0.1 * boxes[:, None, 2:].max(-1, keepdims=True)
+    low, high = boxes[:, None, :2] - margin, boxes[:, None, :2] + boxes[:, None, 2:] + margin
+    outside = ((points < low) | (points > high)).any(-1) & labelled
+    return outside.sum(-1) > 0.5 * labelled.sum(-1)

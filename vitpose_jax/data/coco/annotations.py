@@ -35,12 +35,20 @@ from vitpose_jax.data.people import People
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE, too_many
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
-from vitpose_jax.keypoints.box_forms import are_corners, beyond_image, fit_as_corners
+from vitpose_jax.keypoints.box_forms import (
+    are_corners,
+    beyond_image,
+    fit_as_corners,
+    mostly_outside,
+)
 from vitpose_jax.keypoints.crops import clean_box
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 
 CORNERS_SHARE = 0.3
 """Of people, beyond which boxes that fit their keypoints better as corners are told."""
+
+OUTSIDE_SHARE = 0.05
+"""Of people, from which boxes that miss most of their keypoints are told; COCO has a few."""
 
 COCO_PEOPLE = 20
 """COCO's AP and AR look at no more predictions an image."""
@@ -369,14 +377,23 @@ def _tabulate(reader: _Reader) -> People:
 
 
 def _doubt_boxes(boxes: np.ndarray, people: People, reader: _Reader) -> None:
-    """Note boxes that reach far beyond their images, or look like corners."""
+    """Note boxes that reach far beyond their images, look like corners, or miss their people."""
     beyond = beyond_image(boxes, people.image_wh)
     corners = fit_as_corners(boxes, people.keypoints, people.visible > 0)
     if are_corners(boxes, people.image_wh):
         corners = np.ones(len(boxes), bool)
     elif corners.sum() < max(3, CORNERS_SHARE * len(boxes)):
         corners[:] = False
-    for kind, mask in ((findings.CORNERS, corners), (findings.BEYOND_IMAGE, beyond & ~corners)):
+    outside = mostly_outside(boxes, people.keypoints, people.visible > 0) & ~corners
+    if outside.sum() < OUTSIDE_SHARE * len(boxes):
+        outside[:] = False
+    beyond &= ~corners & ~outside
+    masks = (
+        (findings.CORNERS, corners),
+        (findings.POINTS_OUTSIDE_BOX, outside),
+        (findings.BEYOND_IMAGE, beyond),
+    )
+    for kind, mask in masks:
         for row in np.flatnonzero(mask):
             where = f"id {people.annotation_id[row]}"
             reader.report.add(kind, where, reader.kept[row])

@@ -171,7 +171,9 @@ def _points(person: Json, num_keypoints: int, found: list[Kind]) -> np.ndarray:
         points[lost, 2] = 0
     points[nowhere, :2] = 0
     if not np.isin(points[:, 2], (0, 1, 2)).all():
-        raise Malformed("a visibility flag in 'keypoints' is not 0, 1 or 2")
+        raise Malformed(
+            "a visibility flag in 'keypoints' is not 0, 1 or 2 (unlabelled, hidden, visible)"
+        )
     if (origin := _at_origin(points)).any():
         points[origin] = 0
         if findings.NO_VISIBILITY not in found:
