@@ -22,7 +22,7 @@ import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, printable
 from vitpose_jax.files.cache import enable_compilation_cache
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "name or file of a configuration")
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> None:
         action = {"train": run.train, "eval": run.evaluate}[_MODE.value]
         action(_CONFIG.value, Path(_WORKDIR.value).expanduser())
     except UserError as error:
-        logging.getLogger(__name__).error("%s", error)
+        logging.getLogger(__name__).error("%s", printable(str(error)))
         sys.exit(2)
 
 
