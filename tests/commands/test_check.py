@@ -93,6 +93,29 @@ def test_annotations_by_their_paths(coco_folder, tmp_path, capsys):
     assert "its pictures were not found and not looked at" in out
 
 
+def test_one_picture_in_both_splits(coco_folder, tmp_path, capsys):
+    paths = {
+        "annotations": str(coco_folder / "annotations/person_keypoints_val2017.json"),
+        "images": str(coco_folder / "val2017"),
+    }
+    file = tmp_path / "own.yaml"
+    file.write_text(json.dumps({"train": paths, "val": paths}))
+    status, out, _ = check(capsys, file)
+    assert status == 1
+    assert "! 6 of the 6 images to evaluate on are also trained on" in out
+
+
+def test_records(coco_folder, edit_annotations, tmp_path, capsys):
+    main(["prepare", str(coco_folder), "--out", str(tmp_path / "records")])
+    capsys.readouterr()
+    status, out, _ = check(capsys, tmp_path / "records", "--html", tmp_path / "page.html")
+    assert (status, "17 keypoints of coco" in out) == (0, True)
+    assert (tmp_path / "page.html").read_text().count("data:image/jpeg") == 24
+    edit_annotations(coco_folder, lambda c: c["annotations"].pop())
+    status, out, _ = check(capsys, tmp_path / "records")
+    assert (status, "whose source has changed" in out) == (1, True)
+
+
 def test_boxes(coco_folder, tmp_path, capsys):
     box = {"category_id": 1, "bbox": [10, 20, 30, 40], "score": 0.9}
     boxes = [{"image_id": number, **box} for number in range(1, 7)]

@@ -69,6 +69,7 @@ def test_people_are_the_same_as_in_coco(coco_folder, tmp_path, dims):
         {"val": ["images/val"]},
         {"val": "val.txt"},
         {"val": "cvat.txt"},
+        {"val": "images\\val"},
     ],
 )
 def test_places_of_images(coco_folder, tmp_path, changes):

@@ -308,3 +308,30 @@ def test_one_set_of_people_is_not_trained_and_evaluated_on(coco_folder, tmp_path
         build_problem(config)
     config.val_data = str(coco_folder)
     assert build_problem(config).train_size == 6
+
+
+def test_data_are_given_by_paths_in_a_configuration(coco_folder, tmp_path, caplog):
+    paths = {
+        split: {
+            "annotations": str(coco_folder / f"annotations/person_keypoints_{split}2017.json"),
+            "images": str(coco_folder / f"{split}2017"),
+        }
+        for split in ("train", "val")
+    }
+    config = get_config(paths)
+    config.steps = config.eval_every = config.checkpoint_every = 1
+    config.batch_size = 4
+    with caplog.at_level("INFO"):
+        run.train(config, tmp_path)
+    told = [line for line in caplog.messages if "annotations on 6 images are used" in line]
+    assert [f"{split}2017" in line for split, line in zip(paths, told, strict=True)] == [True] * 2
+    assert "17 keypoints of coco" in told[0]
+    given = config.copy_and_resolve_references()
+    given.data.train.annotations = paths["val"]["annotations"]
+    with pytest.raises(UserError, match=r"data\.train\.annotations was"):
+        run.train(given, tmp_path)
+    content = json.loads((coco_folder / "annotations/person_keypoints_train2017.json").read_text())
+    content["annotations"].pop()
+    (coco_folder / "annotations/person_keypoints_train2017.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"train had 6 samples and has 5.*allow_changed_data=True"):
+        run.train(config.copy_and_resolve_references(), tmp_path)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from vitpose_jax.data import findings
 from vitpose_jax.data.coco.annotations import check_annotations
-from vitpose_jax.data.coco.folder import FolderImages, as_dataset
+from vitpose_jax.data.coco.folder import FolderImages, as_dataset, warn_of_shared_images
 from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.data.layouts import SPLITS, DataSource, NoSplit, Options, files_around
 from vitpose_jax.data.opening import open_pose_dataset
@@ -48,6 +48,8 @@ def open_splits(
                 "give another one to evaluate on as config.val_data"
             )
             break
+    if len(datasets) == 2:
+        warn_of_shared_images(*datasets)
     if not datasets:
         raise UserError(notes[0])
     return datasets, notes

@@ -106,10 +106,10 @@ def find_coco(folder: epath.Path, split: str) -> CocoFiles | None:
 
 def _annotation_files(folder: epath.Path) -> list[epath.Path]:
     """JSON files that may be annotations, in the folder, `annotations` and the splits' folders."""
-    words = {word for words in _WORDS.values() for word in words} | {"annotations", "test"}
+    words = {word for words in _WORDS.values() for word in words} | {"annotations", "json", "test"}
     inner = sorted(p for p in folder.iterdir() if p.name.lower() in words and p.is_dir())
-    files = (path for place in (folder, *inner) for path in sorted(place.glob("*.json")))
-    return [path for path in files if not _OTHER_FILES.match(path.name)]
+    files = [path for place in (folder, *inner) for path in sorted(place.glob("*.json"))]
+    return [path for path in files if not _OTHER_FILES.match(path.name)] or files
 
 
 def _words(path: epath.Path, folder: epath.Path) -> set[str]:
@@ -124,7 +124,10 @@ def _image_folders(
     beside = annotations.parent
     tags = re.findall(r"[A-Za-z]+[0-9]*", annotations.stem)
     tags = [tag for tag in tags if _SPLIT_WORD.fullmatch(tag.lower())]
-    names = dict.fromkeys((*tags, *_WORDS[split]))
+    inner = [place for place in (folder, folder / "images") if place.is_dir()]
+    there = [path.name for place in inner for path in sorted(place.glob("[a-zA-Z]*[0-9]"))]
+    years = [name for name in there if name.lower().rstrip("0123456789") in _WORDS[split]]
+    names = dict.fromkeys((*tags, *_WORDS[split], *years))
     places: Iterator[epath.Path] = (
         place
         for base in ([beside] if beside.name != "annotations" else []) + [folder]

@@ -193,7 +193,8 @@ def _images(content: Json, path: epath.Path, split: str) -> list[str]:
         if place.is_dir():
             images += _below(place)
         elif place.suffix == ".txt":
-            lines = [line.strip() for line in place.read_text().splitlines() if line.strip()]
+            text = place.read_text().replace("\\", "/")
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
             images += _listed(lines, [place.parent, *bases], place)
         else:
             raise UserError(f"{path}: {split} is {entry!r}, neither a folder nor a .txt file")
@@ -204,6 +205,7 @@ def _images(content: Json, path: epath.Path, split: str) -> list[str]:
 
 def _resolve(entry: str, bases: Sequence[epath.Path]) -> epath.Path | None:
     """The first place where an entry is; Roboflow's are written for the folder above."""
+    entry = entry.replace("\\", "/")
     forms = dict.fromkeys((entry, entry.removeprefix("../"), entry.removeprefix("data/")))
     places = (base / form for form in forms for base in bases)
     return next((place for place in places if place.exists()), None)
@@ -241,7 +243,7 @@ def _label_file(image: str) -> str:
 
 def _read_text(path: str) -> str | None:
     try:
-        return epath.Path(path).read_text()
+        return epath.Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ import ml_collections
 from flax import nnx
 
 from vitpose_jax.data.batches import train_batches
+from vitpose_jax.data.coco.folder import warn_of_shared_images
 from vitpose_jax.data.dataset import PoseDataset, choose_images
 from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
@@ -48,6 +49,7 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[PoseModel]:
             f"{settings.data} is one set of people, without a train and a val: give another one "
             "to evaluate on as config.val_data"
         )
+    warn_of_shared_images(train_set, val_set)
     if settings.train_share != 1.0:
         train_set = train_set.on_images(choose_images(train_set.image_ids, settings.train_share))
     if settings.loss not in LOSSES:

@@ -1,5 +1,6 @@
 """COCO annotations and a folder of images as a pose data set."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,11 +10,13 @@ from vitpose_jax.data import findings
 from vitpose_jax.data.coco.annotations import Annotations, read_annotations
 from vitpose_jax.data.coco.picture_files import PictureFiles
 from vitpose_jax.data.dataset import PoseDataset
-from vitpose_jax.data.layouts import COCO_HELP, CocoFiles, Options
+from vitpose_jax.data.layouts import COCO_HELP, PATHS_HELP, CocoFiles, Options
 from vitpose_jax.data.people import BadImage, People, Picture
 from vitpose_jax.data.tolerance import too_many
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.pictures import decode_image, picture_size, reduced_affine, reduction
+
+log = logging.getLogger(__name__)
 
 
 class FolderImages:
@@ -91,6 +94,22 @@ class FolderImages:
         return Picture(pixels, reduced_affine(factor))
 
 
+def warn_of_shared_images(train: PoseDataset, val: PoseDataset) -> None:
+    """Tell of files of images that people of both splits are on."""
+    paths = []
+    for dataset in (train, val):
+        if not isinstance(dataset.images, FolderImages):
+            return
+        rows = np.unique(dataset.people.image_row).tolist()
+        paths.append({dataset.images.path(row) for row in rows})
+    if shared := sorted(paths[0] & paths[1]):
+        log.warning(
+            "%d of the %d images to evaluate on are also trained on, for instance %s: the figures "
+            "will be better than they would be on other images",
+            *(len(shared), len(paths[1]), shared[0]),
+        )
+
+
 def open_coco(files: CocoFiles, options: Options) -> PoseDataset:
     """Open annotations in COCO's layout; see `open_pose_dataset`."""
 
@@ -133,7 +152,7 @@ def as_dataset(
         raise UserError(
             f"{missing.sum()} of {len(missing)} images are missing, the first is "
             f"{images.path(first)} ({images.nearest(first)}); at most {limit:.0%} are skipped. "
-            f"{COCO_HELP}"
+            f"{PATHS_HELP if missing.all() else COCO_HELP}"
         )
     entries = annotations.coco["images"]
     return PoseDataset(
