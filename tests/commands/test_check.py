@@ -56,7 +56,9 @@ def test_what_cannot_be_read_is_status_2(coco_folder, tmp_path, capsys):
     annotations = coco_folder / "annotations/person_keypoints_train2017.json"
     annotations.write_text("{")
     assert check(capsys, coco_folder)[0] == 2
-    assert check(capsys, tmp_path / "nothing")[0] == 2
+    for source in (tmp_path / "nothing", "x" * 5000, "x" * 300 + ".json", "\0", "/dev/null"):
+        status, _, err = check(capsys, source)
+        assert (status, err.count("\n")) == (2, 1)
     for options, words in (
         ([], "give either DATA or --annotations"),
         (["--annotations", annotations], "--annotations needs the folder of the images"),

@@ -174,3 +174,9 @@ def test_pictures_lie_as_cameras_say(coco_folder, tmp_path):
     dataset = open_pose_dataset(str(place), "val")
     assert tuple(dataset.load_image_wh()[0]) == size
     assert dataset.crops().evaluation_batch(np.arange(1))["valid"].all()
+
+
+def test_folders_that_lead_in_circles(coco_folder, tmp_path):
+    place = write_yolo(coco_folder, tmp_path / "yolo")
+    (place / "images/val/again").symlink_to(place / "images/val")
+    assert len(open_pose_dataset(str(place), "val")) == 6

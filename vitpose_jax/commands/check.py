@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +75,7 @@ def _warnings_collected() -> Iterator[list[str]]:
 def _check(options: argparse.Namespace) -> bool:
     """Print what there is; return whether something costs data or truth."""
     source = options.source
-    if source is not None and Path(source).suffix == ".json" and Path(source).is_file():
+    if source is not None and Path(source).suffix == ".json" and os.path.isfile(source):
         from vitpose_jax.data.checking import is_annotations
         from vitpose_jax.files.json_file import read_json
 
@@ -92,12 +93,12 @@ def _are_weights(source: str) -> bool:
     from vitpose_jax.data.synthetic.dataset import SYNTHETIC
     from vitpose_jax.weights.sources import HUB_ID, WEIGHT_SUFFIXES, is_run
 
-    path = Path(source).expanduser()
-    if path.suffix in WEIGHT_SUFFIXES or is_run(path):
+    path = os.path.expanduser(source)
+    if os.path.splitext(path)[1] in WEIGHT_SUFFIXES or is_run(path):
         return True
-    if path.is_dir():
-        return (path / "config.json").exists()
-    return not path.exists() and source not in SYNTHETIC and bool(HUB_ID.fullmatch(source))
+    if os.path.isdir(path):
+        return os.path.exists(os.path.join(path, "config.json"))
+    return not os.path.exists(path) and source not in SYNTHETIC and bool(HUB_ID.fullmatch(source))
 
 
 def _check_data(options: argparse.Namespace, content: object = None) -> bool:

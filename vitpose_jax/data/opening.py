@@ -81,8 +81,12 @@ def _open_path(path: str, options: Options) -> PoseDataset:
         place = epath.Path(os.environ.get("COCO_DIR", "data/coco"))
     else:
         place = epath.Path(path).expanduser()
-    if not place.exists():
-        raise UserError(f"there is no data set at {place}. {COCO_HELP}")
+    try:
+        exists = place.exists()
+    except (OSError, ValueError):  # no name that a file could have
+        exists = False
+    if not exists:
+        raise UserError(f"there is no data set at {str(place)[:200]}. {COCO_HELP}")
     if place.suffix in (".yaml", ".yml"):
         if is_yolo(content := read_yaml(place)):
             return open_yolo(place, options)

@@ -191,7 +191,10 @@ def _images(content: Json, path: epath.Path, split: str) -> list[str]:
             tried = ", ".join(_plain(base / entry) for base in bases)
             raise UserError(f"{path}: {split} is {entry!r}, but there is no {tried}")
         if place.is_dir():
-            images += _below(place)
+            try:
+                images += _below(place, set())
+            except OSError as error:
+                raise UserError(f"{place}: cannot be read ({error})") from None
         elif place.suffix == ".txt":
             text = place.read_text().replace("\\", "/")
             lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -226,12 +229,16 @@ def _plain(path: epath.Path) -> str:
     return text if "://" in text else os.path.abspath(text)
 
 
-def _below(folder: epath.Path) -> Iterator[str]:
+def _below(folder: epath.Path, seen: set[str]) -> Iterator[str]:
+    """Images in a folder and those below it, each of which is looked at once."""
+    if (real := os.path.realpath(_plain(folder))) in seen:
+        return
+    seen.add(real)
     for path in folder.iterdir():
         if path.suffix.lower() in IMAGE_SUFFIXES:
             yield _plain(path)
         elif path.is_dir():
-            yield from _below(path)
+            yield from _below(path, seen)
 
 
 def _label_file(image: str) -> str:
