@@ -145,9 +145,12 @@ def _crop_svg(
 
 def _rectangle(box: Sequence[float]) -> str:
     x, y, w, h = box
-    return (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" fill="none" '
-        'stroke="#fff" stroke-dasharray="4 3" vector-effect="non-scaling-stroke"/>'
+    where = f'x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" fill="none"'
+    dashes = ("#222", "none"), ("#fff", "4 4")  # seen on light and on dark pictures
+    return "".join(
+        f'<rect {where} stroke="{colour}" stroke-dasharray="{dash}" '
+        'vector-effect="non-scaling-stroke"/>'
+        for colour, dash in dashes
     )
 
 
