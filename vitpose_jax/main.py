@@ -104,6 +104,11 @@ def main(argv: list[str]) -> None:
 
     run.log_plainly()
     try:
+        if "://" in _WORKDIR.value:
+            raise UserError(
+                f"--workdir={_WORKDIR.value}: a run needs a folder, which can be locked; mount the "
+                "bucket, or choose a local one"
+            )
         if _DISTRIBUTED.value:
             run.join_processes(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         action = {"train": run.train, "eval": run.evaluate}[_MODE.value]

@@ -16,6 +16,7 @@ from vitpose_jax.training.interrupt import Interrupt
 from vitpose_jax.training.loss_watch import LossWatch
 from vitpose_jax.training.metrics_log import MetricsLog, read_metrics
 from vitpose_jax.training.progress import Progress
+from vitpose_jax.training.run_lock import RunLock
 from vitpose_jax.training.settings import RunSettings, read_part
 from vitpose_jax.training.state import Model, TrainState
 from vitpose_jax.training.task import BatchIterator, Problem
@@ -30,12 +31,21 @@ def train(
     """Train to the end, from the newest checkpoint in `folder` if any; return the last metrics.
 
     Raises:
-        UserError: a wrong value in the configuration, a folder of another one, a loss that is not
-            finite, or a last checkpoint that could not be written.
+        UserError: a wrong value in the configuration, a folder of another one or in which another
+            process trains, a loss that is not finite, or a last checkpoint that could not be
+            written.
         SystemExit, KeyboardInterrupt: after SIGTERM or Ctrl-C, and a checkpoint.
     """
     trainer = Trainer(problem, read_part(RunSettings, config))
-    workdir.claim(folder, config, problem)
+    with RunLock(folder) as lock:
+        workdir.claim(folder, config, problem)
+        return _train(trainer, config, folder, lock)
+
+
+def _train(
+    trainer: Trainer[Model], config: ml_collections.ConfigDict, folder: Path, lock: RunLock
+) -> dict[str, float]:
+    problem = trainer.problem
     checkpoints = Checkpoints(
         folder / workdir.CHECKPOINT_FOLDER, metric=problem.metric, maximize=problem.maximize
     )
@@ -51,7 +61,7 @@ def train(
         log.info("configuration:\n%s", json.dumps(workdir.plain(config), indent=2))
         log.info("%s", trainer.parameter_table())
     with Interrupt() as interrupt:
-        run = Run(trainer, folder, checkpoints, interrupt, start)
+        run = Run(trainer, folder, lock, checkpoints, interrupt, start)
         try:
             return run.go_on(state, batches)
         finally:
@@ -65,12 +75,13 @@ class Run(Generic[Model]):
         self,
         trainer: Trainer[Model],
         folder: Path,
+        lock: RunLock,
         checkpoints: Checkpoints,
         interrupt: Interrupt,
         start: int,
     ) -> None:
         """Open the logs in `folder` after the step `start`."""
-        self.trainer, self.folder, self.start = trainer, folder, start
+        self.trainer, self.folder, self.lock, self.start = trainer, folder, lock, start
         self.checkpoints, self.interrupt = checkpoints, interrupt
         self.problem, self.length = trainer.problem, trainer.length
         self.total = self.length.total
@@ -108,6 +119,7 @@ class Run(Generic[Model]):
         return step % self.length.eval_every == 0 or step == self.total
 
     def _write_log(self, step: int, values: dict[str, float]) -> None:
+        self.lock.check(step)
         rate = float(self.trainer.schedule(step - 1))
         values |= {"train/lr": rate, "train/per_second": self.progress.rate()}
         self.log.write(step, values)
@@ -115,6 +127,7 @@ class Run(Generic[Model]):
 
     def _save(self, step: int, state: TrainState, batches: BatchIterator) -> None:
         self.watch.drain()
+        self.lock.check(step)
         self.checkpoints.save(step, state, batches.get_state())
 
     def _evaluate(self, step: int, state: TrainState, batches: BatchIterator) -> None:
@@ -130,6 +143,7 @@ class Run(Generic[Model]):
                 picture = self.problem.draw(model)
         except Interrupt.Requested:
             self._leave(step, state, batches)
+        self.lock.check(step)
         self.checkpoints.rate(step, self.metrics)
         self.log.write(step, {f"eval/{name}": value for name, value in self.metrics.items()})
         if picture is not None and jax.process_index() == 0:
@@ -154,6 +168,7 @@ class Run(Generic[Model]):
         raise SystemExit(128 + self.interrupt.signal)
 
     def _finish(self, state: TrainState, batches: BatchIterator) -> dict[str, float]:
+        self.lock.check(self.total)
         if not self._is_kept():  # perhaps there is room by now
             self._save(self.total, state, batches)
             self.checkpoints.rate(self.total, self.metrics)
@@ -163,6 +178,7 @@ class Run(Generic[Model]):
                 f"({self.checkpoints.failure}); make room and run the same command again: it "
                 f"continues from {self.checkpoints.describe_latest()}"
             )
+        self.lock.check(self.total)
         if jax.process_index() == 0:
             curves.draw_curves(read_metrics(self.folder), self.folder / "curves.png")
         return self.metrics
