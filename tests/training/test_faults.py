@@ -6,11 +6,14 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 from regression_run import make_config, make_task, start
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.training import loop
+from vitpose_jax.training import loop, workdir
+from vitpose_jax.training.checkpoints import read_parameters
+from vitpose_jax.training.metrics_log import read_metrics
 from vitpose_jax.training.run_lock import LOCK_FILE, RunLock
 
 PAUSE = """
@@ -87,3 +90,116 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, caplog):
 def test_a_bucket_is_no_folder():
     line = finish(start("gs://bucket/run"), 2).splitlines()[-1]
     assert "--workdir=gs://bucket/run: a run needs a folder" in line
+
+
+def flip(file, at=0.5):
+    data = bytearray(file.read_bytes())
+    data[int(at * (len(data) - 1))] ^= 4
+    file.write_bytes(data)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def largest(checkpoint):
+    files = [path for path in (checkpoint / "state").rglob("*") if path.is_file()]
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+def checkpoint_folder(folder):
+    return folder / workdir.CHECKPOINT_FOLDER
+
+
+def same_end(one, other):
+    """Parameters and rows of two finished runs are the same, bit by bit."""
+    (step, ours), (there, theirs) = (
+        read_parameters(checkpoint_folder(run), "latest") for run in (one, other)
+    )
+    assert step == there == 30
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert rows(one) == rows(other)
+    pictures = [sorted(path.name for path in (run / "pictures").iterdir()) for run in (one, other)]
+    assert pictures[0] == pictures[1]
+
+
+def rows(folder):
+    """The rows of the log, without what depends on time."""
+    return [
+        {name: value for name, value in row.items() if name != "train/per_second"}
+        for row in read_metrics(folder)
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    loop.train(make_task(), make_config(), folder)
+    return folder
+
+
+@pytest.mark.parametrize("harm", [flip, cut, lambda file: file.unlink()])
+def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_gone_on_from(
+    undisturbed, tmp_path, harm, caplog
+):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    checkpoints = checkpoint_folder(folder)
+    before = sorted(int(path.name) for path in checkpoints.iterdir())
+    harm(largest(checkpoints / "30"))
+    caplog.clear()
+    loop.train(make_task(), make_config(), folder)
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname in ("WARNING", "ERROR")]
+    assert line.startswith("checkpoint 30 is damaged (state/")
+    assert line.endswith(f"now called damaged-30; going on from step {before[-2]}")
+    assert (checkpoints / "damaged-30" / "state").is_dir()
+    same_end(undisturbed, folder)
+
+
+@pytest.mark.parametrize("name", ["checksums.json", "data/data"])
+def test_every_file_of_a_checkpoint_counts(undisturbed, tmp_path, name, caplog):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    checkpoint = checkpoint_folder(folder) / "30"
+    file = checkpoint / name
+    cut(file if file.is_file() else next(p for p in file.parent.rglob("*") if p.is_file()))
+    loop.train(make_task(), make_config(), folder)
+    assert "checkpoint 30 is damaged" in caplog.text
+    same_end(undisturbed, folder)
+
+
+def test_no_sound_checkpoint_is_one_line_and_nothing_is_moved(undisturbed, tmp_path):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    checkpoints = checkpoint_folder(folder)
+    names = {path.name for path in checkpoints.iterdir()}
+    for checkpoint in checkpoints.iterdir():
+        flip(largest(checkpoint))
+    with pytest.raises(UserError, match=r"no checkpoint in .* is sound \(30: state/.*changed") as e:
+        loop.train(make_task(), make_config(), folder)
+    assert "\n" not in str(e.value)
+    assert {path.name for path in checkpoints.iterdir()} == names
+
+
+def test_a_damaged_best_is_refused_with_the_sound_ones_named(undisturbed, tmp_path):
+    checkpoints = shutil.copytree(checkpoint_folder(undisturbed), tmp_path / "checkpoints")
+    best = read_parameters(checkpoints, "best", "error", maximize=False)[0]
+    flip(largest(checkpoints / str(best)))
+    (sound,) = [path.name for path in checkpoints.iterdir() if path.name != str(best)]
+    with pytest.raises(UserError, match=rf"{best} is damaged \(.*changed.*; sound are: {sound}$"):
+        read_parameters(checkpoints, "best", "error", maximize=False)
+    assert read_parameters(checkpoints, sound)[0] == int(sound)
+
+
+def test_a_checkpoint_of_an_older_version_has_no_checksums(undisturbed, tmp_path):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    for file in checkpoint_folder(folder).glob("*/checksums.json"):
+        file.unlink()
+    loop.train(make_task(), make_config(), folder)
+    same_end(undisturbed, folder)
+
+
+def test_a_run_without_ratings_keeps_two_checkpoints(tmp_path):
+    config = make_config(eval_every=30, steps=20)
+    task = make_task(evaluate=lambda model: {"error": float("nan")})
+    loop.train(task, config, tmp_path)
+    assert sorted(path.name for path in checkpoint_folder(tmp_path).iterdir()) == ["15", "20"]

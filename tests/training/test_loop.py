@@ -155,6 +155,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     for file in (tmp_path / workdir.CHECKPOINT_FOLDER / "30" / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(UserError, match=r"30 is damaged .* sound are: "):
+        read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "30")
+    (tmp_path / workdir.CHECKPOINT_FOLDER / "30" / "checksums.json").unlink()  # older version's
     with pytest.raises(UserError, match=r"30 cannot be read .* remove that folder"):
         read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "30")
     (tmp_path / workdir.CONFIG_FILE).write_text("{")

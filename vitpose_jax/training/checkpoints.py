@@ -1,5 +1,6 @@
 """Checkpoints of a run: written in the background, whole or not at all, best and latest kept."""
 
+import itertools
 import json
 import logging
 import math
@@ -13,10 +14,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, first_line
 from vitpose_jax.files.json_file import read_object
 from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.training import workdir
+from vitpose_jax.training.checksums import damage, write_checksums
 from vitpose_jax.training.optimizer import Parameters
 from vitpose_jax.training.sharding import gather_rows
 from vitpose_jax.training.state import Model, TrainState, merge_model, split_model
@@ -24,12 +26,16 @@ from vitpose_jax.training.step import all_finite
 
 log = logging.getLogger(__name__)
 
+_DRAFTS = "*.orbax-checkpoint-tmp*"
+"""What orbax calls checkpoints that are being written."""
+
 
 class Checkpoints:
     """The checkpoints in a folder, each with the train state and the position in the data.
 
-    The newest is kept, and the best of those that were rated. A save that fails (disk full) is
-    logged and noted in `failure`; earlier checkpoints stay, so that the run may go on.
+    The newest is kept, and the best of those that were rated, or else the one before the newest:
+    there are always two, should one be damaged. A save that fails (disk full) is logged and noted
+    in `failure`; earlier checkpoints stay, so that the run may go on.
     """
 
     def __init__(self, folder: Path, *, metric: str, maximize: bool = True) -> None:
@@ -41,15 +47,24 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=self, cleanup_tmp_directories=True
+            preservation_policy=self,
+            cleanup_tmp_directories=True,
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._add_checksums),
         )
         return ocp.CheckpointManager(self.folder, options=options)
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """Tell orbax at every save which checkpoints to keep."""
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {max(steps), _best(self.folder, steps, self._metric, self._maximize)}
+        steps = sorted(checkpoint.step for checkpoint in checkpoints)
+        best = _best(self.folder, steps, self._metric, self._maximize)
+        kept = {steps[-1], best} if best not in (None, steps[-1]) else set(steps[-2:])
         return [step in kept for step in steps]
+
+    def _add_checksums(self) -> None:
+        """Complete a checkpoint; orbax calls this in the background before it gets its name."""
+        if jax.process_index() == 0:
+            for draft in self.folder.glob(_DRAFTS):
+                write_checksums(draft)
 
     @property
     def latest(self) -> int | None:
@@ -111,7 +126,7 @@ class Checkpoints:
             raise UserError(f"checkpoint {step} could not be written: {error}") from error
         self.failure = str(error).strip().splitlines()[-1][:300]
         self._manager = self._open()  # forgets and removes what is not whole
-        for leftover in self.folder.glob("*.orbax-checkpoint-tmp*"):
+        for leftover in self.folder.glob(_DRAFTS):
             shutil.rmtree(leftover, ignore_errors=True)
         log.error(
             "checkpoint %s could not be written (%s); the last good one is %s",
@@ -123,14 +138,17 @@ class Checkpoints:
         return "none" if self.latest is None else f"step {self.latest} in {self.folder}"
 
     def restore(self, state: TrainState) -> tuple[TrainState, Any]:
-        """Read the newest checkpoint into arrays shaped and placed like those of `state`.
+        """Read the newest sound checkpoint into arrays shaped and placed like those of `state`.
+
+        Damaged ones that are newer are put aside under another name.
 
         Returns:
             The train state and the position in the data.
 
         Raises:
-            UserError: it cannot be read, or this number of processes cannot share its data.
+            UserError: none is sound, or this number of processes cannot share its data.
         """
+        self._put_damaged_aside()
         step = self.latest
         try:
             abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict())
@@ -150,6 +168,35 @@ class Checkpoints:
             )
         position = states[jax.process_index() if len(states) == jax.process_count() else 0]
         return TrainState(**found.state), position
+
+    def _put_damaged_aside(self) -> None:
+        """Rename checkpoints newer than the newest sound one, if any of them is."""
+        steps = sorted(_steps(self.folder), reverse=True)
+        bad: dict[int, str] = {}
+        if jax.process_index() == 0:
+            for step in steps:
+                if (problem := damage(self.folder / str(step))) is None:
+                    break
+                bad[step] = problem
+        count = int(gather_rows(np.array([len(bad)])).max())
+        if count == len(steps):
+            raise UserError(
+                f"no checkpoint in {self.folder} is sound ({steps[0]}: {bad.get(steps[0])}); put "
+                "copies of them there, or choose another --workdir to start anew"
+            )
+        if not count:
+            return
+        self._manager.close()
+        for step, problem in bad.items():
+            aside = _free_name(self.folder / f"damaged-{step}")
+            (self.folder / str(step)).rename(aside)
+            log.warning(
+                "checkpoint %d is damaged (%s) and now called %s; going on from step %d",
+                *(step, problem, aside.name, steps[count]),
+            )
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints put aside")
+        self._manager = self._open()
 
     def close(self) -> None:
         """Wait for the checkpoint being written and let go."""
@@ -197,33 +244,53 @@ def read_parameters(
         trained parameters.
 
     Raises:
-        UserError: there is no such checkpoint, or it cannot be read.
+        UserError: there is no such checkpoint, or it is damaged. No other is read in its place:
+            whoever asks for the best must not get another unawares.
     """
     folder = Path(folder).absolute()
-    found = (
-        {int(p.name): p for p in folder.glob("*") if p.name.isdigit()} if folder.is_dir() else {}
-    )
-    if not found:
+    steps = _steps(folder)
+    if not steps:
         raise UserError(f"{folder} holds no checkpoint")
-    step = _choose(folder, sorted(found), which, metric, maximize)
+    step = _choose(folder, steps, which, metric, maximize)
+    if problem := damage(folder / str(step)):
+        sound = [other for other in steps if not damage(folder / str(other))]
+        raise UserError(
+            f"checkpoint {folder / str(step)} is damaged ({problem}); sound are: "
+            f"{', '.join(map(str, sound)) or 'none'}"
+        )
     handler = ocp.PyTreeCheckpointer()
-    path = found[step] / "state"
+    path = folder / str(step) / "state"
     try:
         tree = handler.metadata(path).item_metadata.tree
         restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         state = handler.restore(path, restore_args=restore)
     except Exception as error:  # as in `Checkpoints.save`
-        raise _unreadable(found[step], error) from error
+        raise _unreadable(folder / str(step), error) from error
     arrays: Parameters = {}
     for part in ("trainable", "frozen", "other", "ema"):
         arrays.update(state.get(part) or {})
     return step, arrays
 
 
+def _steps(folder: Path) -> list[int]:
+    """The steps of the whole checkpoints in a folder, in order."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or with a number behind it where there is something."""
+    names = itertools.chain(
+        [path], (path.with_name(f"{path.name}-{i}") for i in itertools.count(2))
+    )
+    return next(name for name in names if not name.exists())
+
+
 def _unreadable(checkpoint: Path, error: Exception) -> UserError:
     return UserError(
-        f"checkpoint {checkpoint} cannot be read ({error}); remove that folder to go on from the "
-        "one before it, if any"
+        f"checkpoint {checkpoint} cannot be read ({first_line(error)[:300]}); remove that "
+        "folder to go on from the one before it, if any"
     )
 
 
