@@ -203,3 +203,57 @@ def test_a_run_without_ratings_keeps_two_checkpoints(tmp_path):
     task = make_task(evaluate=lambda model: {"error": float("nan")})
     loop.train(task, config, tmp_path)
     assert sorted(path.name for path in checkpoint_folder(tmp_path).iterdir()) == ["15", "20"]
+
+
+KILL = """
+import importlib, os, signal
+module = importlib.import_module("vitpose_jax.training.{module}")
+owner = getattr(module, "{owner}", module)
+original, calls = owner.{name}, []
+def {name}(*arguments, **named):
+    calls.append(1)
+    die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    if len(calls) == {call} and not {after}: die()
+    result = original(*arguments, **named)
+    if len(calls) == {call}: die()
+    return result
+owner.{name} = {name}
+"""
+"""Ends the process by `kill -9` at a call of a function, before or after what it does."""
+
+
+MOMENTS = [
+    ("checkpoints.Checkpoints.rate", 2, False),  # the evaluation was logged but not kept
+    ("curves..save_picture", 2, False),
+    ("metrics_log.MetricsLog.write", 22, False),  # step 20's evaluation: rows, and one before it
+    ("checkpoints..write_checksums", 3, True),  # a checkpoint that has not got its name yet
+]
+MORE_MOMENTS = [
+    ("checkpoints.Checkpoints.rate", 2, True),
+    ("curves..save_picture", 2, True),
+    ("metrics_log.MetricsLog.write", 22, True),
+    ("metrics_log.MetricsLog.write", 13, False),
+    ("checkpoints..write_checksums", 1, False),
+    ("checkpoints.Checkpoints.save", 4, True),
+    ("workdir..claim", 1, True),
+    ("workdir..write_json", 2, False),
+    ("run_lock.RunLock._take", 1, True),
+    ("curves..draw_curves", 1, False),
+    ("curves..draw_curves", 1, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "after"),
+    MOMENTS + [pytest.param(*moment, marks=pytest.mark.slow) for moment in MORE_MOMENTS],
+)
+def test_a_run_killed_at_any_moment_loses_and_doubles_nothing(
+    undisturbed, tmp_path, where, call, after
+):
+    module, owner, name = where.split(".")
+    before = KILL.format(module=module, owner=owner, name=name, call=call, after=after)
+    process = start(tmp_path, before=before)
+    process.communicate(timeout=600)
+    assert process.returncode == -signal.SIGKILL
+    loop.train(make_task(), make_config(), tmp_path)
+    same_end(undisturbed, tmp_path)

@@ -144,11 +144,12 @@ class Run(Generic[Model]):
         except Interrupt.Requested:
             self._leave(step, state, batches)
         self.lock.check(step)
-        self.checkpoints.rate(step, self.metrics)
         self.log.write(step, {f"eval/{name}": value for name, value in self.metrics.items()})
         if picture is not None and jax.process_index() == 0:
             self.log.picture(step, "predictions", picture)
             curves.save_picture(self.folder / "pictures" / f"step_{step:07d}.jpg", picture)
+        # Last: whatever is killed before this evaluates again at its next start.
+        self.checkpoints.rate(step, self.metrics)
         totals = {name: value for name, value in self.metrics.items() if "/" not in name}
         shown = ", ".join(f"{name} {value:.4g}" for name, value in totals.items())
         log.info("step %d of %d: %s", step, self.total, shown)

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import image, scalar
 
@@ -60,7 +60,7 @@ class MetricsLog:
             rows = [row for row in rows if row["step"] < start or not _is_evaluation(row)]
         self._file = workdir / METRICS_FILE
         write_text(self._file, "".join(json.dumps(row) + "\n" for row in rows))
-        self._board = TensorBoard(workdir / "tensorboard")
+        self._board = TensorBoard(workdir / "tensorboard", start)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write a row. TensorBoard groups names by what is before the slash."""
@@ -92,9 +92,13 @@ class TensorBoard:
     entries then wait forever.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, start: int = 0) -> None:
+        """Open a file for entries after the step `start`; TensorBoard drops older ones of these."""
         make_folder(folder)
         self._events = EventsWriter(str(folder / "events"))
+        opening = SessionLog(status=SessionLog.START)
+        with contextlib.suppress(OSError):
+            self._events.write_event(Event(step=start + 1, session_log=opening))
 
     def add(self, step: int, *summaries: Summary) -> None:
         """Write a step's entries; an error is only logged."""
