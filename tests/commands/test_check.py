@@ -40,7 +40,7 @@ def test_the_page_shows_people_and_findings(coco_folder, edit_annotations, tmp_p
         "left out: 1 malformed annotations, for instance annotations[0]: 'bbox' must be",
         "kept: 1 people with labelled keypoints at exactly (0, 0)",
         "kept: 1 annotations whose num_keypoints contradicts",
-        "left out: 1 images that cannot be read or are of another size",
+        "left out: 1 images that cannot be read or differ in size",
     ):
         assert words in out
     page = (tmp_path / "page.html").read_text()

@@ -1,7 +1,7 @@
 """Random placement of the crop in training: shift, flip, half body, scale, rotation.
 
 The original flips the whole image and warps it afterwards. Here all steps are composed into one
-affine map from the original image to the crop, so that pixels are touched once.
+affine map from the original image to the crop, so that the image is resampled only once.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from vitpose_jax.keypoints.skeletons import Skeleton
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a training crop may stray; the defaults are the original's (mmpose 0.24).
+    """Probabilities and ranges of the placement; the defaults are the original's (mmpose 0.24).
 
     Attributes:
-        shift_probability: how often the centre is shifted, before everything else.
+        shift_probability: of shifting the centre, before all other steps.
         shift: width of the shift's uniform range, in box sizes (0.4: from -0.2 to 0.2).
-        flip_probability: how often the image is mirrored.
-        half_body_probability: how often only the upper or the lower body is cropped.
-        half_body_min_keypoints: only people with more labelled keypoints are halved.
+        flip_probability: of mirroring the image.
+        half_body_probability: of cropping only the upper or the lower body.
+        half_body_min_keypoints: half-body crops need more labelled keypoints than this.
         scale: the region is scaled by clip(1 + scale n, 1 - scale, 1 + scale), n standard normal.
         rotation: degrees; the angle is clip(rotation n, -2 rotation, 2 rotation).
-        rotation_probability: how often the region is rotated at all.
+        rotation_probability: of rotating the region at all.
     """
 
     shift_probability: float = 0.3
@@ -49,7 +49,7 @@ NO_AUGMENTATION = Augmentation(
 
 @dataclass(frozen=True)
 class Placements:
-    """Where B crops lie, each in its original image, mirrored if `flip`.
+    """Where B crops lie in their original images (in the mirrored image where `flip`).
 
     Attributes:
         center: float32 (B, 2), image pixels.
@@ -66,12 +66,12 @@ class Placements:
 
 @dataclass(frozen=True)
 class CropGeometry:
-    """What follows from placements.
+    """The affine maps of B crops, and their keypoints.
 
     Attributes:
         matrix: float64 (B, 2, 3), original image (not mirrored) -> crop.
-        crop_xy: float32 (B, K, 2), keypoints on the crop, the unlabelled ones too.
-        visible: float32 (B, K), left and right exchanged where mirrored.
+        crop_xy: float32 (B, K, 2), keypoints in crop pixels, including unlabelled ones.
+        visible: float32 (B, K), left and right swapped where mirrored.
     """
 
     matrix: np.ndarray
@@ -84,13 +84,13 @@ _NORMAL = ("which_half", "scale", "rotation")
 
 
 def draw_numbers(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Draw all that is random about samples: float64 (count, 10), 7 uniform and 3 normal."""
+    """Draw the random numbers of `count` samples: float64 (count, 10), 7 uniform, 3 normal."""
     uniform, normal = rng.random((count, len(_UNIFORM))), rng.standard_normal((count, len(_NORMAL)))
     return np.concatenate([uniform, normal], axis=1)
 
 
 def person_number(numbers: np.ndarray) -> float:
-    """Of one sample's numbers (10,), the one in [0, 1) that picks one of several people."""
+    """The one of a sample's numbers (10,), in [0, 1), that picks one of several people."""
     return numbers[_UNIFORM.index("person")]
 
 
@@ -101,9 +101,9 @@ def unaugmented(box: np.ndarray, input_size: tuple[int, int]) -> Placements:
 
 
 def _mirror(people: People, flip: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints and visibility, mirrored and with left and right exchanged where `flip` (B,).
+    """Keypoints and visibility, mirrored and with left and right swapped where `flip` (B,).
 
-    As in the original, mirroring makes unlabelled keypoints (0, 0).
+    As in the original, mirroring sets unlabelled keypoints to (0, 0).
     """
     keypoints, visible = people.keypoints.copy(), people.visible.copy()
     visible[flip] = visible[flip][:, skeleton.flip_index]
@@ -116,7 +116,7 @@ def _mirror(people: People, flip: np.ndarray, skeleton: Skeleton) -> tuple[np.nd
 def place_keypoints(
     placements: Placements, people: People, input_size: tuple[int, int], skeleton: Skeleton
 ) -> CropGeometry:
-    """The crops' affine maps, mirroring included, and the keypoints on the crops.
+    """Compute the crops' affine maps, including mirroring, and the keypoints on the crops.
 
     Args:
         placements: where the crops lie.
@@ -141,7 +141,7 @@ def draw_placements(
     input_size: tuple[int, int],
     skeleton: Skeleton,
 ) -> Placements:
-    """Where augmented crops lie; the steps are the original's, in its order.
+    """Place augmented crops by the original's steps, in its order.
 
     Args:
         augmentation: ranges and probabilities.
@@ -181,11 +181,11 @@ def draw_placements(
 def _half_bodies(
     keypoints: np.ndarray, labelled: np.ndarray, upper_first: np.ndarray, skeleton: Skeleton
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Extent (n, 4) and mean (n, 2) of the upper or lower body's labelled keypoints.
+    """Bounding box (n, 4) and mean (n, 2) of half a body's labelled keypoints; which are usable.
 
-    The original prefers the upper body where a standard normal number is below 0.5, in 69% of the
-    cases, and takes the other half where the preferred one has fewer than three keypoints. The last
-    value, bool (n,), is false where too few are labelled, or where they share one position (at
+    The original prefers the upper body if a standard normal number is below 0.5 (in 69% of cases),
+    and takes the other half if the preferred one has fewer than three keypoints. The last value,
+    bool (n,), is false where too few keypoints are labelled, or where all share one position (at
     which the original divides by zero).
     """
     is_upper = np.zeros(keypoints.shape[1], bool)

@@ -20,9 +20,9 @@ from vitpose_jax.errors import UserError
 class _Draws:
     """Endless batches of rows, every epoch in its own order, with each sample's random numbers.
 
-    Both are looked up in the epoch's table. grain's own shuffle and random_map work index by index,
-    which takes a tenth as long as reading and warping a crop from a record, and longer than
-    decoding a photograph where there are few rows (a cipher of 2^16 steps is walked down).
+    Both are looked up in one table per epoch. grain's own shuffle and random_map work index by
+    index. That takes a tenth as long as reading and warping a crop from a record and, with few
+    rows, longer than decoding a photograph (the shuffle then walks a cipher of 2^16 steps).
     """
 
     def __init__(self, num_rows: int, seed: int, batch_size: int, shard: tuple[int, int]) -> None:
@@ -59,7 +59,7 @@ class _TrainingBatch(grain.transforms.Map):
 
 
 def _read_options(num_threads: int | None) -> grain.ReadOptions:
-    """One thread makes a whole batch; as many batches are kept ready as there are threads."""
+    """Each thread makes whole batches, and one batch per thread is prepared ahead."""
     threads = min(16, os.cpu_count() or 1) if num_threads is None else num_threads
     return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
 
@@ -83,7 +83,7 @@ def train_batches(
     Args:
         dataset: from `open_pose_dataset`.
         batch_size: people per batch of this shard.
-        seed: of the order and of the augmentation.
+        seed: for the order and the augmentation.
         augmentation: the original's by default.
         shard: (this process, number of processes).
         num_threads: threads that prepare batches; 0 prepares them on demand. By default one per
@@ -106,7 +106,7 @@ def train_batches(
 
 
 class EvalBatches:
-    """The people of a data set once, in order; its length is the number of batches."""
+    """Batches of a data set's people, each once and in order; the length counts batches."""
 
     def __init__(
         self, crops: PersonCrops, batch_size: int, shard: tuple[int, int], num_threads: int | None
@@ -150,8 +150,8 @@ def eval_batches(
         num_threads: as for `train_batches`.
 
     Raises:
-        UserError: nobody to evaluate on, or a detections file that is missing, malformed or of
-            another data set.
+        UserError: there is nobody to evaluate on, or the detections file is missing, malformed or
+            belongs to another data set.
     """
     crops = dataset.crops()
     if boxes != "gt":

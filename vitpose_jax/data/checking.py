@@ -1,4 +1,4 @@
-"""What `vitpose check` reads of a data set beyond what training reads when it starts."""
+"""What `vitpose check` examines beyond what training reads when it starts."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +23,10 @@ from vitpose_jax.files.pictures import decode_image, picture_size
 def open_splits(
     source: DataSource, input_size: tuple[int, int], category: str
 ) -> tuple[list[PoseDataset], list[str]]:
-    """Open the splits that a data set has, and look at the sizes of its pictures.
+    """Open a data set's splits, and check the sizes of its pictures.
 
     Returns:
-        The splits, and what there is to say of those that are not there.
+        The splits found, and notes about those that are missing.
 
     Raises:
         UserError: a split cannot be used, or there is none.
@@ -44,8 +44,8 @@ def open_splits(
         datasets.append(dataset)
         if not dataset.divided:
             notes.append(
-                f"{dataset.name} is one set of people, without a train and a val: to train on it, "
-                "give another one to evaluate on as config.val_data"
+                f"{dataset.name} is not divided into train and val: to train on it, give another "
+                "data set to evaluate on as config.val_data"
             )
             break
     if len(datasets) == 2:
@@ -58,7 +58,11 @@ def open_splits(
 def open_file(
     content: Any, path: Path, input_size: tuple[int, int], category: str
 ) -> tuple[PoseDataset, bool]:
-    """Open an annotation file by itself; also whether its pictures lie around it."""
+    """Open an annotation file by itself.
+
+    Returns:
+        The data set, and whether its pictures were found near the file.
+    """
     options = Options("train", input_size, 1.0, category)
     annotations = check_annotations(
         content, path, max_bad_share=options.max_bad_share, category=category
@@ -73,7 +77,7 @@ def open_file(
 
 
 def check_pictures(dataset: PoseDataset) -> None:
-    """Compare the sizes of all pictures with the annotations, and note those that differ."""
+    """Compare the sizes of all pictures with the annotations, and report those that differ."""
     images, report = dataset.images, dataset.report
     if report is None or not isinstance(images, FolderImages):
         return
@@ -99,7 +103,7 @@ def check_pictures(dataset: PoseDataset) -> None:
 
 
 def is_annotations(content: Any) -> bool:
-    """Whether a JSON file holds annotations of keypoints, and not only boxes."""
+    """Whether a JSON file's content has keypoint annotations, not only boxes."""
     if not isinstance(content, Mapping) or not isinstance(content.get("annotations"), list):
         return False
     categories = content.get("categories")

@@ -39,25 +39,25 @@ class PoseDataset:
     """A split of a pose data set; its length is the number of training samples.
 
     Attributes:
-        name: as it was opened.
+        name: the source as it was given.
         split: "train" or "val".
         skeleton: what is annotated.
         input_size: (height, width) of the crops.
         load_people: returns the table of people.
         images: where the pictures come from.
-        image_ids: int64 (M,), ids of all images, also of those without people.
+        image_ids: int64 (M,), ids of all images, including those without people.
         load_image_wh: returns int32 (M, 2), their sizes.
         load_coco: returns the annotations as a COCO dict.
         max_bad_share: the largest share of images that may be unreadable.
         dataset_index: the expert of a mixture-of-experts model that the people belong to.
-        has_whole_images: whether crops can be taken anywhere on the images; records hold the
-            surroundings of annotated boxes only.
+        has_whole_images: whether crops can be taken anywhere on the images; records hold only the
+            surroundings of annotated boxes.
         chosen: rows to train on; None for all.
-        file_names: of all images, where they are files.
+        file_names: of all images; empty if they are not files.
         sources: the files that the people were read from.
-        divided: false for a set of files without a train and a val of its own.
-        categories: what the people are called.
-        report: what was found in the files; None where nothing was read.
+        divided: false for data that are not divided into train and val.
+        categories: names of the people's categories.
+        report: what was found in the files; None if none were read.
     """
 
     name: str
@@ -84,7 +84,7 @@ class PoseDataset:
 
     @cached_property
     def people(self) -> People:
-        """Everybody, one row per person."""
+        """All people, one row each."""
         return self.load_people()
 
     @cached_property
@@ -99,17 +99,17 @@ class PoseDataset:
 
     @cached_property
     def bad_images(self) -> BadImageCount:
-        """Images that could not be read so far, in this process."""
+        """The count of images that this process could not read so far."""
         return BadImageCount(len(self.image_ids), self.max_bad_share)
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """Who is in the table, on which files; the images' pixels are not looked at."""
+        """Identifies the people and the files they are on; pixels are not read."""
         names = (self.skeleton.keypoint_names, self.file_names)
         return Fingerprint(len(self), digest([*names, *self.people.columns().values()]))
 
     def crops(self) -> PersonCrops:
-        """The maker of samples of the people."""
+        """What makes batches of all people, for training or evaluation."""
         return PersonCrops(
             self.people,
             self.images,
@@ -121,11 +121,11 @@ class PoseDataset:
         )
 
     def training_crops(self) -> TrainingCrops:
-        """The maker of training samples."""
+        """What makes training batches."""
         return self.crops()
 
     def on_images(self, image_ids: np.ndarray) -> Self:
-        """The same data set, trained on the samples that lie on some of its images.
+        """The same data set, with training limited to the samples on some of its images.
 
         Raises:
             UserError: nobody is on these images.
@@ -140,10 +140,11 @@ def choose_images(image_ids: np.ndarray, share: float, seed: int = 42) -> np.nda
     """Choose int(share x M) of M image ids at random, at least one, in the order drawn.
 
     The rule is that of the ViTPose-FPN study's generate_coco_split.py (`random.seed(42)`,
-    `random.sample` over the annotation file's images): a tenth of COCO train2017 is the same tenth.
+    `random.sample` over the annotation file's images), so a tenth of COCO train2017 is the study's
+    tenth.
 
     Raises:
-        UserError: a share that is not in (0, 1].
+        UserError: the share is not in (0, 1].
     """
     if not 0 < share <= 1:
         raise UserError(f"config.train_share is {share}; choose a share above 0, up to 1")

@@ -1,4 +1,4 @@
-"""What reading an annotation file finds: values that can be counted and told in words."""
+"""Findings: what is odd about a data set's files, as values that can be counted and reported."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +12,9 @@ class Kind:
 
     Attributes:
         words: completes "<count> ...".
-        left_out: whether what it concerns is left out.
-        usual: whether COCO's own files have it.
-        doubtful: whether what is kept may be wrong.
+        left_out: whether the data concerned are left out.
+        usual: whether COCO's own files have it too.
+        doubtful: whether the data are kept but may be wrong.
     """
 
     words: str
@@ -24,7 +24,7 @@ class Kind:
 
     @property
     def costs(self) -> bool:
-        """Whether data or truth is lost that a person would want to keep."""
+        """Whether useful data are lost, or wrong data may be kept."""
         return self.doubtful or (self.left_out and not self.usual)
 
 
@@ -35,10 +35,10 @@ UNKNOWN_CATEGORY = Kind("annotations of a category that the file does not list",
 OTHER_KEYPOINTS = Kind(
     "annotations of categories with other keypoints (config.category chooses)", left_out=True
 )
-UNNAMED_KEYPOINTS = Kind("annotations with keypoints, of a category that names none", left_out=True)
+UNNAMED_KEYPOINTS = Kind("annotations with keypoints whose category names none", left_out=True)
 NO_KEYPOINTS = Kind("people without the field 'keypoints'", left_out=True)
 LABELS_MISSING = Kind(
-    "people without a labelled keypoint whose num_keypoints says otherwise", left_out=True
+    "people without a labelled keypoint although num_keypoints is not 0", left_out=True
 )
 OFF_IMAGE = Kind("boxes that are empty or off their image", left_out=True)
 ZERO_AREA = Kind("people whose area is 0 or less", left_out=True)
@@ -46,46 +46,46 @@ MALFORMED = Kind("malformed annotations", left_out=True)
 REPEATED_ID = Kind("annotations whose id was used before", left_out=True)
 POINTS_OFF_BOX = Kind("people with no labelled keypoint anywhere near their box", left_out=True)
 NORMALIZED_POINTS = Kind(
-    "people whose keypoints lie between 0 and 1, as if divided by the image's size, where pixels "
-    "are expected",
+    "people whose keypoints lie between 0 and 1, as if divided by the image's size, instead of in "
+    "pixels",
     left_out=True,
 )
 NORMALIZED_BOX = Kind(NORMALIZED_WORDS, left_out=True)
 CORNERS = Kind(CORNERS_WORDS, left_out=False, doubtful=True)
 POINTS_OUTSIDE_BOX = Kind(
-    "people most of whose keypoints are outside their box (is it x, y of the upper left corner, "
-    "width, height, in the picture's pixels?)",
+    "people with most of their keypoints outside their box (is it x and y of the upper left "
+    "corner, width and height, in the picture's pixels?)",
     left_out=False,
     doubtful=True,
 )
 BEYOND_IMAGE = Kind(BEYOND_WORDS, left_out=False)
-NO_BOX = Kind("people without a box, for whom one is drawn around their keypoints", left_out=False)
+NO_BOX = Kind("people without a box (one is drawn around their keypoints)", left_out=False)
 WRONG_COUNT = Kind(
-    "annotations whose num_keypoints contradicts their visibility flags, which count",
+    "annotations whose num_keypoints contradicts their visibility flags (the flags are used)",
     left_out=False,
 )
 AT_ORIGIN = Kind(
-    "people with labelled keypoints at exactly (0, 0) or (-1, -1), which are taken as unlabelled",
+    "people with labelled keypoints at exactly (0, 0) or (-1, -1), treated as unlabelled",
     left_out=False,
     doubtful=True,
 )
 NO_NUMBERS = Kind(
-    "people with labelled keypoints that have no coordinates, which are taken as unlabelled",
+    "people with labelled keypoints that have no coordinates, treated as unlabelled",
     left_out=False,
     doubtful=True,
 )
 NO_JSON_NUMBERS = Kind(
-    "people whose keypoints hold texts or true and false, which are read as numbers",
+    "people whose keypoints contain strings or booleans, which are read as numbers",
     left_out=False,
 )
 NO_VISIBILITY = Kind(
-    "people whose keypoints have no visibility flags and are taken as labelled, but at (0, 0)",
+    "people whose keypoints have no visibility flags and count as labelled, except at (0, 0)",
     left_out=False,
     doubtful=True,
 )
 POINTS_OFF_IMAGE = Kind("people with a labelled keypoint outside the image", left_out=False)
 NO_AREA = Kind(
-    "people without an area, for whom their box's is taken (objects' are about half of it)",
+    "people without an area (the box's area is used; a person's own is about half of it)",
     left_out=False,
 )
 LARGE_AREA = Kind("people whose area is larger than their box", left_out=False, doubtful=True)
@@ -93,27 +93,27 @@ SAME_PERSON = Kind(
     "annotations that repeat another one's keypoints on the same image", left_out=False
 )
 CROWDED = Kind(
-    "images with more than 20 labelled people, of whom AP and AR count 20 (config.eval.max_people)",
+    "images with more than 20 labelled people (AP and AR look at 20 predictions per image: "
+    "config.eval.max_people)",
     left_out=False,
     usual=True,
 )
-SAME_FILE = Kind("images whose file another image has too", left_out=False)
+SAME_FILE = Kind("images that share their file with another image", left_out=False)
 NO_SIZE = Kind("images without width and height, which are read from the files", left_out=False)
-RENAMED_FILE = Kind("images that are found under another spelling of their name", left_out=False)
+RENAMED_FILE = Kind("images found under another spelling of their file name", left_out=False)
 NO_FLIP_PAIRS = Kind(
     "categories without left-right pairs (no names that differ in left/right, no 'flip_pairs'): "
-    "mirrored images keep every keypoint's name",
+    "mirroring an image swaps no keypoints",
     left_out=False,
 )
 NO_PARTNER = Kind(
-    "keypoints of one side without a partner on the other: mirrored images teach the wrong side "
-    "(name the partner alike, or give 'flip_pairs')",
+    "keypoints on one side without a partner on the other: mirrored images teach the wrong side "
+    "(name both sides alike, or give 'flip_pairs')",
     left_out=False,
     doubtful=True,
 )
 BAD_PICTURE = Kind(
-    "images that cannot be read or are of another size than the annotations say, with the people "
-    "on them",
+    "images that cannot be read or differ in size from the annotations, with the people on them",
     left_out=True,
 )
 NO_PICTURE = Kind("images that are missing, with the people on them", left_out=True)
@@ -122,19 +122,19 @@ SOURCE_CHANGED = Kind(
     left_out=False,
     doubtful=True,
 )
-NO_LABEL_FILE = Kind("images without a file of labels, which show nobody", left_out=False)
-LABELS_WITHOUT_IMAGE = Kind("files of labels without an image", left_out=True)
+NO_LABEL_FILE = Kind("images without a label file, taken to show nobody", left_out=False)
+LABELS_WITHOUT_IMAGE = Kind("label files without an image", left_out=True)
 NUMBERED_KEYPOINTS = Kind(
-    "data sets without names of keypoints (kpt_names), which are numbered", left_out=False
+    "data sets whose keypoints have no names (kpt_names) and are numbered", left_out=False
 )
 ASSUMED_COCO = Kind(
-    "data sets without names of keypoints (kpt_names), which are as many as COCO's, with the same "
-    "flip_idx, and taken for them",
+    "data sets whose keypoints have no names (kpt_names) but COCO's number and flip_idx, and get "
+    "COCO's names",
     left_out=False,
 )
 WHOLE_BODY = Kind(
-    "categories with COCO-WholeBody's fields for feet, face and hands, which are read too: 133 "
-    "keypoints (without these fields the body's 17 are)",
+    "categories with COCO-WholeBody's fields for feet, face and hands: all 133 keypoints are read "
+    "(without these fields, the body's 17)",
     left_out=False,
 )
 BAD_LIMBS = Kind("limbs that do not join two keypoints and are not drawn", left_out=False)
@@ -145,9 +145,9 @@ class Finding:
     """One finding.
 
     Attributes:
-        kind: what it is.
-        where: the annotation, file or field it concerns.
-        annotation: that annotation, to be shown.
+        kind: what was found.
+        where: the annotation, file or field concerned.
+        annotation: the annotation itself, to show it.
     """
 
     kind: Kind
@@ -161,10 +161,10 @@ class Report:
 
     Attributes:
         source: the file.
-        num_annotations: all that are in it.
-        num_used: those that people are made of.
-        num_images: images in it.
-        findings: in the order of the file.
+        num_annotations: annotations in the file.
+        num_images: images in the file.
+        num_used: annotations that are used.
+        findings: in the file's order.
     """
 
     source: str
@@ -174,7 +174,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, kind: Kind, where: str, annotation: Any = None) -> None:
-        """Note one finding."""
+        """Add one finding."""
         self.findings.append(Finding(kind, where, annotation))
 
     def by_kind(self) -> dict[Kind, list[str]]:
@@ -190,7 +190,7 @@ class Report:
 
     @property
     def costs(self) -> bool:
-        """Whether anything costs data or truth."""
+        """Whether any finding `costs`: useful data are lost, or wrong data may be kept."""
         return any(kind.costs for kind in self.by_kind())
 
     @property

@@ -1,14 +1,10 @@
-"""Boxes that are not what they should be: (x, y, width, height) in pixels of their image."""
+"""Recognising boxes that are not (x, y, width, height) in pixels of their image."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Real
 
-CORNERS_WORDS = (
-    "boxes that look like corners (x1, y1, x2, y2), where (x, y, width, height) is expected"
-)
-NORMALIZED_WORDS = (
-    "boxes between 0 and 1, as if divided by the image's size, where pixels are expected"
-)
+CORNERS_WORDS = "boxes that look like corners (x1, y1, x2, y2) instead of (x, y, width, height)"
+NORMALIZED_WORDS = "boxes between 0 and 1, as if divided by the image's size, instead of in pixels"
 BEYOND_WORDS = "boxes that reach far beyond their image"
 
 _SHARE = 0.1
@@ -30,7 +26,7 @@ def beyond_image(
 
 
 def are_corners(boxes: Float[np.ndarray, "n 4"], image_wh: Real[np.ndarray, "n 2"]) -> bool:
-    """Whether a file's boxes are corners: many reach beyond their image, and as corners all fit."""
+    """Whether a file's boxes are corners: many leave their image, but nearly all fit as corners."""
     if not len(boxes) or beyond_image(boxes, image_wh).mean() < _SHARE:
         return False
     fit = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= image_wh + 2)
@@ -42,7 +38,7 @@ def fit_as_corners(
     points: Float[np.ndarray, "n k 2"],
     labelled: Bool[np.ndarray, "n k"],
 ) -> Bool[np.ndarray, " n"]:
-    """Which boxes fit their labelled points clearly better as corners than as they should be."""
+    """Which boxes fit their labelled points clearly better as corners than as (x, y, w, h)."""
     low = np.where(labelled[..., None], points, np.inf).min(-2)
     high = np.where(labelled[..., None], points, -np.inf).max(-2)
 

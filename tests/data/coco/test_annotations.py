@@ -83,7 +83,7 @@ def test_what_the_evaluation_needs_is_filled_in(coco_folder, edit_annotations):
 
     found = read_annotations(edit_annotations(coco_folder, remove))
     assert found.report.count(findings.NO_AREA) == 6
-    assert "6 people without an area, for whom their box's is taken" in found.report.summary()
+    assert "6 people without an area (the box's area is used" in found.report.summary()
     annotations = found.coco["annotations"], before.coco["annotations"]
     for annotation, whole in zip(*annotations, strict=True):
         assert annotation["iscrowd"] == 0
