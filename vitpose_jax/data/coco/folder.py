@@ -149,10 +149,12 @@ def as_dataset(
     report.num_used = int(np.count_nonzero(~missing[annotations.people.image_row]))
     if too_many(int(missing.sum()), len(missing), limit):
         first = int(np.argmax(missing))
+        allowed = "" if missing.all() else f"; at most {limit:.0%} are skipped"
+        is_coco = "2017" in sources[0] and not missing.all()
         raise UserError(
             f"{missing.sum()} of {len(missing)} images are missing, the first is "
-            f"{images.path(first)} ({images.nearest(first)}); at most {limit:.0%} are skipped. "
-            f"{PATHS_HELP if missing.all() else COCO_HELP}"
+            f"{images.path(first)} ({images.nearest(first)}){allowed}. "
+            f"{COCO_HELP if is_coco else PATHS_HELP}"
         )
     entries = annotations.coco["images"]
     return PoseDataset(
