@@ -5,12 +5,12 @@
     python -m vitpose_jax.main --config=configs/forecast_3dpw.py:data/3dpw,projected \\
         --workdir=runs/projected
 
-The argument is the folder with `sequenceFiles`, and after a comma what to forecast: detections (the
-default), projected, joints3d or keypoints (see `vitpose prepare-3dpw`). Or it is `synthetic`: drawn
-2D motion. `--config.init_from` is a weights folder to start from, of a forecaster with the same
-`config.model`. Training ends with a table of the run and the baselines on the test split;
-`--mode=eval` prints it again, and `--config.compare` adds other runs, weights folders and PyTorch
-files of the original to it.
+The argument is the folder with `sequenceFiles`, then after a comma what to forecast: detections
+(the default), projected, joints3d or keypoints (see `vitpose prepare-3dpw`). Or it is `synthetic`:
+generated 2D motion. `--config.init_from` is a weights folder to start from, written by a forecaster
+with the same `config.model`. Training ends with a table of the run and the baselines on the test
+split; `--mode=eval` prints it again, and `--config.compare` adds other runs, weights folders or the
+original's PyTorch files.
 """
 
 import ml_collections

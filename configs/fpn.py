@@ -2,8 +2,8 @@
 
     python -m vitpose_jax.main --config=configs/fpn.py:residual,coco --workdir=runs/fpn_residual
 
-The argument gives a row of this table and a data set, in either order (left out: `residual` and
-`coco`). AP and AR are those published by the ViTPose-FPN study.
+The argument gives a row of this table and a data set, in either order (default: `residual` and
+`coco`). AP and AR are those that the ViTPose-FPN study published.
 
 | row                  | what                                                    | AP    | AR    |
 |----------------------|---------------------------------------------------------|-------|-------|
@@ -15,9 +15,9 @@ The argument gives a row of this table and a data set, in either order (left out
 | simple               | ViTDet's simple pyramid, up to the heatmaps' size       |       |       |
 | residual             | blocks 3, 7 and 11, added to the last map; starts as    |       |       |
 |                      | exactly ViTPose-B, and only the pyramid learns          |       |       |
-| head_baseline        | no pyramid: what training a new decoder gives by itself |       |       |
+| head_baseline        | no pyramid: what training a new decoder alone achieves  |       |       |
 
-The first five are as the study coded them. Its backbone for intermediate maps had no row for the
+The first five are as the study coded them. For intermediate maps, its backbone had no row for the
 class token's position, so a random position embedding replaced the pretrained one, and its
 stochastic depth stayed on.
 """

@@ -7,9 +7,9 @@
         --workdir=runs/lspet --config.init_from=weights/synthetic
 
 The first line converts the official release of Leeds Sports Pose Extended (lspet_dataset.zip,
-unpacked: `images/` and `joints.mat`) to COCO's layout. Training starts with synthetic people (the
-data set `synthetic` sets the number of steps and measures AP) and goes on with the photographs,
-which are measured by PCK@0.2 of the torso.
+unpacked: `images/` and `joints.mat`) to COCO's layout. Training starts on synthetic people (for
+which there are fewer steps, and the metric is AP) and continues on the photographs, where the
+metric is PCK@0.2 of the torso.
 """
 
 import ml_collections

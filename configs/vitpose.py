@@ -3,13 +3,13 @@
     python -m vitpose_jax.main --config=configs/vitpose.py:base,simple,coco \\
         --workdir=runs/vitpose_b_simple --config.init_from=mae_pretrain_vit_base.pth
 
-The argument gives a size, a decoder and a data set, in any order; what is left out is `base`,
-`classic` and `coco`. The data set is `coco` ($COCO_DIR or data/coco), `synthetic`, which needs no
-files, or a folder in COCO's layout or written by `vitpose prepare` (./NAME if it is in the current
-folder and called like one of the other words).
+The argument gives a size, a decoder and a data set, in any order; the defaults are `base`,
+`classic` and `coco`. The data set is `coco` ($COCO_DIR or data/coco), `synthetic` (which needs no
+files), or a folder in COCO's layout or written by `vitpose prepare` (write ./NAME if the folder has
+the name of a size, decoder or data set).
 
-Published on COCO val2017, with flip test and the boxes of the 56 AP detector
-(`--config.eval.boxes=FILE`); not repeated here for want of COCO:
+Published results on COCO val2017, with flip test and the boxes of the 56 AP detector
+(`--config.eval.boxes=FILE`); not reproduced here for lack of COCO:
 
 | size  | classic: AP, AR | simple: AP, AR |
 |-------|-----------------|----------------|
@@ -20,7 +20,7 @@ Published on COCO val2017, with flip test and the boxes of the 56 AP detector
 
 `init_from` takes MAE's pretrained weights (the 14x14 patches of ViT-H are padded to 16x16, as in
 the original). `--config.sharding=full` splits the parameters over the devices, and
-`--config.accumulate=4` takes each batch in four parts.
+`--config.accumulate=4` accumulates the gradients of each batch over four parts.
 """
 
 import ml_collections

@@ -29,12 +29,12 @@ LSPET_JOINTS = (
     *("left_shoulder", "left_elbow", "left_wrist"),
     *("neck", "head_top"),
 )
-"""In the order of `joints.mat`."""
+"""The joints, in the order of `joints.mat`."""
 MARGIN = 0.12
 """A box is the extent of all labelled joints, widened on each side by this share of its longer
 side."""
 AREA_OF_BOX = 0.53
-"""The share of their boxes that COCO's people cover; keypoint AP needs an area."""
+"""The share of its box that a COCO person covers; keypoint AP needs an area."""
 MIN_LABELLED = 8
 """People with fewer of COCO's joints labelled are left out."""
 VAL_EVERY, VAL_REMAINDER = 20, 7
@@ -45,7 +45,7 @@ def read_joints(path: Path) -> np.ndarray:
     """Read `joints.mat` as float64 (N, 14, 3): x, y, labelled.
 
     Raises:
-        UserError: the file is missing, or it is not the release's.
+        UserError: the file is missing or is not that of the release.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the unpacked folder of lspet_dataset.zip")
@@ -61,11 +61,11 @@ def read_joints(path: Path) -> np.ndarray:
 
 
 def annotate(joints: np.ndarray, number: int, image_wh: tuple[int, int]) -> dict | None:
-    """Make COCO's annotation of one person; None where too little is labelled.
+    """Make a COCO annotation of one person; None if too little is labelled.
 
     Args:
         joints: (14, 3), as `read_joints` gives them.
-        number: the image's, from 1; becomes the id of image and annotation.
+        number: the image's number, from 1; becomes the id of image and annotation.
         image_wh: (width, height).
     """
     labelled = joints[:, 2] > 0

@@ -46,13 +46,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--skeleton",
         metavar="FILE|NAME",
-        help="what the keypoints are, kept with the weights: a COCO annotation file, a JSON list "
+        help="the keypoints, to store with the weights: a COCO annotation file, a JSON list "
         "of names, or a known name such as crowdpose",
     )
     parser.add_argument(
         "--ema",
         action="store_true",
-        help="take the averaged (EMA) copy that the file holds beside the weights",
+        help="use the averaged (EMA) weights that the file also holds",
     )
     add_num_heads(parser)
     parser.add_argument(
@@ -66,8 +66,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         nargs="+",
         metavar="S",
-        help="strides of a feature pyramid, which the file does not hold (default: 1 2 4 8, or "
-        "9 3 1 where it fuses several blocks)",
+        help="strides of a feature pyramid, which the file does not record (default: 1 2 4 8, or "
+        "9 3 1 where the pyramid fuses several blocks)",
     )
     parser.add_argument(
         "--fpn-taps",

@@ -39,12 +39,12 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status.
 
-    0: all went well; 1: something was left out or is short; 2: nothing was done, for a reason that
-    the user can put right; 130 or 143: stopped by Ctrl-C or SIGTERM.
+    0: all went well; 1: something was skipped or cut short; 2: nothing was done, for a reason that
+    the user can fix; 130 or 143: stopped by Ctrl-C or SIGTERM.
     """
     options = build_parser().parse_args(argv)
     enable_compilation_cache()
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # our errors say more of damaged pictures
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # our errors say more about damaged pictures
     handler = signal.signal(signal.SIGTERM, _terminate)
     try:
         return options.run(options)

@@ -1,13 +1,13 @@
-"""The one exception that is addressed to the person at the keyboard, and text fit to be shown."""
+"""The one exception addressed to the user, and text made safe to print."""
 
 import re
 
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that command a terminal, turn text around, or stand for bytes that are not UTF-8."""
+"""Control characters, bidirectional overrides, and surrogates for bytes that are not UTF-8."""
 
 
 class UserError(ValueError):
-    """Something the user can put right: a bad file, option or annotation.
+    """Something the user can fix: a bad file, option or annotation.
 
     The message says what was wrong, where (file, key, index), and what to do, in one line. Entry
     points print it without a traceback and exit with status 2.
@@ -26,19 +26,20 @@ class Terminated(KeyboardInterrupt):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an exception's message, or its type's name where it has none."""
+    """The first line of an exception's message, or the name of its type if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def printable(text: str) -> str:
-    r"""Text fit for a line of a terminal, or for JSON; what is not becomes `\x0a` or `\x1b`.
+    r"""Make text safe for one line of a terminal, or for JSON.
 
-    A byte of a file's name that is not UTF-8 becomes `\xe9`.
+    Control characters are escaped (`\x0a`, `\x1b`), and so are bytes of a file name that are not
+    UTF-8 (`\xe9`).
     """
 
     def escape(match: re.Match[str]) -> str:
         code = ord(match[0])
-        if 0xDC80 <= code <= 0xDCFF:  # Python's stand-in for a byte of a file's name
+        if 0xDC80 <= code <= 0xDCFF:  # Python's surrogate for a byte of a file name
             code -= 0xDC00
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 

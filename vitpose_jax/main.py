@@ -1,13 +1,13 @@
-"""Train or evaluate by a configuration.
+"""Train or evaluate what a configuration describes.
 
     python -m vitpose_jax.main --config=vitpose:base,coco --workdir=runs/vitpose_b
 
 `--config` takes the name of a configuration in `vitpose_jax.configs` or a file
 (`configs/vitpose.py:base,coco`, `my/own.py`), and after a colon its argument.
-`--config.name=value` overrides any value; `--config.epochs=0 --config.steps=N` counts in steps what
-a configuration counts in epochs, milestones and intervals included. `--mode=eval` evaluates the
-run's best checkpoint, or `--config.init_from` where there is no run. The same command continues a
-run that was stopped. On several hosts, start it on each with `--distributed`.
+`--config.name=value` overrides any value. With `--config.epochs=0 --config.steps=N`, the length of
+the run, its milestones and its intervals count in steps instead of epochs. `--mode=eval` evaluates
+the run's best checkpoint, or the weights `--config.init_from` where there is no run. To resume a
+stopped run, repeat the command. With several hosts, start it on each with `--distributed`.
 """
 
 import importlib
@@ -29,16 +29,20 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "name or file of a con
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "what to do")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "this is one of several processes")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0; found on clusters")
-_PROCESSES = flags.DEFINE_integer("num_processes", None, "their number; found on clusters")
-_PROCESS = flags.DEFINE_integer("process_id", None, "which one this is; found on clusters")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0; detected on clusters"
+)
+_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "number of processes; detected on clusters"
+)
+_PROCESS = flags.DEFINE_integer("process_id", None, "index of this process; detected on clusters")
 
 
 def load_configuration(value: str) -> ml_collections.ConfigDict:
     """Make the configuration of `NAME:ARGUMENT` or `FILE.py:ARGUMENT`.
 
     Raises:
-        UserError: there is none, or it refuses its argument.
+        UserError: there is no such configuration, or it rejects its argument.
     """
     name, *argument = value.split(":", 1)
     if name.endswith(".py"):
@@ -59,7 +63,7 @@ def load_configuration(value: str) -> ml_collections.ConfigDict:
 
 
 class ConfigurationError(Exception):
-    """What `load_configuration` raised, kept apart from mistakes in the options."""
+    """Wraps what `load_configuration` raised, to tell it apart from mistakes in the options."""
 
 
 class _ConfigurationParser(flags.ArgumentParser):
@@ -94,19 +98,19 @@ def parse_options(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
-    """Do what the options say, all of which have been read."""
+    """Do what the parsed options say."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     assert _WORKDIR.value is not None  # it is required
     enable_compilation_cache()
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # our errors say more of damaged pictures
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # our errors say more about damaged pictures
     from vitpose_jax.tasks import run
 
     run.log_plainly()
     try:
         if "://" in _WORKDIR.value:
             raise UserError(
-                f"--workdir={_WORKDIR.value}: a run needs a folder, which can be locked; mount the "
+                f"--workdir={_WORKDIR.value}: a run needs a folder that can be locked; mount the "
                 "bucket, or choose a local one"
             )
         if _DISTRIBUTED.value:

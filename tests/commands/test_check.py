@@ -92,7 +92,7 @@ def test_annotations_by_their_paths(coco_folder, tmp_path, capsys):
     shutil.copy(annotations, lone)
     status, out, _ = check(capsys, lone)
     assert status == 0
-    assert "its pictures were not found and not looked at" in out
+    assert "its pictures were not found, so they were not checked" in out
 
 
 def test_one_picture_in_both_splits(coco_folder, tmp_path, capsys):
@@ -147,7 +147,7 @@ def test_weights(golden, capsys):
     status, out, _ = check(capsys, golden / "hf_vitpose_tiny_simple")
     assert status == 0
     assert "million parameters; a ViT 64 wide" in out
-    assert "note: nothing says what they are" in out
+    assert "note: the weights do not name them" in out
     status, out, _ = check(capsys, golden / "vitpose_plus_tiny.pth", "--num-heads", 4)
     assert status == 0
     assert "a ViT 96 wide, 4 blocks, 4 heads" in out

@@ -411,10 +411,10 @@ def test_options_and_boxes_of_no_use_are_told(
     assert run(photo, clip, "--boxes", boxes, "--heatmaps", "--smooth") == 0
     told = capsys.readouterr().out
     assert f"{boxes} has no box for 1 video(s): clip.mp4" in told
-    assert "--heatmaps draws on pictures, not on videos" in told
+    assert "--heatmaps has no effect on videos" in told
     assert "--smooth" not in told
     assert run(photo, "--boxes", boxes, "--heatmaps", "--smooth") == 0
-    assert "--smooth steadies videos, not pictures" in capsys.readouterr().out
+    assert "--smooth has no effect on pictures" in capsys.readouterr().out
 
 
 def test_the_category_of_a_box_is_that_of_its_result(

@@ -59,7 +59,7 @@ def test_prepare_3dpw(small_3dpw: Path, weights: Path, capsys: pytest.CaptureFix
 
     before = path.stat().st_mtime_ns  # the second time nothing is done again
     assert main(command) == 0
-    assert "1 were there already" in capsys.readouterr().out
+    assert "1 were done already" in capsys.readouterr().out
     assert path.stat().st_mtime_ns == before
     path.write_bytes(b"half")
     assert main(command) == 2

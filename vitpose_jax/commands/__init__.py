@@ -1,1 +1,1 @@
-"""One module a command: its options (`add_parser`), and what it does in the user's words."""
+"""One module per command: its options (`add_parser`) and what it does (`run`)."""

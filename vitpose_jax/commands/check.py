@@ -1,4 +1,4 @@
-"""`vitpose check`: what data, boxes or weights hold, and what is wrong with them."""
+"""`vitpose check`: what data, boxes or weights contain, and what is wrong with them."""
 
 import argparse
 import logging
@@ -15,10 +15,10 @@ def add_parser(commands: Commands) -> None:
     """Add the command's options."""
     parser = commands.add_parser(
         "check",
-        help="show what a data set, boxes or weights hold, and what is wrong with them",
-        description="Reads a data set as training would, a file of boxes, or weights, and tells "
-        "what they hold: counts, keypoints, left-right pairs, limbs, and what is odd about them. "
-        "The exit status is 1 where data or truth would be lost, and 2 where something cannot be "
+        help="show what a data set, boxes or weights contain, and what is wrong with them",
+        description="Reads a data set as training would, a file of boxes, or weights, and reports "
+        "what they contain: counts, keypoints, left-right pairs, limbs, and anything unusual. "
+        "The exit status is 1 if data or ground truth would be lost, and 2 if something cannot be "
         "read at all.",
     )
     add = parser.add_argument
@@ -29,10 +29,14 @@ def add_parser(commands: Commands) -> None:
         help="a data set (as for training), a .json of annotations or boxes, or weights",
     )
     add("--annotations", metavar="FILE", help="a file of annotations, together with --images")
-    add("--images", metavar="DIR", help="the folder of its images, or of those of a boxes file")
+    add(
+        "--images",
+        metavar="DIR",
+        help="the folder of the images of --annotations or of a boxes file",
+    )
     add("--boxes", metavar="FILE", help="detections to evaluate on, to be checked with DATA")
     add_category(parser)
-    add("--input-size", type=parse_size, default=(256, 192), metavar="HxW", help="of the crops")
+    add("--input-size", type=parse_size, default=(256, 192), metavar="HxW", help="crop size")
     add_num_heads(parser)
     add("--html", metavar="OUT", help="also write a page with pictures of people and findings")
     parser.set_defaults(run=run)
@@ -53,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _warnings_collected() -> Iterator[list[str]]:
-    """What the library warns of, but for the summaries of data, which are printed anyhow."""
+    """Collect the library's warnings, except summaries of data, which are printed anyway."""
     found: list[str] = []
 
     class Collector(logging.Handler):
@@ -73,7 +77,7 @@ def _warnings_collected() -> Iterator[list[str]]:
 
 
 def _check(options: argparse.Namespace) -> bool:
-    """Print what there is; return whether something costs data or truth."""
+    """Print the findings; return whether any of them loses data or ground truth."""
     source = options.source
     if source is not None and Path(source).suffix == ".json" and os.path.isfile(source):
         from vitpose_jax.data.checking import is_annotations
@@ -89,7 +93,7 @@ def _check(options: argparse.Namespace) -> bool:
 
 
 def _are_weights(source: str) -> bool:
-    """Whether this is a file or folder of weights, or neither here nor a data set's name."""
+    """Whether this is a file or folder of weights, or could be a hub id of some."""
     from vitpose_jax.data.synthetic.dataset import SYNTHETIC
     from vitpose_jax.weights.sources import HUB_ID, WEIGHT_SUFFIXES, is_run
 
@@ -107,7 +111,7 @@ def _check_data(options: argparse.Namespace, content: object = None) -> bool:
     from vitpose_jax.data.overview import describe
 
     if len(options.category) > 1:
-        raise UserError("--category: of annotations one category is read; give it once")
+        raise UserError("--category: only one category of annotations is read; give it once")
     category = "".join(options.category)
     notes: list[str] = []
     if content is not None and options.images is None:
@@ -115,7 +119,7 @@ def _check_data(options: argparse.Namespace, content: object = None) -> bool:
         dataset, has_pictures = open_file(content, path, options.input_size, category)
         datasets = [dataset]
         if not has_pictures:
-            notes.append("its pictures were not found and not looked at (--images DIR)")
+            notes.append("its pictures were not found, so they were not checked (--images DIR)")
     else:
         source = options.source
         if options.images is not None:
@@ -140,7 +144,7 @@ def _check_data(options: argparse.Namespace, content: object = None) -> bool:
 
 
 def printable_lines(text: str) -> str:
-    """Lines fit for a terminal."""
+    """Make each line of a text safe for a terminal."""
     return "\n".join(map(printable, text.splitlines()))
 
 
@@ -173,8 +177,8 @@ def _check_boxes(path: Path, options: argparse.Namespace) -> bool:
         problems += [problem] if problem else []
     if len(boxes) < count:
         print(
-            f"note: {count - len(boxes)} boxes were not compared with the sizes of their pictures, "
-            "which are not known (--images DIR)"
+            f"note: {count - len(boxes)} boxes were not compared with the sizes of their pictures: "
+            "the sizes are not known (--images DIR)"
         )
     for problem in problems:
         print(f"! {printable(problem)}")
@@ -203,7 +207,7 @@ def _check_weights(source: str, num_heads: int | None) -> bool:
     skeleton = config.skeleton or (SKELETONS[config.dataset] if config.dataset else None)
     print(f"  decoder: {config.decoder.kind}, {config.decoder.num_keypoints} keypoints")
     if skeleton is None:
-        print("note: nothing says what they are (--skeleton tells `vitpose predict`)")
+        print("note: the weights do not name them (give `vitpose predict` a --skeleton)")
         return False
     print(printable_lines("\n".join(describe_skeleton(skeleton))))
     return False

@@ -10,8 +10,8 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "export",
         help="turn a training run into weights",
-        description="Writes the model of a training run as a weights folder, for --weights and for "
-        "config.init_from.",
+        description="Writes the model of a training run as a weights folder, for use with "
+        "--weights and config.init_from.",
     )
     add = parser.add_argument
     add("workdir", metavar="WORKDIR", help="the run's folder")

@@ -1,4 +1,4 @@
-"""`vitpose forecast`: from a video, or from keypoints already found, to where people will be."""
+"""`vitpose forecast`: forecast where people will be, from a video or from its keypoints."""
 
 import argparse
 import math
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 RESULTS_FILE = "forecast.json"
 KEYPOINTS_FILE = "keypoints.json"
 RATE_TOLERANCE = 0.02
-"""29.97 and 30 frames a second are the same to a forecaster."""
+"""Relative difference of frame rates that does not matter, such as 29.97 to 30."""
 
 
 def add_parser(commands: Commands) -> None:
     """Add the command's options."""
     parser = commands.add_parser(
         "forecast",
-        help="see in a video where people are about to be",
-        description="Finds people in a video, follows them and forecasts their next poses. Writes "
-        "forecast.json, keypoints.json and the video with the future as ghosts into --out. "
-        "Exit status: 0 all went well; 1 something was left out or is missing, as the video; 2 "
-        "nothing was forecast; 130 or 143 stopped.",
+        help="forecast people's next poses in a video",
+        description="Finds people in a video, tracks them and forecasts their next poses. Writes "
+        "forecast.json, keypoints.json and the video with the forecasts as ghosts into --out. "
+        "Exit status: 0 all went well; 1 something was skipped or is missing, such as the video; "
+        "2 nothing was forecast; 130 or 143 stopped.",
     )
     add = parser.add_argument
     add("input", metavar="INPUT", help="a video, or the keypoints.json of `vitpose predict`")
@@ -38,12 +38,18 @@ def add_parser(commands: Commands) -> None:
     add("--pose-weights", metavar="W", help="pose model, as for `vitpose predict`; for videos")
     add_num_heads(parser)
     add("--video", metavar="FILE", help="with a keypoints.json: the video to draw on")
-    add("--boxes", metavar="FILE", help="where people are (COCO detections), instead of a detector")
+    add("--boxes", metavar="FILE", help="boxes of people (COCO detections), instead of a detector")
     add_category(parser)
     add("--detector", metavar="NAME", help="as for `vitpose predict` (default: dfine-s)")
-    add("--fps", type=float, metavar="N", help="frames a second of a keypoints.json without times")
-    add("--resample", action="store_true", help="forecast at the training's frame rate")
-    add_min_score(parser, "keypoints scored below this count as missing")
+    add(
+        "--fps", type=float, metavar="N", help="frames per second of a keypoints.json without times"
+    )
+    add(
+        "--resample",
+        action="store_true",
+        help="forecast at the frame rate that the forecaster was trained at",
+    )
+    add_min_score(parser, "keypoints with a lower score count as missing")
     add("--out", default="forecast", metavar="DIR", help="folder (default: %(default)s)")
     parser.set_defaults(run=run)
 
@@ -106,8 +112,8 @@ def run(options: argparse.Namespace) -> int:
         notes += [] if steady else [f"frames of unequal length, resampled to {rate:g} a second"]
     elif other_rate:
         print(
-            f"warning: the frames are {fps:g} a second, the forecaster was trained at {rate:g}, so "
-            "people move at another pace than it knows; --resample puts this right",
+            f"warning: the input has {fps:g} frames a second, but the forecaster was trained at "
+            f"{rate:g}, so people seem to move at another speed; use --resample",
             file=sys.stderr,
         )
     futures = forecast_tracks(model, tracks, times)
@@ -124,7 +130,7 @@ def run(options: argparse.Namespace) -> int:
         except UserError as error:
             found = [f"no video: {error}"]
         for problem in found:
-            if problem not in problems:  # not told yet
+            if problem not in problems:  # not reported yet
                 print(printable(f"warning: {problem}"), file=sys.stderr)
         problems += tuple(found)
     people = len({track for _, track in futures})
@@ -135,9 +141,9 @@ def run(options: argparse.Namespace) -> int:
 def _find_people(
     options: argparse.Namespace, joints: int, results: Path
 ) -> tuple[list[list["Person"]], "np.ndarray", tuple[str, ...]]:
-    """The people of every frame of a video, the frames' times, and what went wrong.
+    """The people of every frame of a video, the frames' times, and any problems.
 
-    As this takes longest, what was found is written to `results`, even if it is interrupted.
+    As this takes longest, the people found are written to `results`, even after an interruption.
     """
     import numpy as np
 

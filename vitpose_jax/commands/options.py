@@ -1,10 +1,10 @@
-"""What the options of several commands have in common."""
+"""Options that several commands share."""
 
 import argparse
 from typing import TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What a command adds its parser to."""
+"""The subparsers to which a command adds its own."""
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -16,25 +16,25 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def add_num_heads(parser: argparse._ActionsContainer) -> None:
-    """Add `--num-heads`, for weights whose shapes do not tell."""
+    """Add `--num-heads`, for weights whose shapes do not determine it."""
     parser.add_argument(
         "--num-heads", type=int, metavar="N", help="attention heads, for weights of unusual width"
     )
 
 
 def add_category(parser: argparse._ActionsContainer) -> None:
-    """Add `--category`, for boxes of more than people."""
+    """Add `--category`, for files with boxes of things other than people."""
     parser.add_argument(
         "--category",
         action="append",
         default=[],
         metavar="NAME|ID",
-        help="which boxes of --boxes are people, where the file does not say so; may be repeated",
+        help="category of people in --boxes, where the file does not tell; may be repeated",
     )
 
 
 def add_min_score(parser: argparse._ActionsContainer, what: str) -> None:
-    """Add `--min-score`; `what` says what it does."""
+    """Add `--min-score`; `what` is its help text."""
     parser.add_argument(
         "--min-score", type=float, default=0.3, metavar="S", help=f"{what} (default: %(default)s)"
     )

@@ -1,4 +1,4 @@
-"""What commands that find people share: where they look, how far they are, what went wrong."""
+"""Shared by commands that find people: where to find them, progress, and reporting problems."""
 
 import sys
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def open_finder(
     any_category: bool = False,
     categories: Sequence[str] = (),
 ) -> BoxFile | PersonDetector | None:
-    """Open what `--boxes` or `--detector` names; None takes whole pictures as people."""
+    """Open what `--boxes` or `--detector` names; None stands for whole pictures as people."""
     if boxes is None:
         if categories:
             raise UserError("--category says which boxes of --boxes FILE are people: give both")
@@ -53,19 +53,19 @@ class ProgressBar(Sink):
         self._bar.update()
 
     def close(self) -> Report:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
         return Report()
 
 
 def conclude(report: Report, inputs: int, results: Path) -> None:
-    """Say on stderr what went wrong, and where a stopped run's results are.
+    """Report problems on stderr, and where a stopped run's results are.
 
     Raises:
         Exception: what ended the run, or a UserError because no input could be used.
     """
-    alone = inputs == report.unusable == 1  # then its problem is all there is to say
+    alone = inputs == report.unusable == 1  # then its problem is the error
     if report.problems and not alone:
         print(f"{len(report.problems)} problem(s) in {inputs} input(s):", file=sys.stderr)
         for problem in report.problems:

@@ -1,4 +1,4 @@
-"""`vitpose predict`: from files, folders, videos and cameras to results on the disk."""
+"""`vitpose predict`: from files, folders, videos and cameras to results on disk."""
 
 import argparse
 import time
@@ -25,8 +25,8 @@ def add_parser(commands: Commands) -> None:
         help="find people's poses in pictures and videos",
         description="Finds people's poses in pictures, folders, videos and cameras. Writes "
         "keypoints.json (COCO results) into the folder --out, and pictures or videos beside it. "
-        "Exit status: 0 all went well; 1 results were written, but something was left out or is "
-        "short (each is reported at the end); 2 nothing could be done; 130 or 143 stopped.",
+        "Exit status: 0 all went well; 1 results were written, but something was skipped or cut "
+        "short (each case is reported at the end); 2 nothing could be done; 130 or 143 stopped.",
     )
     add = parser.add_argument
     add(
@@ -48,7 +48,7 @@ def add_parser(commands: Commands) -> None:
         "--boxes",
         metavar="FILE",
         help="COCO detections or annotations (JSON); pictures are matched by file_name, or by "
-        "image_id as the number in the file's name; every box gives one result, in order",
+        "image_id as the number in the file name; every box gives one result, in order",
     )
     add_category(people)
     add(
@@ -65,7 +65,7 @@ def add_parser(commands: Commands) -> None:
         "--no-flip-test",
         dest="flip_test",
         action="store_false",
-        help="skip the mirrored pass: twice as fast, a little less exact",
+        help="skip the mirrored pass: twice as fast, slightly less accurate",
     )
     add(
         "--dtype",
@@ -77,18 +77,19 @@ def add_parser(commands: Commands) -> None:
         "--decoder",
         choices=("udp", "dark", "default"),
         default="udp",
-        help="how heatmaps become points (default: udp, which ViTPose's weights are made for)",
+        help="how heatmaps become points (default: udp, which ViTPose was trained for)",
     )
     add(
         "--dataset",
         metavar="NAME",
-        help="which head of ViTPose+ weights, and whose keypoints: coco, wholebody, ap10k, ...",
+        help="data set whose head and keypoints to use, for ViTPose+ weights: coco, wholebody, "
+        "ap10k, ...",
     )
     add(
         "--skeleton",
         metavar="FILE|NAME",
-        help="what the keypoints are, for weights that do not tell: a COCO annotation file of the "
-        "data they were trained on, a JSON list of names, or a known name such as crowdpose",
+        help="the keypoints, for weights that do not name them: a COCO annotation file of the "
+        "training data, a JSON list of names, or a known name such as crowdpose",
     )
     add_num_heads(model)
     add("--input-size", type=parse_size, metavar="HxW", help="crop size (default: the weights')")
@@ -96,10 +97,10 @@ def add_parser(commands: Commands) -> None:
     output = parser.add_argument_group("what is written")
     add = output.add_argument
     add("--out", default="predictions", metavar="DIR", help="folder (default: %(default)s)")
-    add("--draw", action="store_true", help="pictures with boxes and skeletons")
-    add("--heatmaps", action="store_true", help="pictures under their heatmaps")
-    add_min_score(output, "draw keypoints scored at least this")
-    add("--smooth", action="store_true", help="steady the poses in videos (One Euro filter)")
+    add("--draw", action="store_true", help="write pictures with boxes and skeletons")
+    add("--heatmaps", action="store_true", help="write pictures overlaid with their heatmaps")
+    add_min_score(output, "draw only keypoints with at least this score")
+    add("--smooth", action="store_true", help="smooth the poses in videos (One Euro filter)")
     parser.set_defaults(run=run)
 
 
@@ -176,7 +177,7 @@ def _useless_options(options: argparse.Namespace, kinds: set[str]) -> list[str]:
     """Notes on options that have no effect on these kinds of sources."""
     notes = []
     if options.heatmaps and kinds != {"image"}:
-        notes.append("--heatmaps draws on pictures, not on videos")
+        notes.append("--heatmaps has no effect on videos")
     if options.smooth and kinds == {"image"}:
-        notes.append("--smooth steadies videos, not pictures")
+        notes.append("--smooth has no effect on pictures")
     return notes

@@ -11,9 +11,9 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "prepare",
         help="write a data set's people as ArrayRecord crops, for fast training",
-        description="Cuts every person out of a data set once and writes them as ArrayRecord "
-        "files, which train faster than whole images and can be read from gs:// too. To train on "
-        "them, give the folder as the data set. A stopped run starts over.",
+        description="Crops every person in a data set once and writes the crops as ArrayRecord "
+        "files, which train faster than whole images and can also be read from gs://. To train on "
+        "them, give the folder as the data set. After an interruption, it starts over.",
     )
     add = parser.add_argument
     add("source", metavar="SRC", help="coco, synthetic, or a folder in COCO's layout")
@@ -32,7 +32,7 @@ def add_parser(commands: Commands) -> None:
         default=MAX_BAD_SHARE,
         metavar="S",
         help="give up above this share of unusable annotations or images; one or two are always "
-        "skipped, unless it is 0 (default: %(default)s)",
+        "tolerated unless it is 0 (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
@@ -50,5 +50,5 @@ def run(options: argparse.Namespace) -> int:
         splits=tuple(options.splits),
         max_bad_share=options.max_bad_share,
     )
-    print(f"train on it with the data set {options.out}")
+    print(f"to train on it, give {options.out} as the data set")
     return 0

@@ -1,4 +1,4 @@
-"""`vitpose prepare-3dpw`: keypoints of 3DPW's people from its images, with our own pose model."""
+"""`vitpose prepare-3dpw`: find the keypoints of 3DPW's people with a pose model."""
 
 import argparse
 from pathlib import Path
@@ -13,16 +13,16 @@ def add_parser(commands: Commands) -> None:
         "prepare-3dpw",
         help="find the keypoints of 3DPW's people with a pose model",
         description="Runs a pose model over 3DPW's images and writes DATA/keypoints, which "
-        "--config=forecast_3dpw:DATA,keypoints trains on. A stopped run goes on when started "
-        "again.",
+        "--config=forecast_3dpw:DATA,keypoints trains on. To resume after an interruption, "
+        "repeat the command.",
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="the folder with sequenceFiles and imageFiles")
     add("--weights", required=True, metavar="W", help="pose model, as for `vitpose predict`")
     add_num_heads(parser)
     add("--splits", nargs="+", default=["train", "validation", "test"], metavar="SPLIT")
-    add("--detector", metavar="NAME", help="take boxes of a detector that overlap the actors'")
-    add("--again", action="store_true", help="also sequences that are there already")
+    add("--detector", metavar="NAME", help="use detected boxes that overlap the actors'")
+    add("--again", action="store_true", help="redo sequences that are done already")
     parser.set_defaults(run=run)
 
 
@@ -68,5 +68,5 @@ def run(options: argparse.Namespace) -> int:
         )
         write_keypoints(path, *find_keypoints(sequence, bar, estimator, detector))
     place = keypoint_file(folder, "SPLIT", "x").parent
-    print(f"{len(work)} sequences in {place}, of which {done} were there already")
+    print(f"{len(work)} sequences in {place}; {done} were done already")
     return 0

@@ -13,7 +13,7 @@ def add_parser(commands: Commands) -> None:
         "quickstart",
         help="train a small model on synthetic people, in minutes",
         description="Trains a small ViTPose on synthetic people (nothing is downloaded), evaluates "
-        "it before and after, and draws what it sees. A stopped run goes on when started again.",
+        "it before and after, and draws its predictions. To resume, repeat the command.",
     )
     parser.add_argument(
         "--out", metavar="DIR", default="runs/quickstart", help="folder of the run (%(default)s)"
@@ -22,7 +22,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, evaluate before and after, export, and say what there is."""
+    """Train, evaluate before and after, export, and list the results."""
     from vitpose_jax.tasks.recipes import quickstart_recipe
     from vitpose_jax.tasks.run import export_run, log_plainly, train
     from vitpose_jax.training.metrics_log import read_metrics
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     print("Training a small ViTPose on synthetic people. Ctrl-C stops; the same command goes on.")
     train(quickstart_recipe(), folder)
     export_run(folder, folder / "weights")
-    print(f"\nDone in {(time.monotonic() - start) / 60:.1f} minutes. AP on people not trained on:")
+    print(f"\nDone in {(time.monotonic() - start) / 60:.1f} minutes. AP on held-out people:")
     for row in read_metrics(folder):
         if "eval/AP" in row:
             print(f"  after {row['step']:5d} steps: {row['eval/AP']:.3f}")
@@ -43,11 +43,11 @@ def run(options: argparse.Namespace) -> int:
 
 SUMMARY = """
 In {folder}:
-  pictures/       what the model sees in the same 16 people, before and after
+  pictures/       predictions for the same 16 people, before and after
   curves.png      loss and scores over the run
-  metrics.jsonl   every number (or: tensorboard --logdir {folder})
+  metrics.jsonl   all metrics (or: tensorboard --logdir {folder})
   weights/        the model, for --weights
-  checkpoints/    to go on training from
+  checkpoints/    for resuming training
 
 Next:
   poses in your own pictures, with the published weights:

@@ -189,7 +189,7 @@ def test_the_command(coco_folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["prepare", str(coco_folder), "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"train on it with the data set {out}\n"
+    assert printed.out == f"to train on it, give {out} as the data set\n"
     lines = [line.partition(" ")[2] for line in printed.err.splitlines()]  # less the time of day
     assert lines[0].endswith("train2017.json: 6 of 6 annotations on 6 images are used.")
     assert lines[-4] == f"writing 12 people into {out}"
