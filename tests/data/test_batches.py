@@ -166,7 +166,7 @@ def test_nobody_left_to_stand_in_is_told(coco_folder):
     path.write_text(json.dumps(content))
     for i in (1, 2):
         (coco_folder / "train2017" / f"{i:012d}.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="no image can be read of the 2 people to train on"):
+    with pytest.raises(UserError, match="no image of the 2 people to train on can be read"):
         next(iter(train_batches(_open(coco_folder), 2, num_threads=0)))
 
 

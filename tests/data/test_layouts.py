@@ -80,9 +80,9 @@ def test_what_is_not_clear_is_asked(coco_folder, tmp_path):
     with pytest.raises(UserError, match=words):
         open_pose_dataset(str(coco_folder), "val")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"is no data set: there is no annotations/person_"):
+    with pytest.raises(UserError, match=r"is not a data set: it has no annotations/person_"):
         open_pose_dataset(str(tmp_path / "empty"), "val")
-    with pytest.raises(UserError, match=r"val2014.json is no folder"):
+    with pytest.raises(UserError, match=r"val2014.json is not a folder"):
         open_pose_dataset(str(annotations / "person_keypoints_val2014.json"), "val")
 
 
@@ -99,7 +99,7 @@ def test_paths_are_given(coco_folder, tmp_path):
     for source in (paths, str(file)):
         assert len(open_pose_dataset(source, "val")) == 6
     for change, words in (
-        ({"valid": {}}, "has 'valid'; its keys are train and val"),
+        ({"valid": {}}, "has the unknown key 'valid'; use train and val"),
         ({"val": None}, "has no 'val'"),
         ({"val": "folder"}, "val must give 'annotations' and 'images', is 'folder'"),
         ({"val": {**paths["val"], "images": "gone"}}, "there is no gone"),
@@ -108,5 +108,5 @@ def test_paths_are_given(coco_folder, tmp_path):
             open_pose_dataset({**paths, **change}, "val")
     for content in ("[1, 2]", "a: [", "\x00"):
         file.write_text(content)
-        with pytest.raises(UserError, match=r"own\.yaml: (must hold|is not YAML)"):
+        with pytest.raises(UserError, match=r"own\.yaml: (must hold|is not readable YAML)"):
             open_pose_dataset(str(file), "val")

@@ -106,7 +106,7 @@ def test_keypoints_without_names(coco_folder, tmp_path):
         ("0 0.5 0.5", "has 3 columns, not 56"),
         ("0 0.5 0.5 0.2 0.2" + " 0.5" * 34, "has 39 columns, not 56"),
         ("0 0.5 zero 0.2 0.2" + " 0.5 0.5 2" * 17, "holds 'zero', not a number"),
-        ("7 0.5 0.5 0.2 0.2" + " 0.5 0.5 2" * 17, "of class 7, the names have 0 to 0"),
+        ("7 0.5 0.5 0.2 0.2" + " 0.5 0.5 2" * 17, "of class 7; names lists 0 to 0"),
         ("0 250 120 40 80" + " 0.5 0.5 2" * 17, "is not between 0 and 1"),
         ("0 nan 0.5 0.2 0.2" + " 0.5 0.5 2" * 17, "is not between 0 and 1"),
         ("0 0.5 0.5 0.2 0.2" + " 0.5 0.5 0.97" * 17, "visibility flag"),
@@ -134,7 +134,7 @@ def test_files_without_their_other_half_are_told(coco_folder, tmp_path):
     assert report.by_kind()[findings.NO_LABEL_FILE] == ["labels/val/000000000003.txt"]
     assert "000000000004.jpg: is not a picture" in report.by_kind()[findings.MALFORMED][0]
     shutil.rmtree(place / "labels/val")
-    with pytest.raises(UserError, match=r"none of the 5 images of 'val' has a file of labels"):
+    with pytest.raises(UserError, match=r"none of the 5 images of 'val' has a label file"):
         open_pose_dataset(str(place), "val")
 
 
@@ -144,8 +144,8 @@ def test_files_without_their_other_half_are_told(coco_folder, tmp_path):
         ({"kpt_shape": None}, "kpt_shape must be .* is None; a data set without it"),
         ({"kpt_shape": [17, 4]}, "kpt_shape must be"),
         ({"kpt_shape": "17x3"}, "kpt_shape must be"),
-        ({"flip_idx": [1, 2, 0, *range(3, 17)]}, "flip_idx must name"),
-        ({"flip_idx": [0, 1]}, "flip_idx must name"),
+        ({"flip_idx": [1, 2, 0, *range(3, 17)]}, "flip_idx must give"),
+        ({"flip_idx": [0, 1]}, "flip_idx must give"),
         ({"names": None}, "names must list the classes from 0"),
         ({"names": {1: "person"}}, "names must list the classes from 0"),
         ({"kpt_names": {0: ["nose"]}}, "must be 17 names"),

@@ -1,4 +1,4 @@
-"""Where the annotations and images of a split lie: found in folders as exporters write them."""
+"""Finding a split's annotations and images in a folder, as annotation tools lay them out."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,24 +16,25 @@ DataSource = str | Mapping[str, Any]
 """A name or path; or paths by split: {"train": {"annotations": FILE, "images": FOLDER}, ...}."""
 
 COCO_HELP = (
-    "COCO 2017 is fetched with: wget http://images.cocodataset.org/zips/{train2017,val2017}.zip "
-    "http://images.cocodataset.org/annotations/annotations_trainval2017.zip, unpacked into one "
-    "folder; or set COCO_DIR to that folder; or use the data set 'synthetic', which needs no files"
+    "To get COCO 2017: wget http://images.cocodataset.org/zips/{train2017,val2017}.zip "
+    "http://images.cocodataset.org/annotations/annotations_trainval2017.zip, unpack them into one "
+    "folder, and give that folder or set COCO_DIR to it; or use the data set 'synthetic', which "
+    "needs no files"
 )
 PATHS_HELP = (
     "name the files instead: config.data = {'train': {'annotations': FILE, 'images': FOLDER}, "
-    "'val': ...}, or a .yaml file that says so"
+    "'val': ...}, or a .yaml file with the same content"
 )
 
 _WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 _SPLIT_WORD = re.compile(r"(train|training|val|valid|validation|test|testing)\d*")
 _OTHER_FILES = re.compile(r"(instances|captions|stuff|panoptic|image_info|.*detection|.*results?_)")
 _SAMPLE = 50
-"""File names that are looked up to tell which folder the images are in."""
+"""How many file names, about, are looked up to find the images' folder."""
 
 
 class NoSplit(UserError):
-    """A data set that has other splits than the one that was asked for."""
+    """The data set lacks the split that was asked for; it may have others."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class CocoFiles:
 
     Attributes:
         annotations: the JSON file.
-        image_folders: where the images may be, the likeliest first.
-        has_split: false for a set that is not divided into train and val.
+        image_folders: where the images may be, most likely first.
+        has_split: false for a data set that is not divided into train and val.
     """
 
     annotations: epath.Path
@@ -61,7 +62,7 @@ class CocoFiles:
     has_split: bool = True
 
     def image_folder(self, file_names: Sequence[str]) -> epath.Path:
-        """The folder that most of a sample of the images are in; of several the likeliest."""
+        """The folder that has most of a sample of the images; on a tie, the most likely one."""
         if len(self.image_folders) == 1 or not file_names:
             return self.image_folders[0]
         sample = file_names[:: max(1, len(file_names) // _SAMPLE)]
@@ -73,13 +74,13 @@ class CocoFiles:
 
 
 def find_coco(folder: epath.Path, split: str) -> CocoFiles | None:
-    """The files of a split in a folder: as COCO is downloaded, else as annotation tools export it.
+    """Find a split's files in a folder: as COCO is downloaded, else as annotation tools export it.
 
     Returns:
-        The files; None where there is no annotation file at all.
+        The files; None if there is no annotation file at all.
 
     Raises:
-        UserError: it is not clear which file it is, there is none for this split, or no images.
+        UserError: several annotation files fit the split, or none does.
     """
     exact = folder / "annotations" / f"person_keypoints_{split}2017.json"
     images = folder / f"{split}2017"
@@ -93,7 +94,7 @@ def find_coco(folder: epath.Path, split: str) -> CocoFiles | None:
     if has_split and not fitting:
         raise NoSplit(
             f"{folder} has no annotations for {split!r} ({_relative(exact, folder)} is missing, "
-            f"and of {_listed(found, folder)} none is called so); {PATHS_HELP}"
+            f"and none of {_listed(found, folder)} is named after the split); {PATHS_HELP}"
         )
     fitting = fitting if has_split else list(found)
     fitting = [path for path in fitting if "keypoint" in path.name] or fitting
@@ -113,7 +114,7 @@ def _annotation_files(folder: epath.Path) -> list[epath.Path]:
 
 
 def _words(path: epath.Path, folder: epath.Path) -> set[str]:
-    """The words of a file's name and its folder's, without numbers."""
+    """The words in the names of a file and its folder, without numbers."""
     return set(re.findall("[a-z]+", _relative(path, folder).lower()))
 
 
@@ -159,19 +160,19 @@ def files_around(annotations: epath.Path) -> CocoFiles:
 
 
 def given_files(source: Mapping[str, Any], split: str, where: str) -> CocoFiles:
-    """The files of a split that are given by their paths.
+    """A split's files, given by their paths.
 
     Args:
         source: {"train": {"annotations": FILE, "images": FOLDER}, "val": ...}.
         split: one of its keys.
-        where: what holds it, for messages.
+        where: the file or field that gives them, for messages.
 
     Raises:
-        UserError: the split or a path is not given, or not there.
+        UserError: the split or a path is not given, or a path does not exist.
     """
     paths = source.get(split)
     if unknown := [key for key in source if key not in SPLITS]:
-        raise UserError(f"{where} has {unknown[0]!r}; its keys are train and val")
+        raise UserError(f"{where} has the unknown key {unknown[0]!r}; use train and val")
     if paths is None:
         raise NoSplit(f"{where} has no {split!r}: give its 'annotations' and 'images'")
     if not isinstance(paths, Mapping) or {*paths} != {"annotations", "images"}:
@@ -195,7 +196,7 @@ def read_yaml(path: epath.Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: is not YAML that can be read ({reason})") from None
+        raise UserError(f"{path}: is not readable YAML ({reason})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold a mapping, such as 'train: images/train'")
     return content

@@ -37,24 +37,27 @@ def open_pose_dataset(
     max_bad_share: float = MAX_BAD_SHARE,
     category: str = "",
 ) -> PoseDataset:
-    """Open a data set, and log what it holds: as a warning where something is unusual.
+    """Open a data set and log what it holds, as a warning if something is unusual.
 
     Args:
-        source: a name in `SYNTHETIC` (rendered, nothing on disk); "coco" (the folder $COCO_DIR,
-            else ./data/coco); a folder, which may be on `gs://`: in COCO's layout, as annotation
-            tools export it, in Ultralytics' YOLO-pose layout, or written by `vitpose prepare`; a
-            YOLO data.yaml; or the paths of annotations and images by split, as a mapping or a
-            YAML file (see `given_files`).
+        source: one of:
+            a name in `SYNTHETIC` (rendered, nothing on disk);
+            "coco" (the folder $COCO_DIR, else ./data/coco);
+            a folder, also on `gs://`, in COCO's layout, as annotation tools export it, in
+            Ultralytics' YOLO-pose layout, or written by `vitpose prepare`;
+            a YOLO data.yaml;
+            the paths of annotations and images by split, as a mapping or a YAML file (see
+            `given_files`).
         split: "train" or "val".
         input_size: (height, width) of the crops.
         dataset_index: the expert of a mixture-of-experts model that the people belong to.
         max_bad_share: the largest share of malformed annotations, and of missing or unreadable
             images, that is skipped (one or two always are, unless it is 0).
-        category: name or id of the category to read; by default those with the keypoints that most
-            annotations have.
+        category: name or id of the category to read; by default all categories with the keypoints
+            that most annotations have.
 
     Raises:
-        UserError: nothing there, or not usable; says what to do.
+        UserError: there is no data set, or it cannot be used; the message says what to do.
     """
     if split not in SPLITS:
         raise UserError(f"the split is 'train' or 'val', not {split!r}")
@@ -83,7 +86,7 @@ def _open_path(path: str, options: Options) -> PoseDataset:
         place = epath.Path(path).expanduser()
     try:
         exists = place.exists()
-    except (OSError, ValueError):  # no name that a file could have
+    except (OSError, ValueError):  # not a possible file name
         exists = False
     if not exists:
         raise UserError(f"there is no data set at {str(place)[:200]}. {COCO_HELP}")
@@ -96,13 +99,13 @@ def _open_path(path: str, options: Options) -> PoseDataset:
 
         return open_records(place, options)
     if not place.is_dir():
-        raise UserError(f"{place} is no folder; give the folder of a data set, or {PATHS_HELP}")
+        raise UserError(f"{place} is not a folder; give a data set's folder, or {PATHS_HELP}")
     if found := find_coco(place, split):
         return open_coco(found, options)
     if data_yaml := find_yolo(place):
         return open_yolo(data_yaml, options)
     raise UserError(
-        f"{place} is no data set: there is no annotations/person_keypoints_{split}2017.json, nor "
-        f"another .json in it or in annotations/ or {split}/, and no data.yaml with kpt_shape; "
+        f"{place} is not a data set: it has no annotations/person_keypoints_{split}2017.json, no "
+        f"other .json in it or in annotations/ or {split}/, and no data.yaml with kpt_shape; "
         f"{PATHS_HELP}. {COCO_HELP}"
     )

@@ -8,13 +8,13 @@ from vitpose_jax.data.dataset import PoseDataset
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 
 _MOST = 20
-"""Names or pairs told; whole bodies have more than a screen holds."""
+"""The most names or pairs to list; whole bodies have more than a screen holds."""
 
 
 def describe(dataset: PoseDataset, full: bool = False) -> str:
-    """A data set on a few lines; a rendered one by its keypoints alone.
+    """Describe a data set in a few lines; a rendered one by its keypoints alone.
 
-    `full` gives the names of well-known keypoints too.
+    With `full`, keypoints of known skeletons are listed by name too.
     """
     if dataset.report is None:
         head = f"{dataset.name}: {len(dataset)} samples, rendered when needed"
@@ -28,7 +28,7 @@ def describe(dataset: PoseDataset, full: bool = False) -> str:
 
 
 def describe_skeleton(skeleton: Skeleton, full: bool = True) -> list[str]:
-    """Keypoints, pairs and limbs by name; where they are well known only in `full`."""
+    """Keypoints, pairs and limbs by name; those of known skeletons only with `full`."""
     names = skeleton.keypoint_names
     known = SKELETONS.get(skeleton.name) == skeleton
     of = f"of {skeleton.name}" if known else f"of its own ({skeleton.name})"
@@ -59,4 +59,4 @@ def _visibility(visible: np.ndarray, skeleton: Skeleton) -> str:
 
 def _sizes(box: np.ndarray) -> str:
     low, middle, high = np.percentile(box[:, 2:].max(axis=1), (0, 50, 100))
-    return f"  longer side of boxes: {low:.0f} to {high:.0f} pixels, half below {middle:.0f}"
+    return f"  longer side of boxes: {low:.0f} to {high:.0f} pixels, median {middle:.0f}"

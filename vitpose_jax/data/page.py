@@ -1,6 +1,6 @@
 """A page that shows a data set: people as training sees them, distributions, findings.
 
-One HTML file that needs nothing else: pictures are embedded, drawings are SVG.
+It is one self-contained HTML file: pictures are embedded, drawings are SVG.
 """
 
 import base64
@@ -26,11 +26,11 @@ from vitpose_jax.keypoints.drawing import SIDE_COLOURS
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 PEOPLE = 24
-"""Shown of each split."""
+"""How many people to show per split."""
 EXAMPLES = 3
-"""Shown of each kind of finding."""
+"""How many examples to show per kind of finding."""
 _THUMBNAIL = 320
-_MARGIN, _LINE = 66, 8.5  # of a crop, for names of keypoints, in crop pixels
+_MARGIN, _LINE = 66, 8.5  # beside a crop, for keypoint names, in pixels of a crop 192 wide
 _MOST_NAMES = 30
 _BINS = 24
 
@@ -70,15 +70,15 @@ def _section(dataset: PoseDataset) -> Iterable[str]:
             by_kind.setdefault(finding.kind, []).append(finding)
         for kind, found in sorted(by_kind.items(), key=lambda item: not item[0].costs):
             yield from _findings(dataset, kind, found)
-        yield "" if by_kind else "<p>Nothing to tell.</p>"
+        yield "" if by_kind else "<p>None.</p>"
         yield "<h3>Sizes and visibility</h3>"
         yield _size_histogram(dataset.people.box)
         yield _visibility_bars(dataset.people.visible, dataset.skeleton)
     yield (
         "<h3>People as training sees them</h3><p>Each crop as it is and mirrored, with its box and "
         "its keypoints (hollow where hidden). <b style='color:#1c7ed6'>Blue</b> is the person's "
-        "own left, <b style='color:#d97706'>orange</b> their right: in the mirrored crop every "
-        "name must still be right.</p>"
+        "own left, <b style='color:#d97706'>orange</b> their right: every name must be on the "
+        "correct side, in the mirrored crop too.</p>"
     )
     yield from _contact_sheet(dataset)
 
@@ -146,7 +146,7 @@ def _crop_svg(
 def _rectangle(box: Sequence[float]) -> str:
     x, y, w, h = box
     where = f'x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" fill="none"'
-    dashes = ("#222", "none"), ("#fff", "4 4")  # seen on light and on dark pictures
+    dashes = ("#222", "none"), ("#fff", "4 4")  # visible on light and on dark pictures
     return "".join(
         f'<rect {where} stroke="{colour}" stroke-dasharray="{dash}" '
         'vector-effect="non-scaling-stroke"/>'
@@ -213,7 +213,7 @@ def _names_svg(
 
 
 def _embedded(pixels: Pixels) -> str:
-    """A picture as the address of an embedded JPEG."""
+    """A picture as a data URL (JPEG)."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -230,7 +230,7 @@ def _findings(dataset: PoseDataset, kind: Kind, found: Sequence[Finding]) -> Ite
 
 
 def _finding_svg(dataset: PoseDataset, annotation: object) -> str:
-    """The image of an annotation with its box and keypoints as far as these can be read."""
+    """An annotation's image with its box and keypoints, as far as they can be read."""
     images = dataset.images
     if not isinstance(annotation, dict) or not isinstance(images, FolderImages):
         return ""
@@ -295,7 +295,7 @@ def _size_histogram(box: np.ndarray) -> str:
 
 
 def _visibility_bars(visible: np.ndarray, skeleton: Skeleton) -> str:
-    """For each keypoint the shares of people in whom it is visible and hidden."""
+    """For each keypoint, the shares of people in whom it is visible or hidden."""
     row, left, width, parts = 15, 170, 400, []
     for k, name in enumerate(skeleton.keypoint_names):
         column = visible[:, k]

@@ -16,10 +16,10 @@ class People:
     """N people as parallel columns; coordinates are pixels of the original image.
 
     Attributes:
-        image_row: int32 (N,), the image of the source that the person is on.
+        image_row: int32 (N,), the row of the person's image in the source of images.
         image_id: int64 (N,), that image's id in the annotations.
         image_wh: int32 (N, 2), that image's width and height.
-        annotation_id: int64 (N,), the annotation's id, or the row in a detections file.
+        annotation_id: int64 (N,), the annotation's id, or the index in a detections file.
         box: float32 (N, 4), (x, y, width, height), cleaned.
         box_score: float32 (N,), 1 for annotated boxes.
         keypoints: float32 (N, K, 2), (x, y).
@@ -69,7 +69,7 @@ def concatenate(tables: Sequence[People]) -> People:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, or the part and resolution of it that the source holds.
+    """An image, or what the source holds of it: a part, or a lower resolution.
 
     Attributes:
         pixels: uint8 (height, width, 3), red, green, blue.

@@ -1,8 +1,8 @@
 """From rows of people to the arrays a model takes: uint8 crops, and the keypoints on them.
 
-The host decodes and warps; the device normalises and draws target heatmaps, so that one byte per
-colour value crosses to it. Geometry is computed for a whole batch at once, and pixels are written
-straight into the batch.
+The host decodes and warps; the device normalises and draws target heatmaps, so that only one byte
+per colour value is transferred. Geometry is computed for a whole batch at once, and pixels are
+written straight into the batch.
 """
 
 from collections.abc import Mapping
@@ -56,10 +56,10 @@ class PersonCrops:
     def training_batch(
         self, places: np.ndarray, numbers: np.ndarray, augmentation: Augmentation
     ) -> Batch:
-        """Augmented crops of the people at `places` (B,) of those that are trained on.
+        """Augmented crops of the people at `places` (B,) among those to train on.
 
-        The next of these replaces a person whose image cannot be read, so that the result depends
-        on nothing but the files, the places and the random numbers (B, 10).
+        A person whose image cannot be read is replaced by the next one, so that the result depends
+        only on the files, the places and the random numbers (B, 10).
 
         Raises:
             UserError: too many images are unreadable.
@@ -73,8 +73,8 @@ class PersonCrops:
             while not self._read(rows[i], geometry.matrix[i], crops[i]):
                 if tries == len(chosen):
                     raise UserError(
-                        f"no image can be read of the {len(chosen)} people to train on; the "
-                        "warnings name them: mend or replace the files"
+                        f"no image of the {len(chosen)} people to train on can be read; repair or "
+                        "replace the files that the warnings name"
                     )
                 rows[i] = chosen[(place + tries) % len(chosen)]
                 tries += 1
@@ -87,8 +87,8 @@ class PersonCrops:
     def evaluation_batch(self, rows: np.ndarray) -> Batch:
         """Crops of the people at `rows` (B,), not augmented; row -1 gives padding.
 
-        A person whose image cannot be read gets a black crop with `valid` false, so that the
-        annotation counts as missed.
+        A person whose image cannot be read gets a black crop with `valid` false, and so counts as
+        missed.
 
         Raises:
             UserError: too many images are unreadable.
@@ -117,9 +117,9 @@ class PersonCrops:
         return placements, place_keypoints(placements, people, self.input_size, self.skeleton)
 
     def _read(self, row: int, matrix: np.ndarray, crop: np.ndarray, exact: bool = False) -> bool:
-        """Fill `crop` with a person's pixels; false, after counting it, where they are unreadable.
+        """Fill `crop` with a person's pixels; count an unreadable image, and return False.
 
-        `exact` allows no image decoded at reduced resolution.
+        `exact` rules out decoding at a reduced resolution.
         """
         (a, b, _), (c, d, _) = matrix.tolist()
         shrink = 1.0 if exact else abs(a * d - b * c) ** -0.5
@@ -152,7 +152,7 @@ class PersonCrops:
 
 
 def _after(matrix: np.ndarray, from_image: np.ndarray) -> np.ndarray:
-    """The map image -> crop as a map from the image's part; `from_image` does not turn."""
+    """The map image -> crop, as a map from the stored part; `from_image` has no rotation."""
     (a, b, tx), (c, d, ty) = matrix.tolist()
     (sx, _, ox), (_, sy, oy) = from_image.tolist()
     a, b, c, d = a / sx, b / sy, c / sx, d / sy

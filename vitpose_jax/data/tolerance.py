@@ -9,21 +9,21 @@ from vitpose_jax.errors import UserError
 log = logging.getLogger(__name__)
 
 MAX_BAD_SHARE = 0.05
-"""Default of the largest share of malformed annotations, or of unreadable images, to skip."""
+"""Default for the largest share of malformed annotations, or of unreadable images, to skip."""
 
 _ALWAYS_SKIPPED = 2  # however small the data set, unless the share is 0
 
 
 def too_many(bad: int, total: int, max_share: float) -> bool:
-    """Whether `bad` of `total` exceeds a share (0 to 1); all of them always do."""
+    """Whether `bad` of `total` is more than a share (0 to 1); all of them always are too many."""
     tolerated = max(max_share * total, _ALWAYS_SKIPPED if max_share else 0)
     return bad > tolerated or 0 < total <= bad
 
 
 class BadImageCount:
-    """Names each unreadable image once, and gives up when there are too many.
+    """Warns of each unreadable image once, and raises when there are too many.
 
-    Every worker process counts for itself.
+    Every worker process keeps its own count.
     """
 
     def __init__(self, num_images: int, max_bad_share: float) -> None:
@@ -35,11 +35,11 @@ class BadImageCount:
         return len(self._seen)
 
     def add(self, problem: str) -> None:
-        """Note an unreadable image.
+        """Count an unreadable image.
 
         Raises:
-            UserError: more images are bad than the data set may have. Every later call raises too:
-                threads prepare batches ahead, and each must learn of it.
+            UserError: too many images are unreadable. Every later call raises too, so that all
+                threads that prepare batches ahead stop.
         """
         with self._lock:
             is_new = problem not in self._seen

@@ -1,7 +1,7 @@
-"""Ultralytics' YOLO-pose data sets: a data.yaml, images, and a text file of labels beside each.
+"""Ultralytics' YOLO-pose data sets: a data.yaml, images, and a text file of labels for each.
 
-A label is a line `class cx cy width height x1 y1 [v1] x2 y2 [v2] ...` divided by the image's width
-and height. It becomes a COCO annotation, so that it is checked like one.
+A label is a line `class cx cy width height x1 y1 [v1] x2 y2 [v2] ...`, whose coordinates are
+divided by the image's width and height. It is turned into a COCO annotation and checked like one.
 """
 
 import os
@@ -28,7 +28,7 @@ from vitpose_jax.files.pictures import picture_size
 from vitpose_jax.keypoints.skeletons import SKELETONS, flip_pairs_by_name, mirrored_order
 
 _SLACK = 0.01
-"""By which boxes may leave 0..1 before they cannot be divided by the image's size."""
+"""How far box values may leave 0..1 and still count as divided by the image's size."""
 
 Json = dict[str, Any]
 
@@ -39,7 +39,7 @@ def is_yolo(content: Mapping[str, Any]) -> bool:
 
 
 def find_yolo(folder: epath.Path) -> epath.Path | None:
-    """The data.yaml of a folder; None where there is none."""
+    """The data.yaml of a folder; None if there is none."""
     files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
     files = [path for path in files if "kpt_shape" in path.read_text()]
     if len(files) > 1:
@@ -50,7 +50,7 @@ def find_yolo(folder: epath.Path) -> epath.Path | None:
 def open_yolo(path: epath.Path, options: Options) -> PoseDataset:
     """Open a split by its data.yaml; see `open_pose_dataset`.
 
-    Read are `train` and `val`, `kpt_shape`, `names` and, where they are there, `path`, `flip_idx`
+    The fields read are `train` and `val`, `kpt_shape`, `names` and, if present, `path`, `flip_idx`
     and `kpt_names`.
 
     Raises:
@@ -68,8 +68,8 @@ def open_yolo(path: epath.Path, options: Options) -> PoseDataset:
     absent = [label for label, text in zip(labels, texts, strict=True) if text is None]
     if len(absent) == len(labels):
         raise UserError(
-            f"{path}: none of the {len(labels)} images of {split!r} has a file of labels; the "
-            f"first should be {labels[0]}"
+            f"{path}: none of the {len(labels)} images of {split!r} has a label file; the first "
+            f"one is expected at {labels[0]}"
         )
     start = f"{_plain(path.parent)}/"
     found += [Finding(NO_LABEL_FILE, label.removeprefix(start)) for label in absent]
@@ -108,7 +108,7 @@ def open_yolo(path: epath.Path, options: Options) -> PoseDataset:
 
 
 def _categories(content: Json, path: epath.Path) -> tuple[list[Json], int, int, list[Finding]]:
-    """COCO's `categories`, K, the values a keypoint has, and what was found."""
+    """COCO's `categories`, K, the number of values per keypoint, and findings."""
     shape, names = content.get("kpt_shape"), content.get("names")
     if (
         not isinstance(shape, list)
@@ -153,14 +153,14 @@ def _flip_index(value: Any, count: int, path: epath.Path) -> list[int] | None:
     good = isinstance(value, list) and all(type(k) is int and 0 <= k < count for k in value)
     if not good or len(value) != count or any(value[value[k]] != k for k in range(count)):
         raise UserError(
-            f"{path}: flip_idx must name for each of the {count} keypoints the one it changes "
-            f"places with in a mirrored image, is {value!r}"
+            f"{path}: flip_idx must give, for each of the {count} keypoints, the index of the one "
+            f"it swaps places with in a mirrored image, is {value!r}"
         )
     return value
 
 
 def _keypoint_names(value: Any, number: int, count: int, path: epath.Path) -> list[str] | None:
-    """The names of a class's keypoints; None where they are not given."""
+    """The names of a class's keypoints; None if they are not given."""
     if value is None:
         return None
     names = value if isinstance(value, list) and value and isinstance(value[0], str) else None
@@ -178,7 +178,7 @@ def _images(content: Json, path: epath.Path, split: str) -> list[str]:
     """The paths of a split's images, sorted."""
     given = content.get(split)
     if given is None:
-        raise NoSplit(f"{path} has no {split!r}; it names a folder of images, such as images/val")
+        raise NoSplit(f"{path} has no {split!r}; give a folder of images, such as images/{split}")
     entries: list[Any] = given if isinstance(given, list) else [given]
     if not given or not all(isinstance(entry, str) for entry in entries):
         raise UserError(f"{path}: {split} must name a folder of images, is {given!r}")
@@ -207,7 +207,7 @@ def _images(content: Json, path: epath.Path, split: str) -> list[str]:
 
 
 def _resolve(entry: str, bases: Sequence[epath.Path]) -> epath.Path | None:
-    """The first place where an entry is; Roboflow's are written for the folder above."""
+    """The first place where an entry exists; Roboflow writes paths as seen from a subfolder."""
     entry = entry.replace("\\", "/")
     forms = dict.fromkeys((entry, entry.removeprefix("../"), entry.removeprefix("data/")))
     places = (base / form for form in forms for base in bases)
@@ -215,7 +215,7 @@ def _resolve(entry: str, bases: Sequence[epath.Path]) -> epath.Path | None:
 
 
 def _listed(lines: Sequence[str], bases: Sequence[epath.Path], file: epath.Path) -> list[str]:
-    """The images that a .txt file lists, which are all written alike."""
+    """The images that a .txt file lists; all are taken to be written like the first."""
     for base in bases:
         for start in ("", "../", "data/"):
             paths = [_plain(base / line.removeprefix(start)) for line in lines]
@@ -230,7 +230,7 @@ def _plain(path: epath.Path) -> str:
 
 
 def _below(folder: epath.Path, seen: set[str]) -> Iterator[str]:
-    """Images in a folder and those below it, each of which is looked at once."""
+    """Images in a folder and its subfolders, each folder visited once."""
     if (real := os.path.realpath(_plain(folder))) in seen:
         return
     seen.add(real)
@@ -265,7 +265,7 @@ def _size_or_problem(path: str) -> tuple[int, int] | str:
 
 
 def _orphans(labels: Sequence[str]) -> list[str]:
-    """Files of labels in the same folders that belong to no image."""
+    """Label files in the same folders that belong to no image."""
     folders = {label.rpartition("/")[0] for label in labels}
     there = {
         f"{folder}/{path.name}"
@@ -280,7 +280,7 @@ def _orphans(labels: Sequence[str]) -> list[str]:
 def _annotation(
     line: Sequence[str], size: tuple[int, int], num_keypoints: int, dims: int, num_classes: int
 ) -> Json:
-    """A line as fields of a COCO annotation. Raises ValueError with a reason."""
+    """A line as the fields of a COCO annotation. A ValueError says what is wrong with it."""
     if len(line) not in (5, 5 + num_keypoints * dims):
         raise ValueError(
             f"has {len(line)} columns, not {5 + num_keypoints * dims} (class, box and kpt_shape's "
@@ -292,7 +292,7 @@ def _annotation(
         raise ValueError(f"holds {next(filter(_no_number, line))!r}, not a number") from None
     number, box, points = values[0], values[1:5], values[5:]
     if number not in range(num_classes):
-        raise ValueError(f"is of class {line[0]}, the names have 0 to {num_classes - 1}")
+        raise ValueError(f"is of class {line[0]}; names lists 0 to {num_classes - 1}")
     if not all(-_SLACK <= value <= 1 + _SLACK for value in box):
         raise ValueError(f"its box {box} is not between 0 and 1 (divided by the image's size)")
     width, height = size
