@@ -75,5 +75,5 @@ def test_the_nearest_file_is_named(coco_folder: Path, edit_annotations) -> None:
             image["file_name"] = image["file_name"].replace(".jpg", ".png")
 
     edit_annotations(coco_folder, rename)
-    with pytest.raises(UserError, match=r"001\.png \(the nearest there is 0000000\d*\.jpg\)"):
+    with pytest.raises(UserError, match=r"\(the most similar name there is 0000000\d*\.jpg\)"):
         open_pose_dataset(str(coco_folder), "train")

@@ -1,8 +1,8 @@
-"""Reading COCO keypoint annotations, and checking them.
+"""Reading and checking COCO keypoint annotations.
 
-Training would not notice by itself that people lack labelled keypoints, that boxes lie off their
-image, or that counts contradict each other. Such things come back as findings; annotations with
-fields of the wrong type are left out.
+Training alone would not notice that people lack labelled keypoints, that boxes lie off their image,
+or that counts contradict each other. These are returned as findings; annotations with fields of the
+wrong type are left out.
 """
 
 import re
@@ -45,16 +45,16 @@ from vitpose_jax.keypoints.crops import clean_box
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 
 CORNERS_SHARE = 0.3
-"""Of people, beyond which boxes that fit their keypoints better as corners are told."""
+"""Boxes that fit their keypoints better as corners are reported from this share on."""
 
 OUTSIDE_SHARE = 0.05
-"""Of people, from which boxes that miss most of their keypoints are told; COCO has a few."""
+"""Boxes that miss most of their keypoints are reported from this share on; COCO has a few."""
 
 COCO_PEOPLE = 20
-"""COCO's AP and AR look at no more predictions an image."""
+"""COCO's AP and AR look at no more predictions per image than this."""
 
 PictureSize = Callable[[str], tuple[int, int]]
-"""(width, height) of the picture of a file name."""
+"""From a file name to the picture's (width, height)."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Annotations:
 
     Attributes:
         skeleton: what is annotated.
-        people: those that can be trained and evaluated on (boxes cleaned); `image_row` counts
-            along `file_names`.
+        people: those that can be trained and evaluated on (boxes cleaned); `image_row` indexes
+            `file_names`.
         file_names: M names of image files, relative to the split's folder.
         coco: the file's own dict without malformed annotations and categories that are not read,
-            and with `iscrowd`, `num_keypoints` and `area` filled in; evaluation needs crowds and
-            people without keypoints. Ids that int64 does not hold are replaced by numbers; an
-            image's own is kept in `file_id`.
+            and with `iscrowd`, `num_keypoints` and `area` filled in; crowds and people without
+            keypoints stay, as evaluation needs them. Ids that do not fit in int64 are replaced by
+            numbers; an image's own id is kept in `file_id`.
         report: what was found.
     """
 
@@ -90,18 +90,18 @@ def read_annotations(
     """Read and check a `person_keypoints_*.json` file, or one of the same layout.
 
     People are those the original trains and evaluates on: no crowd regions, at least one labelled
-    keypoint, a box with something left after cleaning, and an area above 0 where one is given. Of
-    several categories with keypoints those are read whose keypoints most annotations have.
+    keypoint, a box that is not empty after cleaning, and an area above 0 if one is given. If
+    categories have different keypoints, the keypoints that most annotations have are read.
 
     Args:
         path: the JSON file; may be on `gs://`.
         max_bad_share: the largest share of malformed annotations that is skipped; see `too_many`.
         category: name or id of the one category to read.
-        picture_size: tells the size of images for which the file has none.
+        picture_size: gives the size of images for which the file has none.
 
     Raises:
-        UserError: not a COCO keypoint file, an image's `file_name` that leaves its folder, more
-            malformed annotations than `max_bad_share`, or nobody left.
+        UserError: it is not a COCO keypoint file, a `file_name` leads out of the images' folder,
+            too many annotations are malformed, or no usable person is left.
     """
     return check_annotations(
         read_json(path),
@@ -121,13 +121,13 @@ def check_annotations(
     picture_size: PictureSize | None = None,
     malformed: Sequence[str] = (),
 ) -> Annotations:
-    """Check what a file at `path` holds; see `read_annotations`.
+    """Check the content of a file; see `read_annotations`.
 
     Args:
         coco: the content, which is changed in place.
-        path: for messages.
+        path: the file, for messages.
         max_bad_share, category, picture_size: as for `read_annotations`.
-        malformed: annotations that could not be made COCO's, with the reasons.
+        malformed: why further annotations could not be converted to COCO's format, one text each.
     """
     _check_top_level(coco, path)
     images, image_findings = _read_images(coco["images"], path, picture_size)
@@ -188,14 +188,14 @@ def _check_top_level(coco: Any, path: epath.PathLike) -> None:
         if not isinstance(coco, Mapping) or not isinstance(coco.get(key), list):
             raise UserError(
                 f"{path} is not a COCO keypoint file: it has no list '{key}' "
-                "(the file to give is annotations/person_keypoints_*.json)"
+                "(give annotations/person_keypoints_*.json)"
             )
 
 
 def _read_images(
     entries: Sequence[Any], path: epath.PathLike, picture_size: PictureSize | None
 ) -> tuple[list[Json], list[Finding]]:
-    """The images in the file's order; their `id` fits in int64, their `file_id` is their own."""
+    """The images in the file's order; `id` fits in int64, `file_id` is the file's own id."""
     images: list[Json] = []
     ids: set[Id] = set()
     files: set[str] = set()
@@ -246,8 +246,8 @@ def check_file_name(name: str, where: str) -> None:
     elsewhere = re.match(r"[A-Za-z]:|[A-Za-z0-9+.-]+://", name) or "\0" in name
     if not parts or parts[0] == "/" or ".." in parts or elsewhere:
         raise UserError(
-            f"{where}: file_name {name!r} leads out of the images' folder; refused (names are "
-            "relative to that folder)"
+            f"{where}: file_name {name!r} leads out of the images' folder; give a name relative "
+            "to that folder"
         )
 
 
@@ -255,10 +255,10 @@ class _Reader:
     """Reads annotations one by one.
 
     Attributes:
-        checked: those that are well-formed, of the categories that are read.
-        kept: people that are used.
-        points: their keypoints, each (K, 3).
-        rows: their images' rows.
+        checked: the well-formed annotations of the categories that are read.
+        kept: those of them that are used as people.
+        points: the keypoints of the kept, each (K, 3).
+        rows: the image rows of the kept.
     """
 
     def __init__(self, images: Sequence[Json], report: Report) -> None:
@@ -277,7 +277,8 @@ class _Reader:
         Args:
             annotation: from the file.
             category: its category's id.
-            joints: its keypoints, what is wrong with them, or why its category is not read.
+            joints: its keypoints, the problem with them, or the finding why its category is not
+                read.
 
         Raises:
             Malformed: it cannot be used.
@@ -314,7 +315,7 @@ class _Reader:
             self.report.add(kind, where, annotation)
 
     def _keep(self, person: Json, joints: Joints, row: int) -> list[Kind]:
-        """Use a person; what is odd about it."""
+        """Keep a person, and return what is odd about it."""
         self.kept.append(person)
         self.points.append(joints.points)
         self.rows.append(row)
@@ -334,7 +335,10 @@ _NO_ID = "'{}' must be a whole number or a text, is {}"
 def _why_other(listed: Mapping[Id | None, bool], category: Id | None, annotation: Any) -> Kind:
     """Why an annotation of a category that is not read is left out.
 
-    listed: the file's categories, and whether they name keypoints.
+    Args:
+        listed: the file's category ids, and whether each category names keypoints.
+        category: the annotation's category id.
+        annotation: from the file.
     """
     if category not in listed or not isinstance(annotation, dict):
         return findings.UNKNOWN_CATEGORY
@@ -345,7 +349,7 @@ def _why_other(listed: Mapping[Id | None, bool], category: Id | None, annotation
 
 
 def _refuse_the_hopeless(report: Report, limit: float) -> None:
-    """Raise UserError where too much is malformed or nobody is left."""
+    """Raise UserError if too many annotations are malformed or no usable person is left."""
     found = report.by_kind()
     malformed = found.get(findings.MALFORMED, [])
     if too_many(len(malformed), report.num_annotations, limit):
@@ -377,7 +381,7 @@ def _tabulate(reader: _Reader) -> People:
 
 
 def _doubt_boxes(boxes: np.ndarray, people: People, reader: _Reader) -> None:
-    """Note boxes that reach far beyond their images, look like corners, or miss their people."""
+    """Report boxes that reach far beyond their images, look like corners, or miss their people."""
     beyond = beyond_image(boxes, people.image_wh)
     corners = fit_as_corners(boxes, people.keypoints, people.visible > 0)
     if are_corners(boxes, people.image_wh):

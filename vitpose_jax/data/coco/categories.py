@@ -1,4 +1,4 @@
-"""A skeleton from what a COCO-layout file says about itself in its `categories`."""
+"""Reading a skeleton from the `categories` of a file in COCO's layout."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,10 +18,10 @@ from vitpose_jax.keypoints.skeletons import (
 
 
 def keypoint_categories(categories: Sequence[Any], where: str) -> list[Mapping[str, Any]]:
-    """The first category with keypoints, and after it all others with the same ones.
+    """The first category with keypoints, then all others with the same keypoints.
 
     Args:
-        categories: the file's list of them.
+        categories: the file's list.
         where: the file's name, for messages.
 
     Raises:
@@ -35,17 +35,17 @@ def choose_categories(
 ) -> list[dict[str, Any]]:
     """The categories to read: those with the keypoints that most annotations have.
 
-    Their ids are those of `plain_id`.
+    Their ids are in the form of `plain_id`.
 
     Args:
-        categories: the file's list of them.
+        categories: the file's list.
         used: number of annotations by category id.
-        wanted: a category's name or id, which alone is read; empty for the rule.
+        wanted: name or id of the only category to read; empty to follow the rule above.
         where: the file's name, for messages.
 
     Raises:
-        UserError: no category has keypoints, one has no id that can be used or the id of another
-            one, or `wanted` is none of them.
+        UserError: no category has keypoints, an id is unusable or used twice, or no category
+            matches `wanted`.
     """
     groups = _by_keypoints(categories, where)
     named = [category for group in groups.values() for category in group]
@@ -53,8 +53,8 @@ def choose_categories(
     for category, category_id in zip(named, ids, strict=True):
         if category_id is None or ids.count(category_id) > 1:
             raise UserError(
-                f"{where}: categories: the 'id' of {category.get('name')!r} must be a number of "
-                f"its own, is {category.get('id')!r}"
+                f"{where}: categories: the 'id' of {category.get('name')!r} must be a unique "
+                f"number, is {category.get('id')!r}"
             )
     if wanted:
         names = [str(category.get("name")) for category in named]
@@ -72,7 +72,7 @@ def choose_categories(
 def _by_keypoints(
     categories: Sequence[Any], where: str
 ) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
-    """The categories with keypoints, by these, whose spelling does not matter."""
+    """The categories with keypoints, grouped by keypoint names, however these are spelled."""
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for category in categories:
         if isinstance(category, Mapping) and category.get("keypoints"):
@@ -93,13 +93,13 @@ def skeleton_from_category(
 ) -> tuple[Skeleton, list[Finding]]:
     """Read keypoint names, flip pairs, limbs and OKS sigmas from an entry of `categories`.
 
-    A file with the names of a known data set, however they are spelled, gets that data set's
-    skeleton. Otherwise `keypoints`
-    (names) is needed, and `skeleton` (limbs, counted from 1) is COCO's own field; `flip_pairs`
-    (pairs of names, or of indices from 0), `sigmas` (one per keypoint) and `upper_body` (names or
-    indices) may be added. Without them, pairs are found by names that differ in left/right, sigmas
-    are those of COCO's keypoints of the same names, else 0.05, and the upper body is everything
-    whose name is of no leg or foot.
+    A category with the keypoint names of a known data set, however they are spelled, gets that data
+    set's skeleton. Otherwise `keypoints` (names) is required, and COCO's own `skeleton` (limbs,
+    counted from 1) is optional. So are `flip_pairs` (pairs of names, or of indices from 0),
+    `sigmas` (one per keypoint) and `upper_body` (names or indices). Without them, pairs are the
+    names that differ only in left/right, sigmas are those of the COCO keypoints with the same
+    names, else 0.05, and the upper body is every keypoint whose name contains no word for a part of
+    the legs.
 
     Args:
         category: the entry.
@@ -109,7 +109,7 @@ def skeleton_from_category(
         The skeleton, and what is odd about it.
 
     Raises:
-        UserError: a field of the wrong type or length, or one that names an unknown keypoint.
+        UserError: a field has the wrong type or length, or names an unknown keypoint.
     """
     names = category.get("keypoints")
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
@@ -164,14 +164,14 @@ def _indices(value: Any, names: list[str], key: str, where: str) -> tuple[int, .
     indices = [names.index(v) if v in names else v for v in value]
     for v in indices:
         if not isinstance(v, int) or isinstance(v, bool) or not 0 <= v < len(names):
-            raise UserError(f"{where}: categories: '{key}' names {v!r}, which is no keypoint")
+            raise UserError(f"{where}: categories: '{key}' names {v!r}, which is not a keypoint")
     return tuple(indices)
 
 
 def _limbs(value: Any, names: list[str]) -> tuple[tuple[tuple[int, int], ...], list[Any]]:
-    """The limbs as pairs of indices, and those that are none.
+    """The limbs as pairs of indices, and the entries that are not limbs.
 
-    COCO counts keypoints from 1; where a 0 occurs they are counted from 0. Names are taken too.
+    COCO counts keypoints from 1; if a 0 occurs, they are counted from 0. Names are accepted too.
     """
     if not isinstance(value, list):
         return (), [value]

@@ -1,4 +1,4 @@
-"""Person boxes from a detector, in COCO's results form."""
+"""Person boxes from a detector, in COCO's results format."""
 
 import logging
 from typing import Any
@@ -27,12 +27,13 @@ log = logging.getLogger(__name__)
 
 
 def detected_people(dataset: PoseDataset, path: epath.PathLike, min_score: float = 0.0) -> People:
-    """A detector's boxes, uncleaned, in place of a data set's annotated ones.
+    """A detector's boxes, as they are, in place of a data set's annotated ones.
 
-    Malformed boxes, and those on images that the data set does not have, are left out and counted.
+    Malformed boxes, and boxes on images that the data set does not have, are left out with a
+    warning.
 
     Args:
-        dataset: whose images and categories count.
+        dataset: has the images and the categories.
         path: JSON list of {image_id, category_id, bbox (x, y, width, height), score}; `image_id`
             may be an image's id or the name of its file.
         min_score: boxes with a lower score are left out; the original's threshold is 0.
@@ -41,13 +42,13 @@ def detected_people(dataset: PoseDataset, path: epath.PathLike, min_score: float
         People whose `annotation_id` is the row in the file, and whose keypoints are unlabelled.
 
     Raises:
-        UserError: the data set holds crops of annotated boxes only, or the file is none of
-            detections, has too many malformed entries, or no box on the images.
+        UserError: the data set holds only crops of annotated boxes, or the file is not a detections
+            file, has too many malformed entries, or has no box on the images.
     """
     if not dataset.has_whole_images:
         raise UserError(
             f"{dataset.name} holds crops around annotated boxes only; "
-            "evaluate on detections with the COCO folder it was made from"
+            "to evaluate on detections, give the COCO folder it was made from"
         )
     coco = dataset.coco_gt
     categories = keypoint_categories(coco["categories"], dataset.name)
@@ -99,7 +100,7 @@ def detected_people(dataset: PoseDataset, path: epath.PathLike, min_score: float
 
 
 def _doubt_boxes(people: People, path: epath.PathLike) -> None:
-    """Tell of boxes in other units or forms; refuse them where most are fractions."""
+    """Warn of boxes in other units or forms; refuse the file if most are fractions."""
     fractions = normalized(people.box)
     if fractions.mean() >= 0.5:
         raise UserError(f"{path}: {fractions.sum()} of {len(people)} are {NORMALIZED_WORDS}")
@@ -117,7 +118,7 @@ def _doubt_boxes(people: People, path: epath.PathLike) -> None:
 
 
 def _tell_of_empty_images(people: People, dataset: PoseDataset, path: epath.PathLike) -> None:
-    """Tell where many images with annotated people have no box, as with ids of other images."""
+    """Warn if many images with annotated people have no box: image ids may not match."""
     annotated = np.unique(dataset.people.image_id)
     empty = annotated[~np.isin(annotated, people.image_id)]
     if len(empty) > 0.1 * len(annotated):
@@ -128,7 +129,7 @@ def _tell_of_empty_images(people: People, dataset: PoseDataset, path: epath.Path
 
 
 def _problem(entry: Any) -> str | None:
-    """What is wrong with a box's fields, in words; None where they can be used."""
+    """What is wrong with a box's fields, in words; None if they can be used."""
     if not isinstance(entry, dict):
         return "is not an object"
     for key in ("image_id", "category_id"):

@@ -30,9 +30,9 @@ class FolderImages:
         self.respelled: dict[str, str] = {}
 
     def missing(self) -> np.ndarray:
-        """Bool (M,), which files are not there; lists each folder once and opens no file.
+        """Which files are missing, bool (M,); lists each folder once and opens no file.
 
-        Files that are there under another spelling are taken, and kept in `respelled`.
+        Files found under another spelling are used, and recorded in `respelled`.
         """
         present: dict[str, set[str]] = {}
         absent = np.zeros(len(self._file_names), bool)
@@ -54,12 +54,12 @@ class FolderImages:
         return absent
 
     def nearest(self, row: int) -> str:
-        """Words that name the existing file most like a missing one, or that there is none."""
+        """A phrase for messages: the existing file most like a missing one, or that none is."""
         files = PictureFiles(self._folder)
         found = files.nearest(self._file_names[row])
         if found:
-            return f"the nearest there is {found}"
-        return f"{self._prefix} holds {len(files.paths)} files, none of such a name"
+            return f"the most similar name there is {found}"
+        return f"{self._prefix} holds {len(files.paths)} files, none with a similar name"
 
     def path(self, row: int) -> str:
         """The path of image `row`."""
@@ -95,7 +95,7 @@ class FolderImages:
 
 
 def warn_of_shared_images(train: PoseDataset, val: PoseDataset) -> None:
-    """Tell of files of images that people of both splits are on."""
+    """Warn of image files that both splits have people on."""
     paths = []
     for dataset in (train, val):
         if not isinstance(dataset.images, FolderImages):
@@ -104,8 +104,8 @@ def warn_of_shared_images(train: PoseDataset, val: PoseDataset) -> None:
         paths.append({dataset.images.path(row) for row in rows})
     if shared := sorted(paths[0] & paths[1]):
         log.warning(
-            "%d of the %d images to evaluate on are also trained on, for instance %s: the figures "
-            "will be better than they would be on other images",
+            "%d of the %d images to evaluate on are also trained on, for instance %s: the results "
+            "will be better than on new images",
             *(len(shared), len(paths[1]), shared[0]),
         )
 
@@ -134,7 +134,7 @@ def as_dataset(
     options: Options,
     sources: tuple[str, ...],
 ) -> PoseDataset:
-    """The people of annotations whose images are there; without a folder, all of them.
+    """The people whose images are present, as a data set; without a folder, all people.
 
     Raises:
         UserError: too many images are missing.

@@ -1,4 +1,4 @@
-"""Ids as files have them: whole numbers of any size, such numbers as floats or texts, or names."""
+"""Ids as files write them: whole numbers of any size, also as floats or strings, or names."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ Id = int | str
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,30})")
 _EXACT = 2**53
-"""Larger whole numbers are rounded in floats."""
+"""Floats round larger whole numbers."""
 
 
 def plain_id(value: Any) -> Id | None:
-    """An id in one form: 7, 7.0 and "7" are 7; other texts stay; None for what is no id."""
+    """An id in one form: 7, 7.0 and "7" become 7; other strings stay; None if it is not an id."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -28,19 +28,19 @@ def plain_id(value: Any) -> Id | None:
 
 
 def fit_in_int64(ids: Sequence[Id]) -> bool:
-    """Whether all are whole numbers that int64 holds."""
+    """Whether all are whole numbers that fit in int64."""
     return all(isinstance(i, int) and -(2**63) <= i < 2**63 for i in ids)
 
 
 class ImageIds:
-    """Finds the row of an image that other parts of a file, or other files, name somehow.
+    """Finds the row of an image from whatever names it in the same file or in another.
 
-    By its id; else by its file's name, with or without folder or suffix; else by a number with
-    zeros before it. A name that could be two images' is nobody's.
+    This is the image's id; else its file name, with or without folder or suffix; else a number with
+    leading zeros. A name that fits two images finds neither.
     """
 
     def __init__(self, images: Sequence[Mapping[str, Any]]) -> None:
-        """Take a file's images; their own ids are `file_id`, or `id` where there is none."""
+        """Index a file's images by their own ids: `file_id`, or `id` where there is none."""
         ids = (image.get("file_id", image["id"]) for image in images)
         self._rows = {image_id: row for row, image_id in enumerate(ids)}
         self._file_names = [image.get("file_name", "") for image in images]
@@ -74,7 +74,7 @@ class ImageIds:
 
 
 def _forms(name: str) -> tuple[str, ...]:
-    """A file's name with less and less of it."""
+    """A file name in ever shorter forms: without its suffix, its folder, or both."""
     path = name.replace("\\", "/")
     stem, dot, suffix = path.rpartition(".")
     whole = stem if dot + suffix.lower() in IMAGE_SUFFIXES else path

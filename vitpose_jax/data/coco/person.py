@@ -1,4 +1,4 @@
-"""One person's fields as annotation tools write them, made what COCO's are."""
+"""Reading one person's fields as annotation tools write them, and putting them in COCO's form."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeGuard
@@ -17,7 +17,7 @@ class Malformed(Exception):
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value of the file is a number below 1e9, as all coordinates are."""
+    """Whether a value of the file is a number of magnitude below 1e9, as all coordinates are."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
@@ -27,8 +27,8 @@ class Joints(NamedTuple):
     Attributes:
         points: (K, 3), x, y and visibility (0, 1 or 2).
         labelled: how many are labelled.
-        low: their least x and y.
-        high: their largest x and y.
+        low: smallest x and y of the labelled ones.
+        high: largest x and y of the labelled ones.
         found: what had to be changed.
     """
 
@@ -44,7 +44,7 @@ _NUMBERS = frozenset((int, float))
 
 
 def read_joints(people: Sequence[Json], num_keypoints: int) -> Iterator[Joints | Malformed]:
-    """Check the keypoints of many people, and write COCO's form of them back where they change."""
+    """Check the keypoints of many people; any that change are written back in COCO's form."""
     for start in range(0, len(people), _CHUNK):
         chunk = people[start : start + _CHUNK]
         fields: list[Any] = [person.get("keypoints") for person in chunk]
@@ -79,7 +79,7 @@ def _nowhere(points: np.ndarray) -> np.ndarray:
 
 
 def _at_origin(points: np.ndarray) -> np.ndarray:
-    """Which points (..., 3) are labelled at (0, 0) or (-1, -1), as absent ones often are."""
+    """Which points (..., 3) are labelled at (0, 0) or (-1, -1), as tools often mark absent ones."""
     x, y, flags = np.moveaxis(points, -1, 0)
     return (x == y) & ((x == 0) | (x == -1)) & (flags > 0)
 
@@ -108,7 +108,7 @@ def read_person(person: Json, joints: Joints) -> list[Kind]:
         What is odd about them, and about the keypoints.
 
     Raises:
-        Malformed: a field of another type or length than it must have.
+        Malformed: a field has the wrong type or length.
     """
     found, count = list(joints.found), joints.labelled
     crowd = person.get("iscrowd")
@@ -141,7 +141,7 @@ def read_person(person: Json, joints: Joints) -> list[Kind]:
 
 
 def _points(person: Json, num_keypoints: int, found: list[Kind]) -> np.ndarray:
-    """The keypoints (K, 3) of a person whose field is not as it should be, put right in place."""
+    """The keypoints (K, 3) of a person whose field needs correcting, which is done in place."""
     values = person.get("keypoints")
     if values is None and not person.get("iscrowd"):
         found.append(findings.NO_KEYPOINTS)
@@ -183,7 +183,7 @@ def _points(person: Json, num_keypoints: int, found: list[Kind]) -> np.ndarray:
 
 
 def _box_around(joints: Joints) -> list[float]:
-    """A box with a margin, as people are larger than their joints; zeros where there are none."""
+    """A box with a margin, as people are larger than their joints; zeros if none are labelled."""
     if not joints.labelled:
         return [0.0] * 4
     (left, top), (right, bottom) = joints.low, joints.high
@@ -192,13 +192,13 @@ def _box_around(joints: Joints) -> list[float]:
 
 
 def short(value: Any) -> str:
-    """A value in a message."""
+    """A value as it is shown in a message."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def why_not_used(person: Json, joints: Joints, width: int, height: int) -> Kind | None:
-    """Why a person is left out; None where it is used."""
+    """Why a person is left out; None if it is used."""
     if person["iscrowd"]:
         return findings.CROWD
     if not joints.labelled:
@@ -225,7 +225,7 @@ def why_not_used(person: Json, joints: Joints, width: int, height: int) -> Kind 
 
 
 def oddities(person: Json, joints: Joints, width: int, height: int) -> Iterator[Kind]:
-    """What is odd about a person that is used all the same."""
+    """What is odd about a person that is used nevertheless."""
     if min(joints.low) < 0 or joints.high[0] > width or joints.high[1] > height:
         yield findings.POINTS_OFF_IMAGE
     if person["area"] > 1.1 * person["bbox"][2] * person["bbox"][3] + 10:

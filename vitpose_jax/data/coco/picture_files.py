@@ -1,4 +1,4 @@
-"""Finding the files that annotations name, however system and tool spell the name."""
+"""Finding the files that annotations name, even if the name is spelled differently."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,14 +17,14 @@ class PictureFiles:
             self._by_name.setdefault(_base(path), []).append(path)
 
     def respelled(self, names: Sequence[str], present: set[str]) -> dict[str, str]:
-        """The paths of names that are not there as they are written.
+        """Find the files of names that do not exist exactly as written.
 
-        Case, accents, `\\`, `%20` and `:` may be written otherwise, and one of the two may have
-        folders before it. A file that could be two names', or is one's already, is nobody's.
+        Case, accents, `\\`, `%20` and `:` may be written differently, and either path may
+        have extra leading folders. A file that fits two names, or is already used, is not matched.
 
         Args:
             names: from the annotations.
-            present: names that are there as they are written.
+            present: names that exist exactly as written.
         """
         found: dict[str, str] = {}
         taken: dict[str, str] = {}
@@ -41,7 +41,7 @@ class PictureFiles:
         return found
 
     def nearest(self, name: str) -> str | None:
-        """The file whose name looks most like this one, if any does."""
+        """The file with the most similar name, if any is similar."""
         return nearest(name, self.paths[:20_000])
 
 

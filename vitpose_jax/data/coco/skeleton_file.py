@@ -18,12 +18,12 @@ def read_skeleton(source: str | Path | Skeleton) -> Skeleton:
     """Read a skeleton.
 
     Args:
-        source: the name of a known one; or a JSON file: a COCO annotation file (or anything else
-            with its `categories`), one entry of `categories`, a list of keypoints' names, or
-            config.json of a folder of weights. A skeleton is returned as it is.
+        source: the name of a known skeleton; or a JSON file: a COCO annotation file (or any other
+            with `categories`), one entry of `categories`, a list of keypoint names, or the
+            config.json of a weights folder. A skeleton is returned as it is.
 
     Raises:
-        UserError: neither a known name nor such a file.
+        UserError: it is neither a known name nor such a file.
     """
     if isinstance(source, Skeleton):
         return source
@@ -40,7 +40,7 @@ def read_skeleton(source: str | Path | Skeleton) -> Skeleton:
     if category is None:
         raise UserError(
             f"{source}: no skeleton in it; give a COCO annotation file, one of its 'categories', "
-            "or a list of keypoints' names"
+            "or a list of keypoint names"
         )
     if isinstance(category, str) and category in known:
         return known[category]
@@ -53,7 +53,7 @@ def read_skeleton(source: str | Path | Skeleton) -> Skeleton:
 
 
 def _category(content: Any, where: str) -> Any:
-    """What of a file says what its keypoints are: an entry of `categories`, a name, or None."""
+    """The part of a file that gives its keypoints: an entry of `categories`, a name, or None."""
     if isinstance(content, list) and content:
         return {"keypoints": content, "name": Path(where).stem}
     if not isinstance(content, Mapping):
@@ -80,7 +80,7 @@ def _category(content: Any, where: str) -> Any:
 
 
 def _from_one(limbs: Any) -> Any:
-    """Limbs counted from 1, as COCO has them; what is none stays as it is."""
+    """Limbs counted from 1, as in COCO; anything that is not a limb stays as it is."""
     if isinstance(limbs, list):
         return [_from_one(part) for part in limbs]
     return limbs + 1 if type(limbs) is int else limbs

@@ -10,16 +10,16 @@ PARTS = {"foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts":
 
 
 def has_whole_bodies(category: Mapping[str, Any], people: Sequence[Json]) -> bool:
-    """Whether people of COCO's keypoints have the other parts' fields too."""
+    """Whether people with COCO's keypoints also have the fields of the other parts."""
     names = category["keypoints"]
     is_body = known_skeleton(names) is SKELETONS["coco"]
     return is_body and any(part in person for person in people for part in PARTS)
 
 
 def join_parts(people: Sequence[Json]) -> None:
-    """Append the parts to `keypoints`, in place; they count no longer in `num_keypoints`.
+    """Append the parts to `keypoints`, in place, and drop `num_keypoints`, which is now wrong.
 
-    A part's third values above 0 are flags or scores: all are labelled.
+    The third values of a part are flags or scores: any above 0 means labelled.
     """
     for person in people:
         body = person.get("keypoints")
