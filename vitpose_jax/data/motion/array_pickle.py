@@ -13,10 +13,11 @@ from vitpose_jax.errors import UserError
 def load_pickle(path: str | Path) -> Any:
     """Unpickle numpy arrays, scalars and plain containers; refuse everything else by name.
 
-    Python 2's pickles are read too, and numpy itself never sees the file's content.
+    Pickles from Python 2 are read too. numpy's own unpickling code never runs.
 
     Raises:
-        UserError: unreadable, not a pickle, or naming anything but numpy's own array functions.
+        UserError: the file is unreadable, not a pickle, or names anything but numpy's own array
+            functions.
     """
     try:
         data = Path(path).read_bytes()
@@ -27,11 +28,13 @@ def load_pickle(path: str | Path) -> Any:
         return _built(unpickler.load(), {})
     except _Refused as error:
         raise UserError(
-            f"{path}: refused, the file asks for {error}; a file of numpy arrays and plain "
+            f"{path}: refused, because the file asks for {error}; a file of numpy arrays and plain "
             "containers does not, so this one is damaged or malicious"
         ) from error
     except (RecursionError, MemoryError) as error:
-        raise UserError(f"{path}: refused, its contents are absurdly nested or large") from error
+        raise UserError(
+            f"{path}: refused, its content is too deeply nested or too large"
+        ) from error
     except Exception as error:  # a damaged pickle can raise anything at all
         raise UserError(
             f"{path}: not a readable pickle ({type(error).__name__}: {error}); download it again"
@@ -39,7 +42,7 @@ def load_pickle(path: str | Path) -> Any:
 
 
 class _Refused(Exception):
-    """Something that a pickle asked for and does not get."""
+    """A pickle asked for something that it does not get."""
 
 
 class _Dtype:
@@ -115,7 +118,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _built(value: Any, memo: dict[int, Any]) -> Any:
-    """Replace the stand-ins in `value` by what they stand for."""
+    """Replace the stand-ins in `value` with what they stand for."""
     if isinstance(value, _Array):
         return value.array
     if isinstance(value, _Dtype):

@@ -1,4 +1,4 @@
-"""Random changes to motion that leave it plausible."""
+"""Random changes to motion that keep it plausible."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ Batch = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class MotionAugmentation:
-    """How far a motion may be changed; 0 switches a part off.
+    """How much motion is changed; 0 switches a change off.
 
     Attributes:
         flip: probability of mirroring.
         view: probability of seeing the people from another side, by any angle about the vertical
-            axis. In 2D only for tracks that know their joints in the world.
+            axis. In 2D this works only for tracks with `world` and `cameras`.
         reverse: probability of playing the motion backwards.
         rotation: standard deviation in radians, in the image plane (2D only).
-        stretch: standard deviation of the logarithm of the width; stands for other body shapes and
+        stretch: standard deviation of the logarithm of the width; imitates other body shapes and
             slight turns.
         drift: standard deviation of a constant velocity added to all joints, in person sizes per
-            ten frames; stands for other camera motion.
-        scale: standard deviation of the logarithm of the size. Without effect on a model that
+            ten frames; imitates other camera motion.
+        scale: standard deviation of the logarithm of the size. It has no effect on a model that
             normalises the scale.
         missing: probability that a sample loses joints, each with probability 0.3, from a random
             frame on.
-        paces: speeds at which all motion is shown as well. Applied to tracks (see `at_pace`), not
-            to batches.
+        paces: further speeds at which all motion is also shown. Applied to tracks (see `at_pace`),
+            not to batches.
     """
 
     flip: float = 0.5

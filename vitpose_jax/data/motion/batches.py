@@ -21,14 +21,14 @@ def train_batches(
     flip_index: np.ndarray | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> grain.IterDataset[Batch]:
-    """Endless shuffled, augmented batches; each is a function of seed and place in the stream.
+    """Endless shuffled, augmented batches, each a function of the seed and its position.
 
     Args:
         windows: where the samples come from.
         batch_size: samples per batch of this shard.
-        seed: of order and augmentation.
+        seed: for the order and the augmentation.
         augmentation: None for none.
-        flip_index: (J,), needed to mirror.
+        flip_index: (J,); without it nothing is mirrored.
         shard: (this process, number of processes).
     """
     index, count = shard
@@ -38,7 +38,7 @@ def train_batches(
         batches = batches.map(_without_views)
     else:
         if augmentation.view and windows.dims == 2 and "world" not in windows[0]:
-            log.info("these tracks know no 3D joints: no views from other sides")
+            log.info("these tracks have no 3D joints: they are not shown from other sides")
         if flip_index is None:
             flip_index = np.arange(windows.num_joints)
             augmentation = dataclasses.replace(augmentation, flip=0.0)

@@ -9,22 +9,22 @@ from scipy.interpolate import CubicSpline
 from vitpose_jax.data.motion.windows import MotionTrack, stretches
 from vitpose_jax.errors import UserError
 
-ROUNDING = 1e-6  # of a frame; times this close to a frame are taken at it
+ROUNDING = 1e-6  # of a frame; times this close to a frame count as the frame's own
 
 
 def resample(track: MotionTrack, fps: float, times: np.ndarray | None = None) -> MotionTrack:
     """The track at another frame rate, by a cubic spline through every stretch of seen frames.
 
     A joint exists at a new time only if it was seen in the frames around it, never across a gap.
-    Frame n lies at n / fps seconds before and after, so tracks that were in step stay in step.
+    Frame n is at n / fps seconds in the old and the new track, so synchronous tracks stay so.
 
     Args:
         track: at its own rate.
-        fps: the rate wanted.
-        times: seconds (T,), strictly rising, where frames do not come at a steady rate.
+        fps: the new rate.
+        times: each frame's time in seconds (T,), strictly rising, if the old rate is not steady.
 
     Raises:
-        UserError: a rate that is not positive and finite.
+        UserError: a rate is not positive and finite.
     """
     if not (0 < fps < math.inf and 0 < track.fps < math.inf):
         raise UserError(f"track {track.name}: cannot resample {track.fps} to {fps} frames a second")
@@ -43,7 +43,7 @@ def resample(track: MotionTrack, fps: float, times: np.ndarray | None = None) ->
     positions, visible = _interpolate(ids, track.positions, track.visible, wanted)
     world = cameras = None
     if track.world is not None and track.cameras is not None:
-        # Views are made of whole windows, so a frame is known as a whole or not at all.
+        # Other views need all joints, so a frame is known completely or not at all.
         known = np.isfinite(track.world).all((1, 2)) & np.isfinite(track.cameras).all((1, 2))
         world, found = _interpolate(ids, track.world, _per_row(known, track.world), wanted)
         world = np.where(found[..., None], world, np.nan)
@@ -53,17 +53,17 @@ def resample(track: MotionTrack, fps: float, times: np.ndarray | None = None) ->
 
 @dataclass(frozen=True)
 class _Frames:
-    """A track's frames: their numbers (T,) and when they are (T,), in frames at a steady rate."""
+    """A track's frames: their numbers (T,), and their times (T,) in frames at a steady rate."""
 
     ids: np.ndarray
     at: np.ndarray
 
 
 def at_pace(track: MotionTrack, pace: float) -> MotionTrack:
-    """The same motion, camera and all, `pace` times as fast, at the track's own frame rate.
+    """The same motion, including the camera's, `pace` times as fast at the track's frame rate.
 
     Raises:
-        UserError: a pace that is not positive.
+        UserError: the pace is not positive.
     """
     if not pace > 0:
         raise UserError(f"track {track.name}: motion cannot be shown {pace} times as fast")
@@ -76,7 +76,7 @@ def _interpolate(
     """Values at other times, and which of them are known.
 
     Args:
-        frames: T of them.
+        frames: T frames.
         values: (T, J, D).
         known: bool (T, J).
         wanted: (W,), in frames.

@@ -1,4 +1,4 @@
-"""What motion can be taken from, by name, and the tracks of each source."""
+"""The sources of motion, by name, and their tracks."""
 
 import dataclasses
 from pathlib import Path
@@ -45,8 +45,8 @@ INPUTS = {
     "keypoints": _COCO_2D,
     "synthetic": _COCO_2D,
 }
-"""What can be forecast: 3DPW's own 2D detections, its 3D joints seen through the camera, these
-joints themselves, keypoints of our pose model (`vitpose prepare-3dpw`), and synthetic motion."""
+"""What can be forecast: 3DPW's own 2D detections, its 3D joints seen through the camera, the 3D
+joints themselves, keypoints from a pose model (`vitpose prepare-3dpw`), and synthetic motion."""
 
 _TRACKS_OF_SEQUENCE = {
     "detections": threedpw.detection_tracks,
@@ -59,12 +59,12 @@ def open_tracks(folder: str | Path, split: str, kind: str = "detections") -> lis
     """Open the tracks of a split.
 
     Args:
-        folder: the one with `sequenceFiles`; ignored for synthetic motion.
+        folder: the folder that holds `sequenceFiles`; ignored for synthetic motion.
         split: train, validation or test.
         kind: a name in `INPUTS`.
 
     Raises:
-        UserError: unknown names, missing or damaged files.
+        UserError: a name is unknown, or a file is missing or damaged.
     """
     if kind not in INPUTS:
         raise UserError(f"no input {kind!r}; choose one of {', '.join(INPUTS)}")
@@ -87,7 +87,7 @@ def open_tracks(folder: str | Path, split: str, kind: str = "detections") -> lis
 def _with_view(
     sequence: threedpw.Sequence, index: int, track: MotionTrack, face: np.ndarray | None
 ) -> MotionTrack:
-    """A 2D track with what it takes to see actor `index` from other sides."""
+    """A 2D track with the `world` and `cameras` needed to see actor `index` from other sides."""
     actor = sequence.actors[index]
     world = actor.joints3d if face is None else lift_coco(actor, face)
     world = np.where(sequence.cam_valid[index][:, None, None], world, np.nan)

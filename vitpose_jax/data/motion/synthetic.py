@@ -25,11 +25,11 @@ FOCAL = 1400.0
 """Pixels; a horizontal field of view of 69 degrees."""
 
 ANKLE_HEIGHT = 0.08
-"""Metres above the floor of the foot that stands."""
+"""Height of the standing foot's ankle above the floor, in metres."""
 
 _STREAM = {"train": 11, "validation": 12, "test": 13}
 _SEQUENCES = {"train": 200, "validation": 40, "test": 40}
-_BLEND = 0.6  # seconds in which one activity becomes the next
+_BLEND = 0.6  # seconds in which one activity blends into the next
 _GRAVITY = 9.81
 
 Clock = np.ndarray
@@ -39,7 +39,7 @@ Clock = np.ndarray
 def synthetic_motion_sequence(
     index: int, num_frames: int, fps: float = 30.0, *, split: str = "train"
 ) -> dict[str, np.ndarray]:
-    """A person in motion; a function of its arguments alone.
+    """Make one person in motion; the result depends only on the arguments.
 
     The whole path lies at least two metres in front of the camera.
 
@@ -47,7 +47,7 @@ def synthetic_motion_sequence(
         index: the sequence's number.
         num_frames: T.
         fps: frames per second.
-        split: "train", "validation" or "test"; their random streams share nothing.
+        split: "train", "validation" or "test"; each has its own random stream.
 
     Returns:
         `keypoints_2d` float32 (T, 17, 2), pixels of a 1920x1080 camera; `visible` float32 (T, 17),
@@ -114,7 +114,7 @@ def synthetic_tracks(split: str, num_frames: int = 300) -> list[MotionTrack]:
 
 
 def _window(times: np.ndarray, begin: float, end: float) -> np.ndarray:
-    """An activity's weight (T,): it rises around `begin` as its predecessor's falls; sums are 1."""
+    """An activity's weight (T,): it rises around `begin` as the previous one falls; sums are 1."""
 
     def step(at: float) -> np.ndarray:
         u = np.clip((times - at) / _BLEND + 0.5, 0, 1)
@@ -124,7 +124,7 @@ def _window(times: np.ndarray, begin: float, end: float) -> np.ndarray:
 
 
 def _stand_on_floor(ankles: np.ndarray) -> np.ndarray:
-    """The pelvis's path (T, 3) that keeps the lower foot, which carries the body, in place.
+    """The pelvis's path (T, 3) that keeps the lower (supporting) foot in place.
 
     Args:
         ankles: (T, 2, 3), relative to the pelvis.
@@ -147,7 +147,7 @@ def _sway(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _rest_angles(rng: np.random.Generator) -> np.ndarray:
-    """The angles (A,) at which this person holds still."""
+    """This person's angles (A,) at rest."""
     rest = rng.normal(0, 3, len(ANGLES))
     for side in ("left", "right"):
         rest[ANGLE[f"{side}_arm_out"]] += 8
@@ -160,7 +160,7 @@ Angles = np.ndarray
 """Degrees (T, A), added to those at rest."""
 
 Activity = Callable[[Clock, np.ndarray, BodyShape], tuple[Angles, np.ndarray]]
-"""(clock, five numbers in [0, 1), body) -> angles, and turning (T,) in degrees per second."""
+"""(clock, five numbers in [0, 1), body) -> angles, and turning speed (T,), degrees per second."""
 
 
 def _pose(clock: Clock, angles: Mapping[str, float | np.ndarray]) -> Angles:
@@ -180,7 +180,7 @@ def _standing(clock: Clock, angles: Mapping[str, float | np.ndarray]) -> tuple[A
 def _stride(
     clock: Clock, drawn: np.ndarray, shape: BodyShape, turn: float, run: bool = False
 ) -> tuple[Angles, np.ndarray]:
-    """Walking or running, at the pace of a pendulum as long as the legs."""
+    """Walking or running, at the frequency of a pendulum as long as the legs."""
     leg = 0.49 * shape.height * shape.leg
     swing = (38 if run else 24) + 8 * drawn[0]
     cadence = (0.85 if run else 0.55) * np.sqrt(_GRAVITY / leg) / np.pi * (0.9 + 0.2 * drawn[1])
@@ -224,7 +224,7 @@ def _turn(clock: Clock, drawn: np.ndarray, shape: BodyShape) -> tuple[Angles, np
 
 
 def _there_and_back(clock: Clock, seconds: float) -> np.ndarray:
-    """0 to 1 and back, smoothly, again and again."""
+    """From 0 to 1 and back, smoothly, repeated every `seconds`."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * clock / seconds)
 
 

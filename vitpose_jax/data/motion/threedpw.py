@@ -66,8 +66,8 @@ def read_sequence(path: str | Path) -> Sequence:
     """Read one sequence file.
 
     Raises:
-        UserError: it is not a pickle, holds anything but arrays and plain containers, lacks a key,
-            or its arrays do not fit together.
+        UserError: the file is not a pickle, holds anything but arrays and plain containers, lacks a
+            key, or its arrays do not fit together.
     """
     path = Path(path)
     content = load_pickle(path)
@@ -99,10 +99,10 @@ def read_sequence(path: str | Path) -> Sequence:
 
 
 def read_split(folder: str | Path, split: str) -> list[Sequence]:
-    """Read all sequences of a split, by file name; `folder` holds `sequenceFiles`.
+    """Read all sequences of a split, sorted by file name; `folder` holds `sequenceFiles`.
 
     Raises:
-        UserError: no such split, no files in it, or one that is damaged.
+        UserError: there is no such split, it has no files, or a file is damaged.
     """
     return [read_sequence(path) for path in sequence_files(folder, split)]
 
@@ -111,7 +111,7 @@ def sequence_files(folder: str | Path, split: str) -> list[Path]:
     """The sequence files of a split, sorted by name.
 
     Raises:
-        UserError: no such split or no files in it.
+        UserError: there is no such split, or it has no files.
     """
     if split not in SPLITS:
         raise UserError(f"3DPW has no split '{split}'; choose one of {', '.join(SPLITS)}")
@@ -145,8 +145,8 @@ def detection_tracks(sequence: Sequence) -> list[MotionTrack]:
 def projected_tracks(sequence: Sequence) -> list[MotionTrack]:
     """The 3D joints seen through the camera: 24 SMPL joints in pixels, without detection noise.
 
-    Joints outside the image are kept (a projection knows them); frames without a trusted camera
-    pose and joints behind the camera are missing.
+    Joints outside the image are kept, since a projection knows where they are. Frames without a
+    trusted camera pose and joints behind the camera are missing.
     """
     points = [
         project(actor.joints3d, sequence.cam_poses, sequence.intrinsics)
@@ -190,12 +190,12 @@ def _array(path: Path, content: dict[str, Any], key: str, shape: Shape) -> np.nd
 def _per_actor(path: Path, content: dict[str, Any], key: str, shape: Shape) -> list[np.ndarray]:
     values = _entry(path, content, key)
     if not isinstance(values, list | tuple):
-        raise UserError(f"{path}: '{key}' is a {type(values).__name__}, not a list with one actor")
+        raise UserError(f"{path}: '{key}' is a {type(values).__name__}, not a list of actors")
     return [_checked(f"{path}: '{key}[{i}]'", value, shape) for i, value in enumerate(values)]
 
 
 def _checked(where: str, value: Any, shape: Shape) -> np.ndarray:
-    """An array of numbers of that shape; None stands for any number of frames."""
+    """The value, if it is an array of numbers of that shape; None is any number of frames."""
     have = value.shape if isinstance(value, np.ndarray) else type(value).__name__
     if (
         isinstance(value, np.ndarray)

@@ -1,4 +1,4 @@
-"""3DPW keypoints found by a pose model of ours, as files beside the data set.
+"""3DPW keypoints found by a pose model of this library, as files beside the data set.
 
 `DATA/keypoints/SPLIT/SEQUENCE.npz` holds keypoints float32 (A, T, 17, 2) in pixels and scores
 float32 (A, T, 17) for the A actors and T frames of the sequence file; 0 where an actor was not
@@ -34,10 +34,10 @@ def read_keypoint_file(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, 
     """Read (keypoints, scores) of a sequence with `shape` = (actors, frames).
 
     Raises:
-        UserError: absent, damaged, or of another sequence.
+        UserError: the file is missing, damaged, or of another sequence.
     """
     if not path.exists():
-        raise UserError(f"{path}: not there; make it with `vitpose prepare-3dpw`")
+        raise UserError(f"{path} is missing; make it with `vitpose prepare-3dpw`")
     try:
         with np.load(path, allow_pickle=False) as content:
             keypoints, scores = content["keypoints"], content["scores"]

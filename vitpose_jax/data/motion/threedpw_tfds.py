@@ -23,12 +23,12 @@ class ThreedpwMotion(tfds.core.GeneratorBasedBuilder):
     """One example per actor of a sequence: the whole track.
 
     Fields: name, fps, frame_ids (T,), positions float32 (T, J, D) in pixels or metres, visible bool
-    (T, J). `track_of` makes a MotionTrack of an example.
+    (T, J). `track_of` turns an example into a MotionTrack.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    # No checksums lie beside this file (the search for them needs importlib_resources, which
-    # tensorflow-datasets does not install).
+    # There are no checksum files beside this one, and searching for them would need
+    # importlib_resources, which tensorflow-datasets does not install.
     code_path = None
     BUILDER_CONFIGS = [  # noqa: RUF012 (tensorflow-datasets reads a list)
         tfds.core.BuilderConfig(name=name) for name in INPUTS if name != "synthetic"
@@ -76,7 +76,7 @@ class ThreedpwMotion(tfds.core.GeneratorBasedBuilder):
 
 
 def track_of(example: dict[str, Any]) -> MotionTrack:
-    """Make a track of an example."""
+    """Turn an example into a track."""
     name = example["name"]
     return MotionTrack(
         name.decode() if isinstance(name, bytes) else str(name),

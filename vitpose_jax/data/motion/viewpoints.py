@@ -1,9 +1,9 @@
 """New views of recorded motion: the same people, seen from another side.
 
-A walk seen from the left says little of one seen from the front. Where a recording has 3D joints
-and cameras, a window's people are turned about the vertical axis through where they stand, and the
-2D keypoints move as their projections do. Where people stand in the picture, how the camera follows
-and shakes, and the detector's errors stay as recorded.
+A walk seen from the left says little about one seen from the front. If a recording has 3D joints
+and cameras, the person in a window is turned about the vertical axis through where they stand, and
+the 2D keypoints move as the projected joints do. The person's place in the picture, the camera's
+motion and the detector's errors stay as recorded.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from vitpose_jax.data.motion.threedpw import Actor, Sequence
 
 COCO_BODY_IN_SMPL = np.array([16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8])
-"""SMPL joints that are COCO's keypoints 5 to 16, shoulders to ankles; SMPL has no face."""
+"""The SMPL joints for COCO's keypoints 5 to 16, shoulders to ankles; SMPL has no face."""
 
 NEAREST = 0.3  # metres; nothing is projected from closer to the camera
 _NECK, _HEAD, _LEFT_SHOULDER, _RIGHT_SHOULDER = 12, 15, 16, 17
@@ -20,11 +20,11 @@ _NECK, _HEAD, _LEFT_SHOULDER, _RIGHT_SHOULDER = 12, 15, 16, 17
 def fit_face(sequences: list[Sequence]) -> np.ndarray:
     """Where nose, eyes and ears sit on the head, by least squares over all detections.
 
-    Every visible face keypoint says that its position lies on a ray; positions are constant in the
-    frame of `_head_frame`.
+    Every visible face keypoint puts its 3D position on a ray from the camera; the positions are
+    taken to be constant in the frame of `_head_frame`.
 
     Returns:
-        float64 (5, 3), coordinates in that frame, in lengths from neck to head joint.
+        float64 (5, 3), coordinates in that frame; the unit is the distance from neck to head joint.
     """
     rows: list[list[np.ndarray]] = [[] for _ in range(5)]
     sides: list[list[np.ndarray]] = [[] for _ in range(5)]
@@ -68,15 +68,15 @@ def turn(
     cameras: np.ndarray,
     angles: np.ndarray,
 ) -> np.ndarray:
-    """2D windows as they would look with the people turned about the world's y axis.
+    """2D windows as they would look with the person turned about the world's y axis.
 
-    Only the motion around a steady walk (the best straight line through the joints' mean) is
-    turned, so people go on standing and walking where the camera looks.
+    Only the motion relative to a steady walk (the straight line that best fits the joints' mean) is
+    turned, so people still stand and walk where the camera looks.
 
     Args:
         positions: (B, T, J, 2), pixels.
         visible: bool (B, T, J).
-        world: (B, T, J, 3), metres; a window that is not finite throughout is not moved.
+        world: (B, T, J, 3), metres; windows with values that are not finite are not turned.
         cameras: (B, T, 3, 4), world to homogeneous pixels.
         angles: (B,), radians.
 
@@ -107,8 +107,8 @@ def _project(points: np.ndarray, cameras: np.ndarray) -> np.ndarray:
 def _head_frame(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Axes (T, 3, 3) and origin (T, 3) of the head, from SMPL joints (T, 24, 3).
 
-    The axes' columns point to the person's left, up and ahead, are as long as from neck to head,
-    and turn with the shoulders.
+    The axes' columns point to the person's left, up and ahead. Their length is the distance from
+    neck to head, and left follows the shoulders.
     """
     up = joints[:, _HEAD] - joints[:, _NECK]
     length = np.linalg.norm(up, axis=-1, keepdims=True)

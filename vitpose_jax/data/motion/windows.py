@@ -1,7 +1,7 @@
 """Motion as tracks of joints, cut into windows of observed and future frames.
 
-Everything here is the same for 2D keypoints and 3D joints, and for any number of joints. A joint
-that was not seen is marked in `visible`, never guessed.
+Everything here works for 2D keypoints and 3D joints, and for any number of joints. A joint that was
+not seen is marked in `visible`, never guessed.
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,8 @@ class MotionTrack:
         visible: bool (T, J).
         frame_ids: int64 (T,), consecutive; a step above 1 is a gap.
         fps: frames per second.
-        world: of some 2D tracks, to see them from other sides: the joints (T, J, 3) in metres.
-        cameras: of the same, each frame's projection (T, 3, 4) from `world` to homogeneous pixels.
+        world: the joints (T, J, 3) in metres, to see a 2D track from other sides; None if unknown.
+        cameras: each frame's projection (T, 3, 4) from `world` to homogeneous pixels, likewise.
     """
 
     name: str
@@ -63,7 +63,7 @@ def make_track(
     name: str = "track",
     frame_ids: np.ndarray | None = None,
 ) -> MotionTrack:
-    """Make a track of plain arrays; joints that are not finite count as missing.
+    """Make a track from plain arrays; joints that are not finite count as missing.
 
     Args:
         positions: (T, J, D), pixels or metres.
@@ -86,9 +86,9 @@ class MotionWindows:
     """Windows of observed and future frames, never across a gap or another person.
 
     A random-access data set of samples: `observed` float32 (n, J, D), `observed_visible` bool
-    (n, J), `future` float32 (m, J, D), `future_visible` bool (m, J), and where all tracks know
-    them, `world` (n + m, J, 3) and `cameras` (n + m, 3, 4). Windows in which nothing was observed,
-    or nothing is there to be predicted, are left out.
+    (n, J), `future` float32 (m, J, D), `future_visible` bool (m, J), and if all tracks have them,
+    `world` (n + m, J, 3) and `cameras` (n + m, 3, 4). Windows with no visible joint in the observed
+    frames, or none in the future frames, are left out.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class MotionWindows:
             complete: keep only windows in which every joint is visible in every frame.
 
         Raises:
-            UserError: tracks that do not go together, or are too short to hold a window.
+            UserError: the tracks differ in joints or frame rate, or hold no window.
         """
         if min(observed, future, stride) < 1:
             raise UserError(
@@ -150,14 +150,14 @@ class MotionWindows:
     def _why_empty(self, complete: bool) -> str:
         length = self.observed + self.future
         if not self.tracks:
-            return "no tracks to take windows from"
+            return "there are no tracks to take windows from"
         if not any(track.visible.any() for track in self.tracks):
             return f"nobody is visible in any of the {len(self.tracks)} tracks"
         longest = max(end - first for t in self.tracks for first, end in stretches(t.frame_ids))
         if longest < length:
             return (
-                f"a window needs {self.observed} + {self.future} = {length} frames in a row, the "
-                f"longest track has {longest}; give longer sequences or shorter windows"
+                f"a window needs {self.observed} + {self.future} = {length} frames in a row, but "
+                f"the longest track has {longest}; give longer sequences or shorter windows"
             )
         where = f"no window of {length} frames in {len(self.tracks)} tracks"
         if complete:
@@ -176,9 +176,9 @@ class MotionWindows:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Which tracks and frames there are, and what is seen of them; positions are left out.
+        """Identifies the tracks, their frames and which joints are visible, but not the positions.
 
-        These are computed, and their last bits are not the same on all machines.
+        Positions are computed, and their last bits differ between machines.
         """
         parts = (part for t in self.tracks for part in ([t.name], t.frame_ids, t.visible))
         return Fingerprint(len(self), digest(parts))

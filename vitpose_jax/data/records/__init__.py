@@ -1,1 +1,1 @@
-"""People cut out once and kept as ArrayRecord crops."""
+"""People cut out once and stored as ArrayRecord crops."""

@@ -1,8 +1,8 @@
 """What a folder of records holds, and which part of an image a record stores.
 
 `vitpose prepare` writes a tensorflow-datasets data set (`coco_keypoints/<version>/`, readable with
-`tfds.builder_from_directory(...).as_data_source(split)`) and beside it what is needed before the
-first pixel: per split `people_<split>.npz` (the table; row i is record i) and
+`tfds.builder_from_directory(...).as_data_source(split)`). Beside it, for each split, it writes what
+is needed before any pixels are read: `people_<split>.npz` (the table; row i is record i) and
 `annotations_<split>.json` (the COCO dict without segmentations). `prepared.json` is written last:
 a folder without it is unfinished. Everything is read without TensorFlow.
 """
@@ -23,10 +23,10 @@ from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
 RECORDS_FOLDER, MARKER_FILE = "coco_keypoints", "prepared.json"
 FORMAT = 1
 
-# How far from the box training may look: scale 1.5 turned by any angle, and a shift of 0.2 boxes.
+# How far around the box training may look: scale 1.5 at any rotation, and a shift of 0.2 boxes.
 TRAIN_REACH, TRAIN_SHIFT = 1.5, 0.2
 PIXELS_PER_CROP_PIXEL = 1.25
-"""Crops for training are stored at most this much finer than the network sees them at scale 1."""
+"""Training crops are stored at no more than this times the network's resolution at scale 1."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Marker:
         input_size: (height, width) of the crops to be cut from them.
         splits: number of people by split.
         category: the entry of COCO's `categories` that names the keypoints.
-        sources: by split, the files that the people came from, and their digest.
+        sources: for each split, the files that the people came from, and a digest of them.
     """
 
     source: str
@@ -52,7 +52,7 @@ class Marker:
         """Read the marker of a finished folder.
 
         Raises:
-            UserError: unfinished, damaged, or of another version.
+            UserError: the folder is unfinished, damaged, or of another version.
         """
         if not (folder / MARKER_FILE).exists():
             raise UserError(f"{folder} is unfinished: run the same `vitpose prepare` again")
@@ -77,13 +77,13 @@ class Marker:
 
 
 def sources_of(files: tuple[str, ...]) -> dict[str, Any]:
-    """Where people come from, for `Marker.sources`."""
+    """One split's entry of `Marker.sources`."""
     paths = [path if "://" in path else os.path.abspath(path) for path in files]
     return {"files": paths, "digest": digest_files(paths)}
 
 
 def has_changed(source: dict[str, Any]) -> bool:
-    """Whether local files that can still be read are not what they were."""
+    """Whether the source files have changed; false if they are remote or can no longer be read."""
     files = source.get("files", [])
     if not files or any("://" in path for path in files):
         return False
@@ -113,7 +113,7 @@ def stored_region(
         split: "train" leaves room for the augmentation; "val" holds the crop itself, unreduced.
 
     Returns:
-        (x0, y0, x1, y1) in whole image pixels, x1 and y1 excluded; and the factor (>= 1) by which
+        (x0, y0, x1, y1) in whole image pixels, x1 and y1 excluded, and the factor (>= 1) by which
         to reduce that part.
     """
     center, scale = box_to_center_scale(box, input_size)

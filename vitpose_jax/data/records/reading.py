@@ -57,7 +57,7 @@ def open_records(folder: epath.Path, options: Options) -> PoseDataset:
     """Open a folder written by `vitpose prepare`; see `open_pose_dataset`.
 
     Raises:
-        UserError: unfinished, of another version, damaged, or without that split.
+        UserError: the folder is unfinished, damaged, of another version, or lacks the split.
     """
     marker, split, input_size = Marker.read(folder), options.split, options.input_size
     if split not in marker.splits:
@@ -65,8 +65,8 @@ def open_records(folder: epath.Path, options: Options) -> PoseDataset:
     people, images, image_ids, image_wh = _read_table(folder, split, marker.splits[split])
     if input_size[0] > marker.input_size[0] or input_size[1] > marker.input_size[1]:
         log.warning(
-            "%s was prepared for crops of %dx%d; crops of %dx%d will be less sharp than from the "
-            "images themselves",
+            "%s was prepared for crops of %dx%d; crops of %dx%d will be less sharp than those cut "
+            "from the original images",
             *(folder, *marker.input_size, *input_size),
         )
     skeleton, found = skeleton_from_category(marker.category, str(folder))

@@ -1,6 +1,6 @@
 """Writing a data set's people as ArrayRecord crops, for `vitpose prepare`.
 
-Cutting each person out once saves decoding whole photographs in every epoch. A tensorflow-datasets
+Cutting each person out once avoids decoding whole photographs in every epoch. A tensorflow-datasets
 builder writes the records, without TensorFlow.
 """
 
@@ -52,8 +52,8 @@ class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     name = RECORDS_FOLDER
-    # No checksums lie beside this file (the search for them needs importlib_resources, which
-    # tensorflow-datasets does not install).
+    # There are no checksum files beside this one, and searching for them would need
+    # importlib_resources, which tensorflow-datasets does not install.
     code_path = None
 
     def __init__(self, *, datasets: dict[str, PoseDataset], **options: Any) -> None:
@@ -112,7 +112,7 @@ class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
 
 
 def _encoded(dataset: PoseDataset, split: str) -> Iterator[tuple[int, bytes, np.ndarray]]:
-    """Row, JPEG and affine map of everybody whose image can be read, in order."""
+    """Row, JPEG and affine map of each person whose image can be read, in order."""
 
     def encode(row: int) -> tuple[int, bytes, np.ndarray] | None:
         try:
@@ -128,7 +128,7 @@ def _encoded(dataset: PoseDataset, split: str) -> Iterator[tuple[int, bytes, np.
 
 
 def _encode_person(dataset: PoseDataset, row: int, split: str) -> tuple[bytes, np.ndarray]:
-    """Encode a person's part of the image as JPEG; also the map (2, 3) from the image to it."""
+    """A person's part of the image as JPEG, and the map (2, 3) from the image to it."""
     people = dataset.people
     pixels = dataset.images.load(people, row, 1.0).pixels
     (x0, y0, x1, y1), factor = stored_region(
@@ -156,7 +156,7 @@ def prepare(
 ) -> None:
     """Write a data set's people as records, unless that is already done.
 
-    What an interrupted run leaves is not taken for a finished folder; the next run starts over.
+    A folder left by an interrupted run counts as unfinished; the next run starts over.
 
     Args:
         source: what `open_pose_dataset` opens (not a folder of records).
@@ -166,7 +166,7 @@ def prepare(
         max_bad_share: the largest share of bad annotations or images that is skipped.
 
     Raises:
-        UserError: `source` cannot be used, or `out` holds something else.
+        UserError: `source` cannot be used, or `out` holds other files or other records.
     """
     out = epath.Path(out).expanduser()
     if (out / MARKER_FILE).exists():
@@ -186,7 +186,7 @@ def prepare(
     builder = CocoKeypoints(datasets=datasets, data_dir=str(out), file_format="array_record")
     log.info("writing %d people into %s", sum(map(len, datasets.values())), out)
     with tempfile.TemporaryDirectory() as nothing, contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_dir=nothing)  # it would print of a download
+        builder.download_and_prepare(download_dir=nothing)  # its output speaks of a download
     for split, dataset in datasets.items():
         _write_table(out, split, dataset, builder)
     counts = {split: len(builder.rows[split]) for split in splits}
@@ -219,7 +219,7 @@ def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: Coc
 def _refuse_other(
     out: epath.Path, found: Marker, source: str, input_size: tuple[int, int], splits: Iterable[str]
 ) -> None:
-    """Refuse a finished folder that was made otherwise."""
+    """Refuse a finished folder that was made from another source or with other options."""
     for key, value in (("source", source), ("input_size", input_size)):
         if getattr(found, key) != value:
             raise UserError(
@@ -237,7 +237,7 @@ def _refuse_other(
 
 
 def _make_empty(out: epath.Path) -> None:
-    """Make the folder, or clear it of what an interrupted run left, and of nothing else.
+    """Make the folder, or remove what an interrupted run left in it, and nothing else.
 
     Raises:
         UserError: it cannot be made, or holds other files.

@@ -1,7 +1,8 @@
-"""A jointed human body: proportions, joint angles, and where that puts the joints in space.
+"""An articulated human body: proportions, joint angles, and the resulting joint positions.
 
-Frames are right-handed, in metres. In the body's, x points to the person's left, y up, z forward;
-in the camera's, x to the image's right, y up, z towards the camera. A body with heading 0 faces it.
+Frames are right-handed, in metres. In the body's frame, x points to the person's left, y up and z
+forward; in the camera's, x to the image's right, y up and z towards the camera. A body with heading
+0 faces the camera.
 Segment lengths are fractions of the body's height after Drillis and Contini (1966), as printed in
 Winter, "Biomechanics and Motor Control of Human Movement", fig. 4.1.
 """
@@ -19,7 +20,7 @@ ANGLES = (
     *("left_leg_forward", "left_leg_out", "left_leg_turn", "left_knee"),
     *("right_leg_forward", "right_leg_out", "right_leg_turn", "right_knee"),
 )
-"""A pose's degrees of freedom, in degrees; all 0 is upright with the arms hanging."""
+"""A pose's joint angles, in degrees; all 0 is upright with the arms hanging."""
 
 ANGLE = {name: column for column, name in enumerate(ANGLES)}
 
@@ -124,7 +125,7 @@ class PosedBody:
 
 
 def _rotation(axis: int, degrees: float | np.ndarray) -> np.ndarray:
-    """Right-handed turns (..., 3, 3) about a coordinate axis (0, 1, 2)."""
+    """Right-handed rotations (..., 3, 3) about a coordinate axis (0, 1, 2)."""
     radians = np.deg2rad(np.asarray(degrees, np.float64))
     cos, sin = np.cos(radians), np.sin(radians)
     i, j = [(1, 2), (2, 0), (0, 1)][axis]
@@ -136,8 +137,8 @@ def _rotation(axis: int, degrees: float | np.ndarray) -> np.ndarray:
 
 
 rotation_x, rotation_y, rotation_z = (partial(_rotation, axis) for axis in range(3))
-"""Turns by degrees; of a body, positive nods forward (x), turns to its left (y), and tilts to its
-right (z)."""
+"""Rotations by degrees. Positive angles pitch a body forward (x), turn it to its left (y) and tilt
+it to its right (z)."""
 
 
 def pose_body(shape: BodyShape, angles: np.ndarray, heading: np.ndarray) -> PosedBody:
@@ -199,7 +200,7 @@ def pose_body(shape: BodyShape, angles: np.ndarray, heading: np.ndarray) -> Pose
 def _limb_axes(
     parent: np.ndarray, column: dict[str, np.ndarray], limb: str, sign: float
 ) -> np.ndarray:
-    """Axes of an upper arm or a thigh: out to its own side, then forward, then about itself."""
+    """Axes of an upper arm or thigh: rotated outwards, then forwards, then about its own axis."""
     return (
         parent
         @ rotation_z(sign * column[f"{limb}_out"])

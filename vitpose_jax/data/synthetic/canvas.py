@@ -1,4 +1,4 @@
-"""What synthetic people are painted on: a picture, a buffer of part numbers, and a camera."""
+"""What synthetic people are painted with: an image, a buffer of part numbers, and a camera."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=-1)
 _HALF_TURN = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
 _HALF_CIRCLE = np.stack([np.cos(_HALF_TURN), np.sin(_HALF_TURN)], axis=-1)
 
-# Strips of a shaded limb: width, brightness, and shift towards the light, from below to above.
+# Strips of a shaded limb, from bottom to top: width, brightness, and shift towards the light.
 STRIPS = np.array([[1.0, 0.78, 0.52, 0.22], [0.66, 0.86, 1.0, 1.12], [0.0, 0.13, 0.24, 0.34]])
 _WIDTH, _BRIGHTNESS, _SHIFT = STRIPS
 
@@ -26,7 +26,7 @@ class Canvas:
     Attributes:
         colours: uint8 (h, w, 3), blue, green, red.
         parts: uint8 (h, w), part numbers.
-        light: (2,), direction on the image from which light comes, length at most 1.
+        light: (2,), direction in the image from which light comes, length at most 1.
     """
 
     colours: np.ndarray
@@ -34,7 +34,7 @@ class Canvas:
     light: np.ndarray
 
     def polygon(self, corners: np.ndarray, colour: np.ndarray, part: int | None = None) -> None:
-        """Fill a convex polygon (n, 2), in pixels; without a part, paint colours only."""
+        """Fill a convex polygon (n, 2), in pixels; without a part, paint only colours."""
         self._fill((corners * _FIXED_POINT).astype(np.int32), [float(c) for c in colour], part)
 
     def _fill(self, corners: np.ndarray, colour: list[float], part: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Synthetic people as a pose data set: nothing on disk, every image a function of its number."""
+"""Synthetic people as a pose data set: nothing on disk, each image a function of its index."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from vitpose_jax.files.fingerprint import Fingerprint
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
 SYNTHETIC = {"synthetic": "some", "synthetic-crowd": "crowd", "synthetic-solo": "solo"}
-"""Names of the data sets, and who is together there: see `render_scene`."""
+"""Names of the data sets, and the `company` of their scenes (see `render_scene`)."""
 
 NUM_SCENES = {"train": 50_000, "val": 300}
 MAX_REMEMBERED_SCENES = 1000  # about a megabyte each
@@ -29,13 +29,13 @@ _COCO = SKELETONS["coco"]
 
 @lru_cache(maxsize=32)
 def synthetic_scene(split: str, index: int, company: str = "some") -> Scene:
-    """Render scene `index` of a split; the splits' random streams share nothing."""
+    """Render scene `index` of a split; each split has its own random stream."""
     rng = np.random.default_rng([_STREAMS[split], list(SYNTHETIC.values()).index(company), index])
     return render_scene(rng, company)
 
 
 def open_synthetic(name: str, split: str, input_size: tuple[int, int]) -> "SyntheticPeople":
-    """Open the data set of a name in `SYNTHETIC`."""
+    """Open a data set named in `SYNTHETIC`."""
     images = SyntheticImages(split, SYNTHETIC[name])
     return SyntheticPeople(
         name=name,
@@ -56,12 +56,12 @@ def open_synthetic(name: str, split: str, input_size: tuple[int, int]) -> "Synth
 
 @dataclass(frozen=True)
 class SyntheticImages:
-    """The scenes of a split, by number.
+    """The scenes of a split, by index.
 
     Attributes:
         split: "train" or "val".
         company: see `render_scene`.
-        kept: where rendered scenes are kept, if they are.
+        kept: the scenes rendered so far; None to keep none.
     """
 
     split: str
@@ -69,7 +69,7 @@ class SyntheticImages:
     kept: dict[int, Scene] | None = field(default=None, repr=False)
 
     def scene(self, index: int) -> Scene:
-        """Scene `index`, rendered or remembered."""
+        """Scene `index`, rendered now or earlier."""
         if self.kept is None:
             return synthetic_scene(self.split, index, self.company)
         if index not in self.kept:
@@ -77,7 +77,7 @@ class SyntheticImages:
         return self.kept[index]
 
     def scenes(self) -> Iterator[Scene]:
-        """All of them."""
+        """All scenes, in order."""
         return map(self.scene, range(NUM_SCENES[self.split]))
 
     def load(self, people: People, row: int, shrink: float) -> Picture:
@@ -89,8 +89,8 @@ class SyntheticImages:
 class SyntheticPeople(PoseDataset):
     """Rendered people.
 
-    A training sample is one person, drawn at random, of a scene, so that no table of everybody is
-    needed. In the validation split it is a person, as in every data set.
+    In the train split, a sample is a random person of a scene, so that no table of all people is
+    needed. In the validation split, it is a row of that table, as in every data set.
     """
 
     images: SyntheticImages
@@ -102,7 +102,7 @@ class SyntheticPeople(PoseDataset):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """See `PoseDataset.fingerprint`; nothing but this code can change them."""
+        """See `PoseDataset.fingerprint`; only this code can change the people."""
         return Fingerprint(len(self), self.name)
 
     def training_crops(self) -> TrainingCrops:
@@ -119,7 +119,7 @@ class SyntheticPeople(PoseDataset):
 
 @dataclass(frozen=True)
 class SceneCrops:
-    """Training samples from some scenes: one of the annotated people of each."""
+    """Makes training batches from some scenes: one of the annotated people of each."""
 
     images: SyntheticImages
     scenes: np.ndarray
@@ -169,7 +169,7 @@ def people_of_scene(scene: Scene, index: int) -> People:
 
 
 def _coco_annotations(images: SyntheticImages) -> dict[str, Any]:
-    """The split as a COCO dict; as in COCO, people who are hardly visible have no keypoints."""
+    """The split as a COCO dict; as in COCO, barely visible people have no keypoints."""
     entries, annotations = [], []
     for index, scene in enumerate(images.scenes()):
         height, width = scene.pixels.shape[:2]

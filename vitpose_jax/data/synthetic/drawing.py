@@ -1,7 +1,7 @@
-"""Drawing a posed body with OpenCV: shaded limbs, clothes, hair, a face where it shows.
+"""Drawing a posed body with OpenCV: shaded limbs, clothes, hair, and the face if it is visible.
 
 Parts are painted from far to near, in colour and with the same outlines into a buffer of part
-numbers, which tells afterwards what hides what.
+numbers, which shows afterwards what hides what.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Looks:
         accent: (3,), of the top's pattern.
         sleeves, legs: how much of the limb is covered, 0 to 2 (1: to the elbow or knee).
         long_hair: whether the hair falls to the shoulders.
-        bald: whether there is hardly any.
+        bald: whether there is hardly any hair.
         pattern: of the top: 0 plain, 1 stripes across, 2 stripes along, 3 dots.
     """
 
@@ -56,7 +56,7 @@ class Looks:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> "Looks":
-        """A person's looks at random."""
+        """Draw a person's looks at random."""
         colours = rng.uniform(15, 245, (4, 3))
         grey = rng.random((4, 1)) < 0.35
         colours = np.where(grey, colours.mean(axis=1, keepdims=True), colours)
@@ -86,12 +86,12 @@ class Figure:
 
 
 def draw_person(canvas: Canvas, person: int, figure: Figure) -> None:
-    """Paint a figure over what is there, as number `person` (from 0) of the part buffer."""
+    """Paint a figure over the canvas, as person number `person` (from 0) in the part buffer."""
     _Painter(canvas, person * parts.PARTS + 1, figure).paint()
 
 
 class _Painter:
-    """The measurements that all parts of one person share."""
+    """Paints one person, and holds the measurements that all its parts share."""
 
     def __init__(self, canvas: Canvas, first_part: int, figure: Figure) -> None:
         self.canvas, self.first_part = canvas, first_part
@@ -109,7 +109,7 @@ class _Painter:
         ]
 
         def add(joint: int, *limb: Any) -> None:
-            """A limb as far away as the middle between a joint and the next one on its side."""
+            """Add a limb, with the mean depth of a joint and the next one on its side."""
             jobs.append(((z[joint] + z[joint + 2]) / 2, partial(self._limb, *limb)))
 
         for s in (0, 1):
@@ -135,7 +135,7 @@ class _Painter:
         part: int,
         cover: tuple[float, np.ndarray] | None = None,
     ) -> None:
-        """A shaded limb, and what it wears.
+        """Paint a shaded limb and the clothes on it.
 
         Args:
             ends: pixels.
@@ -162,7 +162,7 @@ class _Painter:
         neck_top = chest + (self.project(self.body.head[0]) - chest) * 0.7
         self._limb((chest, neck_top), (0.028, 0.026), self.looks.skin * 0.85, parts.NECK)
         girth = self.shape.girth
-        # Seen from the side the shoulders meet; the trunk still has its depth.
+        # Seen from the side, the shoulders coincide, but the trunk still has its depth.
         r_top, r_low = 0.033 * self.unit * girth, 0.05 * self.unit * girth
         thick = 0.062 * self.unit * girth * np.sqrt(1 - self.body.chest_axes[0, 2, 2] ** 2)
         down = pelvis - chest
@@ -185,7 +185,7 @@ class _Painter:
     def _clothes(
         self, left: np.ndarray, right: np.ndarray, left_hip: np.ndarray, right_hip: np.ndarray
     ) -> None:
-        """The top's pattern, the trousers' waist, and a neckline on the chest's front."""
+        """Paint the top's pattern, the trousers' waist, and a neckline if the chest shows."""
         looks, canvas, width = self.looks, self.canvas, max(1.0, 0.012 * self.unit)
         to_left_hip, to_right_hip = left_hip - left, right_hip - right
         if looks.pattern == 1:
@@ -241,13 +241,13 @@ class _Painter:
         colour: np.ndarray,
         part: int | None = None,
     ) -> None:
-        """An ellipse with half axes `long`, along `axis`, and `short`."""
+        """Paint an ellipse with half axes `long` (along `axis`) and `short`."""
         across = np.array([-axis[1], axis[0]])
         outline = centre + CIRCLE[:, :1] * axis * long + CIRCLE[:, 1:] * across * short
         self.canvas.polygon(outline, colour, part)
 
     def _face(self, centre: np.ndarray, radius: float) -> None:
-        """The cap of the head's ball around the face, narrowing as the head turns away."""
+        """Paint the part of the head's ball around the face; it narrows as the head turns away."""
         skin, canvas = self.looks.skin, self.canvas
         left, up, forward = self.body.head_axes[0].T
         up2, forward2 = up[:2] * (1, -1), forward[:2] * (1, -1)

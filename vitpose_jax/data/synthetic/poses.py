@@ -4,8 +4,8 @@ import numpy as np
 
 from vitpose_jax.data.synthetic.body import ANGLE, ANGLE_HIGH, ANGLE_LOW, ANGLES
 
-# Activity -> angle -> (mean, spread) in degrees. A name without a side stands for both, drawn
-# independently; "near_" and "far_" are the two sides, in random order.
+# Activity -> angle -> (mean, spread) in degrees. A name without a side stands for both sides, drawn
+# independently; "near_" and "far_" are the two sides in random order.
 _ACTIVITIES: dict[str, dict[str, tuple[float, float]]] = {
     "stand": {"arm_forward": (5, 15), "arm_out": (12, 10), "elbow": (20, 18), "leg_out": (5, 6)},
     "walk": {
@@ -91,7 +91,7 @@ def draw_pose(rng: np.random.Generator) -> np.ndarray:
 
 
 def _targets(name: str, sides: tuple[str, str]) -> tuple[str, ...]:
-    """The angles that a name of an activity stands for."""
+    """The angles that a name in an activity stands for."""
     if name in ANGLE:
         return (name,)
     for prefix, side in zip(("near_", "far_"), sides, strict=True):

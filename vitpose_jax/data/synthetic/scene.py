@@ -1,4 +1,4 @@
-"""A whole synthetic photograph: cluttered background, people, things in front, annotations."""
+"""A complete synthetic photograph: cluttered background, people, occluders, annotations."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -18,15 +18,15 @@ MIN_VISIBLE = 3
 
 @dataclass(frozen=True)
 class Scene:
-    """One rendered image and the people on it.
+    """One rendered image and the P people on it.
 
     Attributes:
         pixels: uint8 (h, w, 3), red, green, blue.
         keypoints: float32 (P, 17, 2), pixels; 0 where outside the image.
         visible: float32 (P, 17), 0 outside, 1 hidden, 2 visible.
         boxes: float32 (P, 4), extent of the visible part of each person.
-        areas: float32 (P,), number of its pixels.
-        annotated: bool (P,), whether enough of the person is seen.
+        areas: float32 (P,), number of pixels of that part.
+        annotated: bool (P,), whether enough of the person is visible.
     """
 
     pixels: np.ndarray
@@ -42,9 +42,9 @@ def render_scene(rng: np.random.Generator, company: str = "some") -> Scene:
 
     Args:
         rng: decides everything.
-        company: "some": one to three people apart, seen from all sides; "crowd": three to six
-            whose boxes overlap; "solo": one who is whole in the picture and roughly faces the
-            camera, with little behind and nothing in front.
+        company: "some": one to three separate people, seen from all sides; "crowd": three to six
+            people whose boxes overlap; "solo": one person, entirely in the picture and roughly
+            facing the camera, with little behind and nothing in front.
 
     Returns:
         A scene with at least one annotated person.
@@ -65,7 +65,7 @@ def render_scene(rng: np.random.Generator, company: str = "some") -> Scene:
 
 
 def _draw_sizes(company: str, rng: np.random.Generator) -> np.ndarray:
-    """Each person's share of the picture, rising."""
+    """Each person's size as a share of the picture, in rising order."""
     if company == "solo":
         return rng.uniform(0.65, 0.9, 1)
     if company == "crowd":
@@ -102,7 +102,7 @@ def _place_people(width: int, height: int, company: str, rng: np.random.Generato
 def _background(
     width: int, height: int, things: tuple[int, int], light: np.ndarray, rng: np.random.Generator
 ) -> Canvas:
-    """Draw soft colours, a floor, and things: boxes, balls, poles and limb-like sticks."""
+    """Paint soft colours, a floor, and things: boxes, balls, poles and limb-like sticks."""
     cells = int(rng.integers(2, 9))
     base = rng.uniform(30, 225, 3) + rng.normal(0, 30, (cells, cells, 3))
     coarse = np.clip(base, 0, 255).astype(np.uint8)
@@ -127,7 +127,7 @@ def _thing(
     rng: np.random.Generator,
     part: int | None = None,
 ) -> None:
-    """Draw a box with an edge in the shade, a ball, a pole, or a bundle of sticks."""
+    """Paint a box with a shaded edge, a ball, a pole, or a chain of sticks."""
     colour, kind = rng.uniform(10, 245, 3), rng.integers(4)
     turn = rng.uniform(0, np.pi)
     axis = np.array([np.cos(turn), np.sin(turn)])
@@ -170,7 +170,7 @@ _NOISE_SIDE = 512
 
 @cache
 def _textures() -> list[np.ndarray]:
-    """Sixteen strengths of grain and cloth, int8 (512, 512, 3), to be added to an image."""
+    """Sixteen textures of grain and cloth, int8 (512, 512, 3), to add to an image."""
     rng = np.random.default_rng(20)
     grain = np.clip(rng.normal(0, 1, (_NOISE_SIDE, _NOISE_SIDE, 3)), -3, 3).astype(np.float32)
     cloth = cv2.GaussianBlur(rng.normal(0, 1, (_NOISE_SIDE, _NOISE_SIDE)), (0, 0), 2.0)

@@ -11,7 +11,7 @@ UPPER_LEG, LOWER_LEG, FOOT = 9, 11, 13
 PARTS = 15
 OCCLUDER = 255
 
-# The parts of which one must be on top at a joint's place for it to be visible.
+# A joint is visible if one of these parts is on top at its position.
 _OWN_PARTS = {
     **{k: (HEAD,) for k in range(5)},
     **{5 + s: (UPPER_ARM + s, TORSO) for s in (0, 1)},
@@ -35,7 +35,8 @@ def read_visibility(
         points: (17, 2), the keypoints on the image.
 
     Returns:
-        float32 (17,), 0 outside the image, 1 hidden (by oneself, another or a thing), 2 visible.
+        float32 (17,), 0 outside the image, 1 hidden (by the person, another one or a thing), 2
+        visible.
     """
     height, width = parts.shape
     visible = np.zeros(17, np.float32)
