@@ -1,8 +1,8 @@
 """COCO keypoint evaluation: person scores, OKS suppression and the ten numbers of pycocotools.
 
 The rules are those of the original's `TopDownCocoDataset.evaluate`: a person predicted twice counts
-once (the first), its score is the box score times the mean of the keypoint scores above 0.2, and
-people who look alike are thinned by OKS at 0.9, in which the area is that of the padded crop.
+once (the first prediction), a person's score is the box score times the mean of the keypoint scores
+above 0.2, and similar poses are suppressed at an OKS of 0.9, computed with the padded crop's area.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.oks import oks_nms, person_scores
 
 STAT_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-_CATEGORY = 1  # the one that is evaluated; `_keypoint_truth` makes every keypoint category it
+_CATEGORY = 1  # the one evaluated; `_keypoint_truth` gives it to every annotation it keeps
 
 Json = Mapping[str, Any]
 """The content of a COCO keypoint file, or one of its annotations."""
@@ -35,11 +35,11 @@ class PosePredictions:
 
     Attributes:
         keypoints: pixels of the original image.
-        scores: of the keypoints.
-        box_scores: of the boxes they were found in.
-        areas: square pixels of the padded crops.
-        image_ids: the images they are on.
-        person_ids: equal for a person that was predicted twice.
+        scores: scores of the keypoints.
+        box_scores: scores of the boxes that were cropped.
+        areas: areas of the padded crops, in square pixels.
+        image_ids: ids of the images.
+        person_ids: repeated if a person was predicted twice.
     """
 
     keypoints: Float[np.ndarray, "people keypoints 2"]
@@ -60,7 +60,7 @@ class PosePredictions:
 def coco_results(
     predictions: PosePredictions, sigmas: Float[np.ndarray, " keypoints"], *, use_nms: bool = True
 ) -> list[dict[str, Any]]:
-    """COCO's list of result dicts, rescored and without repeated people."""
+    """COCO's list of result dicts, with person scores and without repeated people."""
     ids = np.stack([predictions.image_ids, predictions.person_ids])
     _, first = np.unique(ids, axis=1, return_index=True)
     predictions = predictions.take(np.sort(first))
@@ -92,15 +92,15 @@ def evaluate_coco(
     use_nms: bool = True,
     max_people: int = COCO_PEOPLE,
 ) -> dict[str, float]:
-    """The ten numbers of COCO's keypoint evaluation; -1 where nothing of that size is labelled.
+    """The ten numbers of COCO's keypoint evaluation; -1 where nobody of that size is labelled.
 
     Args:
-        predictions: on the annotations' images; one without predictions still costs its people.
+        predictions: on the annotations' images; people on images without predictions are missed.
         annotations: with `area`, `iscrowd` and `num_keypoints` for every person, as
             `read_annotations` fills them in.
         sigmas: OKS falloff constants.
-        use_nms: whether to thin people who look alike.
-        max_people: how many predictions an image, those of the highest scores, are looked at.
+        use_nms: whether to suppress similar poses.
+        max_people: how many predictions per image count, best scores first.
 
     Raises:
         UserError: the annotations hold no people with keypoints.
@@ -124,8 +124,8 @@ def keypoint_table(
 ) -> dict[str, float]:
     """AP of each keypoint by itself: the same protocol with all other keypoints unlabelled.
 
-    People for whom the keypoint is not labelled count like crowds: predictions that match them are
-    neither right nor wrong. Keypoints that nobody has labelled are left out of the table.
+    People whose keypoint is not labelled count as crowds: predictions that match them are neither
+    right nor wrong. Keypoints that are never labelled are left out of the table.
     """
     truth = _keypoint_truth(annotations)
     results = coco_results(predictions, sigmas, use_nms=use_nms)
@@ -139,11 +139,10 @@ def keypoint_table(
 
 
 def _keypoint_truth(annotations: Json) -> dict[str, Any]:
-    """The annotations of keypoints alone, all of one category and numbered from 1.
+    """Only the keypoint annotations, all in one category and numbered from 1.
 
-    Their own ids are not used: to pycocotools an id of 0 means that nothing matches.
-
-    As when people are read, all categories with the first one's keypoints count.
+    The annotations' own ids are not used, because pycocotools takes an id of 0 as "no match".
+    All categories with the same keypoints as the first one count.
 
     Raises:
         UserError: no category names keypoints.
@@ -176,7 +175,7 @@ def _summarize(
     """The ten numbers of pycocotools; all 0 where nothing was predicted."""
     if not results:
         return np.zeros(len(STAT_NAMES))
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         index = COCO()
         index.dataset = truth
         index.createIndex()
@@ -185,8 +184,8 @@ def _summarize(
         evaluation.params.maxDets = [max_people]
         evaluation.evaluate()
         evaluation.accumulate()
-    # summarize() knows COCO's limit alone. Axes: thresholds 0.5, 0.55, ..., then for precisions
-    # 101 recalls, then the category, the areas (all, medium, large) and the limit.
+    # summarize() works only with COCO's own limit. Axes: thresholds 0.5, 0.55, ..., then 101
+    # recalls (precision only), the category, the areas (all, medium, large) and the limit.
     precision = evaluation.eval["precision"][:, :, 0, :, 0]
     recall = evaluation.eval["recall"][:, 0, :, 0]
     numbers: list[np.ndarray] = []

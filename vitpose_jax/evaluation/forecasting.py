@@ -1,4 +1,4 @@
-"""How good a forecast is: baselines to compare it with, and metrics per future frame and joint."""
+"""Evaluating forecasts: baselines to compare with, and metrics per future frame and joint."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -9,26 +9,26 @@ from vitpose_jax.data.motion.windows import MotionWindows, last_seen, person_siz
 from vitpose_jax.errors import UserError
 
 Forecast = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""What was observed, float32 (B, n, J, D), and its visibility, bool (B, n, J) -> all future
-frames (B, m, J, D)."""
+"""From observed joints, float32 (B, n, J, D), and their visibility, bool (B, n, J), to all future
+frames, (B, m, J, D)."""
 
 Observed = Float[np.ndarray, "batch observed joints dims"]
 Visible = Bool[np.ndarray, "batch observed joints"]
 Future = Float32[np.ndarray, "batch future joints dims"]
 
 PIXELS = 50.0
-"""Threshold of the original predictor's score: hits lie strictly within it."""
+"""Threshold of the original predictor's score: a hit is strictly closer."""
 
 COUNTS = ("count", "sized")
-"""Among the metrics, how many joints the others rest on."""
+"""The metrics that count the joints which the other metrics average over."""
 
 BY_SIZE = ("error_heights", "pck_0.1_box", "pck_0.2_box")
-"""The metrics that rest on `sized`; all others rest on `count`."""
+"""The metrics that average over `sized` joints; all others average over `count`."""
 
 DAMPING = 0.5
-"""Share of the velocity that the damped fit keeps from frame to frame: of 0.5, 0.55 .. 1 the one
-with the smallest fifth-frame error on the training split of CMU motion in 3DPW's layout, 2D
-detections."""
+"""Share of the velocity that the damped fit keeps from frame to frame. Of 0.5, 0.55, ..., 1 it has
+the smallest fifth-frame error on the training split of CMU motion in 3DPW's layout, 2D detections.
+"""
 
 
 def zero_velocity(observed: Observed, visible: Visible, frames: int) -> Future:
@@ -37,7 +37,7 @@ def zero_velocity(observed: Observed, visible: Visible, frames: int) -> Future:
 
 
 def constant_velocity(observed: Observed, visible: Visible, frames: int) -> Future:
-    """The step between the last two frames, repeated; none where a joint lacks one of them."""
+    """The step between the last two frames, repeated; zero if a joint is unseen in either."""
     return linear_fit(observed, visible, frames, fitted=2, damping=1.0)
 
 
@@ -49,10 +49,10 @@ def damped_fit(observed: Observed, visible: Visible, frames: int) -> Future:
 def linear_fit(
     observed: Observed, visible: Visible, frames: int, *, fitted: int, damping: float
 ) -> Future:
-    """From the last pose along the least-squares velocity of the last `fitted` frames.
+    """Move on from the last pose at the least-squares velocity of the last `fitted` frames.
 
-    Future step k = 1, 2, .. is damping^(k-1) times that velocity. A joint not visible in all of
-    those frames stays where it was last seen.
+    Future step k = 1, 2, ... is damping^(k-1) times that velocity. A joint that is not visible in
+    all of those frames stays where it was last seen.
     """
     fitted = min(fitted, observed.shape[1])
     time = np.arange(fitted) - (fitted - 1) / 2
@@ -71,10 +71,10 @@ BASELINES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
 
 
 def baseline(name: str, frames: int) -> Forecast:
-    """A baseline by name, as a forecast of that many frames.
+    """A baseline by name, as a forecast of `frames` frames.
 
     Raises:
-        UserError: no such baseline.
+        UserError: there is no such baseline.
     """
     if name not in BASELINES:
         raise UserError(f"no baseline {name!r}; choose one of {', '.join(BASELINES)}")
@@ -84,7 +84,7 @@ def baseline(name: str, frames: int) -> Forecast:
 def forecast_windows(
     forecast: Forecast, windows: Mapping[str, np.ndarray], batch_size: int = 512
 ) -> np.ndarray:
-    """Forecast all windows, float32 (N, m, J, D), in batches of one, padded size."""
+    """Forecast all windows, float32 (N, m, J, D), in batches padded to the same size."""
     observed, visible = windows["observed"], windows["observed_visible"]
     count, size = len(observed), min(batch_size, len(observed))
     parts = []
@@ -104,11 +104,13 @@ def evaluate_forecast(
         windows: arrays of `MotionWindows.arrays()`.
 
     Returns:
-        float64 (m, J) arrays, NaN where nothing is visible. In 2D `pck_50px` (share of joints
-        closer than 50 px) and `error_px`, in 3D `error_mm`. With the longer side of the box around
-        the last observed pose as the unit, `error_heights`, and the shares of joints within 0.1
-        and 0.2 of it, `pck_0.1_box` and `pck_0.2_box`. How many joints each rests on: `count`, and
-        of people whose last observed pose has a size, `sized`.
+        float64 (m, J) arrays by name, NaN where nothing is visible:
+            `pck_50px` (share of joints closer than 50 px) and `error_px` in 2D, `error_mm` in 3D;
+            `error_heights`, the error in units of the longest side of the box around the last
+            observed pose, and `pck_0.1_box` and `pck_0.2_box`, the shares of joints within 0.1 and
+            0.2 of that side;
+            `count`, the number of visible joints, and `sized`, that of people whose last observed
+            pose has a size.
 
     Raises:
         UserError: the forecast does not fit the windows or is not finite.
@@ -116,11 +118,12 @@ def evaluate_forecast(
     truth, visible = windows["future"], windows["future_visible"]
     if predicted.shape != truth.shape:
         raise UserError(
-            f"the forecast is {predicted.shape}, the windows want {truth.shape} (windows, frames, "
-            "joints, dimensions): was the model trained for other joints or another horizon?"
+            f"the forecast is {predicted.shape}, but the windows need {truth.shape} (windows, "
+            "frames, joints, dimensions): was the model trained for other joints or another "
+            "horizon?"
         )
     if not np.isfinite(predicted).all():
-        raise UserError("the forecast holds values that are not finite numbers")
+        raise UserError("the forecast contains values that are not finite numbers")
     error = np.linalg.norm(predicted.astype(np.float64) - truth, axis=-1)
     last = last_seen(windows["observed"], windows["observed_visible"])
     size = person_size(last, np.any(windows["observed_visible"], axis=1)).astype(np.float64)
@@ -143,7 +146,7 @@ def evaluate_forecast(
 
 
 def per_frame(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Means (m,) of all metrics but the counts over the joints; NaN where there are none."""
+    """Means (m,) over the joints of all metrics except the counts; NaN where there are none."""
     frames = {}
     for name, values in metrics.items():
         if name not in COUNTS:
@@ -154,7 +157,7 @@ def per_frame(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def mean_frame(values: np.ndarray) -> float:
-    """The mean over the future frames that have a value; NaN where none has."""
+    """The mean over the future frames that have a value; NaN if none has."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else np.nan
 
@@ -171,7 +174,7 @@ def summarize(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
 def compare(
     forecasts: Mapping[str, Forecast], windows: MotionWindows
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The metrics of several forecasts on the same windows, by the forecasts' names."""
+    """The metrics of several forecasts on the same windows, by forecast name."""
     arrays = windows.arrays()
     return {
         name: evaluate_forecast(forecast_windows(forecast, arrays), arrays)

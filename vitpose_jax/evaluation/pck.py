@@ -1,8 +1,8 @@
-"""PCK: the share of keypoints found within a fraction of the person's own size.
+"""PCK: the percentage of correct keypoints, those within a fraction of the person's size.
 
-For data without the areas that COCO's OKS needs. The size is the torso's (Yang and Ramanan, PAMI
-2013: left shoulder to right hip, the Leeds convention) or the longer side of the person's box (as
-for AI Challenger and the animal data sets).
+It is for data without the areas that COCO's OKS needs. The size is that of the torso (Yang and
+Ramanan, PAMI 2013: left shoulder to right hip, the Leeds convention) or the longer side of the
+person's box (as for AI Challenger and the animal data sets).
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ def torso_sizes(
     """Annotated distances from left shoulder to right hip; NaN where either is unlabelled.
 
     Raises:
-        UserError: the skeleton has no such joints.
+        UserError: the skeleton lacks one of the two.
     """
     missing = [name for name in TORSO if name not in names]
     if missing:
         raise UserError(
-            f"PCK by torso needs the keypoint {missing[0]!r}; the skeleton has "
+            f"PCK by torso needs the keypoint {missing[0]!r}; the skeleton has only "
             f"{', '.join(names)}. Use PCK by box instead."
         )
     shoulder, hip = (list(names).index(name) for name in TORSO)
@@ -53,7 +53,8 @@ def judged_joints(
     if not judged.any():
         raise UserError(
             f"PCK has nothing to judge: none of {len(visible)} people has labelled keypoints and a "
-            "size (for PCK by torso a labelled left shoulder and right hip); choose another metric"
+            "size (PCK by torso needs a labelled left shoulder and right hip); choose another "
+            "metric"
         )
     return judged
 
@@ -70,8 +71,8 @@ def pck(
     People whose size is NaN or 0 are left out.
 
     Returns:
-        Over all keypoints, each labelled joint with the same weight, and for each keypoint; NaN for
-        those that nobody has labelled.
+        The share over all keypoints, each labelled joint with equal weight, and the share for each
+        keypoint, NaN if it is never labelled.
 
     Raises:
         UserError: nothing is left to judge.

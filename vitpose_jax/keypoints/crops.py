@@ -15,16 +15,16 @@ def clean_box(
     box_xywh: Real[np.ndarray, "*boxes 4"],
     image_wh: tuple[int, int] | Int[np.ndarray, "*boxes 2"],
 ) -> Float64[np.ndarray, "*boxes 4"]:
-    """Clip annotated boxes to their image, as the original does before it trains or evaluates.
+    """Clip annotated boxes to their image, as the original does before training and evaluation.
 
-    The far corner is x1 + max(0, w - 1), so that even a box inside the image loses one pixel.
+    The far corner is x1 + max(0, w - 1), so even a box inside the image loses one pixel.
 
     Args:
         box_xywh: image pixels.
         image_wh: (width, height) of the image, or of each box's image.
 
     Returns:
-        Width or height are 0 where nothing is left (drop those).
+        (x, y, w, h); the width or height is 0 if nothing is left (drop such boxes).
     """
     box = np.asarray(box_xywh, np.float64)
     low = np.maximum(box[..., :2], 0)
@@ -45,7 +45,7 @@ def box_to_center_scale(
     input_size: tuple[int, int] = (256, 192),
     padding: float = 1.25,
 ) -> tuple[Float32[np.ndarray, "*boxes 2"], Float32[np.ndarray, "*boxes 2"]]:
-    """The region around a box that becomes the crop: widened to the crop's aspect, then padded.
+    """The region to crop: the box, extended to the crop's aspect ratio and then padded.
 
     Args:
         box_xywh: image pixels.
@@ -74,7 +74,7 @@ def udp_affine(
     Args:
         center: image pixels.
         scale: (width, height) / PIXEL_STD.
-        rotation: degrees; turns the image's content clockwise as seen.
+        rotation: degrees; turns the content of the crop clockwise.
         input_size: (height, width) of the crop.
     """
     cx, cy = np.moveaxis(np.asarray(center, np.float64), -1, 0)

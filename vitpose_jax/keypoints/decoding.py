@@ -1,9 +1,9 @@
-"""From heatmaps to keypoints, in JAX, so that only points and scores ever leave the device.
+"""From heatmaps to keypoints, in JAX, so that only points and scores leave the device.
 
-Three ways to get below a heatmap's pixel, as in the original:
+There are three ways to reach subpixel precision, as in the original:
 "default": the maximum, moved a quarter of a pixel towards its higher neighbour.
 "dark": Zhang et al., "Distribution-Aware Coordinate Representation", CVPR 2020: blur, logarithm,
-    one Newton step to the top of the Gaussian that the neighbourhood describes.
+    and one Newton step to the peak of the Gaussian around the maximum.
 "udp": the same idea in the form of Huang et al. (CVPR 2020), which the released weights use.
 """
 
@@ -29,12 +29,12 @@ def decode_heatmaps(
     method: DecodeMethod = "udp",
     kernel: int = 11,
 ) -> tuple[Float32[Array, "batch keypoints 2"], Float32[Array, "batch keypoints"]]:
-    """Find each heatmap's peak to a fraction of a pixel.
+    """Find each heatmap's peak with subpixel precision.
 
     Args:
         heatmaps: of any float type.
         method: "udp", "dark" or "default" (see above).
-        kernel: side of the Gaussian that "udp" and "dark" blur with, odd; 11 suits sigma 2.
+        kernel: side of the Gaussian kernel that "udp" and "dark" blur with, odd; 11 suits sigma 2.
 
     Returns:
         Positions in heatmap pixels, (-1, -1) where no value is positive, and the maxima as scores.
@@ -64,9 +64,9 @@ def heatmap_to_image(
 
     Args:
         heatmap_xy: heatmap pixels.
-        center, scale: of the crop's region, as `box_to_center_scale` gives them.
+        center, scale: the crop's region, from `box_to_center_scale`.
         heatmap_size: (height, width).
-        udp: sizes count intervals (the region spans heatmap_size - 1), else pixels.
+        udp: whether sizes count intervals (the region spans heatmap_size - 1) instead of pixels.
     """
     size = scale[:, None] * PIXEL_STD
     spans = jnp.array(heatmap_size[::-1], jnp.float32) - (1 if udp else 0)
@@ -76,12 +76,12 @@ def heatmap_to_image(
 def flip_average(
     heatmaps: Heatmaps, flipped: Heatmaps, flip_index: Int[np.ndarray, " keypoints"]
 ) -> Heatmaps:
-    """Average heatmaps with those of the mirrored crops, turned back."""
+    """Average heatmaps with those of the mirrored crops, after mirroring these back."""
     return 0.5 * (heatmaps + flip_heatmaps(flipped, flip_index))
 
 
 def flip_heatmaps(heatmaps: Heatmaps, flip_index: Int[np.ndarray, " keypoints"]) -> Heatmaps:
-    """Mirror heatmaps and give left and right back their channels."""
+    """Mirror heatmaps and swap the channels of left and right."""
     return heatmaps[:, :, ::-1][..., flip_index]
 
 
@@ -166,7 +166,7 @@ def blur_heatmaps(heatmaps: Heatmaps, kernel: int, border: Border) -> Heatmaps:
 
 @lru_cache
 def _blur_matrix(size: int, kernel: int, border: Border) -> np.ndarray:
-    """float32 (size, size), the blur of one axis; OpenCV derives the sigma from the side."""
+    """float32 (size, size), the blur along one axis; OpenCV derives sigma from `kernel`."""
     weights = cv2.getGaussianKernel(kernel, 0, cv2.CV_32F)[:, 0]
     radius = kernel // 2
     padding, unit = ((radius, radius), (0, 0)), np.eye(size, dtype=np.float32)

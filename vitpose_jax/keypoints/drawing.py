@@ -19,7 +19,7 @@ SIDE_COLOURS: dict[str, Colour] = {
 
 EDGE_COLOUR = (25, 25, 25)
 FRACTION_BITS = 4
-"""OpenCV takes coordinates as fixed-point numbers; this many bits are below the pixel."""
+"""OpenCV takes coordinates as fixed-point numbers with this many fractional bits."""
 
 DENSE = 100
 """Skeletons with more keypoints have fingers and faces: many short limbs, drawn thinner."""
@@ -34,14 +34,14 @@ def draw_skeleton(
     skeleton: Skeleton,
     colour: Colour | None = None,
 ) -> None:
-    """Draw a skeleton into `canvas`, its lines as thick as suits its size.
+    """Draw a skeleton into `canvas`, with line widths that suit its size.
 
     Args:
         canvas: changed in place.
         keypoints: canvas pixels.
         shown: which keypoints to draw.
         skeleton: names and limbs.
-        colour: for the whole skeleton, instead of the sides' colours.
+        colour: one colour for the whole skeleton, instead of one per side.
     """
     limit = coordinate_limit(canvas)
     shown = shown & np.isfinite(keypoints).all(-1) & (np.abs(keypoints) < limit).all(-1)
@@ -65,7 +65,7 @@ def draw_skeleton(
 
 
 def coordinate_limit(canvas: Pixels) -> float:
-    """The largest coordinate to draw at; far beyond the canvas, OpenCV's numbers overflow."""
+    """The largest coordinate to draw; far beyond the canvas, OpenCV's integers overflow."""
     return 4.0 * max(canvas.shape)
 
 

@@ -1,8 +1,8 @@
-"""From keypoints to the heatmaps a network is trained to draw.
+"""From keypoints to the heatmaps a network is trained to predict.
 
-Two conventions of the original: "udp" puts the Gaussian at the keypoint itself, on a grid whose
-stride is (crop - 1) / (heatmap - 1); "msra" puts it at the nearest grid point, with the stride
-crop / heatmap. Both cut it off 3 sigma from the nearest grid point.
+There are two conventions, as in the original: "udp" centres the Gaussian on the keypoint itself, on
+a grid with stride (crop - 1) / (heatmap - 1); "msra" centres it on the nearest grid point, with
+stride crop / heatmap. Both cut it off 3 sigma from the nearest grid point.
 """
 
 from typing import Literal
@@ -35,8 +35,8 @@ def encode_heatmaps(
         convention: "udp" or "msra".
 
     Returns:
-        targets, and weights: 1 where labelled and any of the Gaussian's window is on the map, else
-        0. The targets are 0 where the weights are.
+        Targets and weights. A weight is 1 if the keypoint is labelled and its Gaussian's window
+        overlaps the map, else 0; the targets are 0 wherever the weight is.
     """
     if convention not in ("udp", "msra"):
         raise ValueError(f'convention is "udp" or "msra", not {convention!r}')
@@ -59,7 +59,7 @@ def encode_heatmaps(
 
 
 def _split_position(crop: jax.Array, cells: int, pixels: int) -> tuple[jax.Array, jax.Array]:
-    """The heatmap position crop * cells / pixels as int(position + 0.5) and the rest.
+    """Split the heatmap position crop * cells / pixels into int(position + 0.5) and the rest.
 
     The original works in float64. Here the whole and the fractional part of the crop position are
     scaled separately, in integers and in float32, so that the rest has float32's full precision.
@@ -69,12 +69,12 @@ def _split_position(crop: jax.Array, cells: int, pixels: int) -> tuple[jax.Array
     fraction = (crop - whole) * cells
     whole = whole.astype(jnp.int32) * cells
 
-    def rest(nearest: jax.Array) -> jax.Array:  # in units of 1 / pixels, free of division
+    def rest(nearest: jax.Array) -> jax.Array:  # in units of 1 / pixels, without a division
         return (whole - nearest * pixels) + fraction
 
-    nearest = jnp.trunc(crop * cells / pixels + 0.5).astype(jnp.int32)  # right but for rounding
+    nearest = jnp.trunc(crop * cells / pixels + 0.5).astype(jnp.int32)  # up to rounding
     above = 2 * rest(nearest) + pixels  # 2 * pixels * (position + 0.5 - nearest)
-    negative = 2 * (whole + fraction) + pixels < 0  # there truncation is a ceiling
+    negative = 2 * (whole + fraction) + pixels < 0  # where truncation rounds up
     too_low = jnp.where(negative, above > 0, above >= 2 * pixels)
     too_high = jnp.where(negative, above <= -2 * pixels, above < 0)
     nearest = nearest + too_low.astype(jnp.int32) - too_high.astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""How alike two poses are (object keypoint similarity, OKS), and the score of a whole person."""
+"""Object keypoint similarity (OKS) of two poses, and the score of a whole person."""
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -17,7 +17,7 @@ def object_keypoint_similarity(
     areas: Float[np.ndarray, " people"],
     sigmas: Float[np.ndarray, " keypoints"],
 ) -> Float[np.ndarray, " people"]:
-    """OKS between one prediction and others; each pair's area is the mean of their two."""
+    """OKS between one prediction and others; each pair's area is the mean of the two areas."""
     variances = (2 * np.asarray(sigmas, np.float64)) ** 2
     squared = ((others.astype(np.float64) - person) ** 2).sum(axis=-1)
     mean_area = (area + areas) / 2 + np.spacing(1)
@@ -33,7 +33,7 @@ def oks_nms(
 ) -> Int64[np.ndarray, " kept"]:
     """Greedy non-maximum suppression within one image: the rows kept, best first.
 
-    A person is dropped whose OKS to a better one that was kept exceeds `threshold`.
+    A person is dropped if its OKS with a better person that was kept exceeds `threshold`.
     """
     order = np.argsort(scores)[::-1]
     kept = []
@@ -52,7 +52,7 @@ def person_scores(
     box_scores: Float[np.ndarray, " people"],
     threshold: float = KEYPOINT_SCORE_THRESHOLD,
 ) -> Float64[np.ndarray, " people"]:
-    """Box score times the mean of the keypoint scores above `threshold` (0 when none is)."""
+    """Box score times the mean of the keypoint scores above `threshold` (0 if none is)."""
     keypoint_scores = np.asarray(keypoint_scores, np.float64)
     counted = keypoint_scores > threshold
     total = np.where(counted, keypoint_scores, 0.0).sum(axis=-1)

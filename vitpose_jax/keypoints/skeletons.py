@@ -1,7 +1,7 @@
-"""What is annotated on a body: names, left-right pairs, limbs and OKS constants of six data sets.
+"""Skeletons: keypoint names, left-right pairs, limbs and OKS constants of known data sets.
 
-The numbers are those of mmpose 0.24's `dataset_info`, from which ViTPose was trained; the OKS
-sigmas of COCO are the COCO API's, those of the others are the data sets' own or adapted by mmpose.
+The numbers are those of mmpose 0.24's `dataset_info`, with which ViTPose was trained. COCO's OKS
+sigmas are those of the COCO API; the others are the data sets' own or adapted by mmpose.
 """
 
 import re
@@ -23,9 +23,9 @@ class Skeleton:
     """The keypoints of one data set.
 
     Attributes:
-        name: key in `SKELETONS`, or the category's name in one's own data.
+        name: key in `SKELETONS`, or the category's name in other data.
         keypoint_names: K names, in the order of the heatmaps' channels.
-        flip_pairs: index pairs that change places when the image is mirrored.
+        flip_pairs: index pairs that swap places when the image is mirrored.
         limbs: index pairs to draw a line between.
         sigmas: K falloff constants of the object keypoint similarity (OKS), relative to the square
             root of the object's area.
@@ -48,11 +48,11 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Skeleton":
-        """From what `dataclasses.asdict` gives, also after JSON. TypeError on other entries."""
+        """From the dict of `dataclasses.asdict`, also after JSON; TypeError for unknown keys."""
         return cls(**{name: _frozen(value) for name, value in values.items()})
 
     def check(self) -> None:
-        """Raise UserError where names, pairs, limbs, sigmas and upper body do not fit together."""
+        """Raise UserError if names, pairs, limbs, sigmas and upper body do not fit together."""
         count, pairs = len(self.keypoint_names), [i for pair in self.flip_pairs for i in pair]
         groups = {
             "flip_pairs": pairs,
@@ -61,9 +61,11 @@ class Skeleton:
         }
         for name, indices in groups.items():
             if outside := [i for i in indices if not 0 <= i < count]:
-                raise UserError(f"skeleton: {name} names keypoint {outside[0]} of {count}")
+                raise UserError(
+                    f"skeleton: {name} has the index {outside[0]}, but there are {count} keypoints"
+                )
         if len(set(pairs)) != len(pairs) or len(set(self.keypoint_names)) != count:
-            raise UserError("skeleton: a keypoint is named, or paired, twice")
+            raise UserError("skeleton: a keypoint name or an index in flip_pairs occurs twice")
         if len(self.sigmas) != count:
             raise UserError(f"skeleton: has {len(self.sigmas)} sigmas for {count} keypoints")
 
@@ -78,7 +80,7 @@ class Skeleton:
         return mirrored_order(self.num_keypoints, self.flip_pairs)
 
     def side(self, keypoint: int) -> Side:
-        """The person's own side that a keypoint is on, judged by its name."""
+        """The side of the body that a keypoint is on, by its name."""
         return self._sides[keypoint]
 
     @cached_property
@@ -102,15 +104,15 @@ _SYNONYMS = {"f_paw": "front_paw", "b_paw": "back_paw"}
 _SYNONYMS |= dict.fromkeys(("head", "top_head", "top_of_head", "headtop"), "head_top")
 
 NameParts = tuple[tuple[Side, ...], str]
-"""The sides that a keypoint's name tells, and the rest of it in small letters, joined by `_`."""
+"""The sides in a keypoint's name, and the rest of the name in lower case, joined by `_`."""
 
 
 def split_names(names: Sequence[str]) -> list[NameParts]:
-    """Sides and rest of a skeleton's names, however they are spelled.
+    """Split a skeleton's names into sides and the rest, however they are spelled.
 
     leftKnee, LKnee, knee.L, "Left Knee", knee_left and l-knee are all (("left",), "knee"). A single
-    letter that is glued to a word (lknee, kneeL in capitals) tells a side only where the mirrored
-    name is there too: a larynx is on no side.
+    letter that is joined to a word (lknee, KNEEL) means a side only if the mirrored name exists
+    too: a larynx is on no side.
     """
     parts = [_split_name(name) for name in names]
     plain = {rest for sides, rest in parts if not sides}
@@ -144,12 +146,12 @@ def _unglued(word: str) -> tuple[str, ...]:
 
 
 def plain_names(names: Sequence[str]) -> list[str]:
-    """Keypoints' names in one spelling: Left-Eye, leftEye and L_Eye are left_eye."""
+    """Keypoint names in one spelling: Left-Eye, leftEye and L_Eye become left_eye."""
     return ["_".join(filter(None, (*sides, rest))) for sides, rest in split_names(names)]
 
 
 def mirrored_order(count: int, flip_pairs: Iterable[tuple[int, int]]) -> np.ndarray:
-    """int32 (count,), read-only: 0, 1, ... with the two of each pair exchanged."""
+    """int32 (count,), read-only: 0, 1, ... with the two of each pair swapped."""
     index = np.arange(count, dtype=np.int32)
     for a, b in flip_pairs:
         index[[a, b]] = b, a
@@ -158,7 +160,7 @@ def mirrored_order(count: int, flip_pairs: Iterable[tuple[int, int]]) -> np.ndar
 
 
 def flip_pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Index pairs of names that become each other when left and right are exchanged."""
+    """Index pairs of names that differ only in left and right."""
     index: dict[NameParts, list[int]] = {}
     parts = split_names(names)
     for i, part in enumerate(parts):
@@ -172,20 +174,20 @@ def flip_pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
 
 
 def without_partner(names: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
-    """The names that tell a side and are in no flip pair."""
+    """The names that have a side but are in no flip pair."""
     paired = {index for pair in pairs for index in pair}
     parts = enumerate(split_names(names))
     return [names[i] for i, (sides, _) in parts if sides and i not in paired]
 
 
 def known_skeleton(names: Sequence[str]) -> "Skeleton | None":
-    """The data set's skeleton with these names in this order, however they are spelled."""
+    """The known skeleton with these names in this order, however they are spelled, or None."""
     wanted = plain_names(names)
     return next((s for s in KNOWN if plain_names(s.keypoint_names) == wanted), None)
 
 
 def named_skeleton(names: Sequence[str], name: str = "custom") -> "Skeleton":
-    """What names alone tell: a known skeleton, or one of its own without limbs."""
+    """A skeleton from names alone: a known one, or a new one without limbs."""
     return known_skeleton(names) or Skeleton(
         name=name,
         keypoint_names=tuple(names),
@@ -197,15 +199,15 @@ def named_skeleton(names: Sequence[str], name: str = "custom") -> "Skeleton":
 
 
 DEFAULT_SIGMA = 0.05
-"""OKS falloff where a data set gives none (COCO's range from 0.025, eyes, to 0.107, hips)."""
+"""OKS falloff if a data set gives none (COCO's range from 0.025, eyes, to 0.107, hips)."""
 _LOWER_BODY = ("hip", "thigh", "knee", "shin", "ankle", "foot", "feet", "heel", "toe", "hind")
 
 
 def sigmas_by_name(names: Sequence[str]) -> tuple[float, ...]:
-    """OKS sigmas of the data set with the same names in another order, else of COCO's keypoints.
+    """OKS sigmas of the known skeleton with the same names in any order, else of COCO's keypoints.
 
-    Those that COCO lacks get `DEFAULT_SIGMA`. AIC's and CrowdPose's names are the same; CrowdPose's
-    sigmas, which are COCO's, are taken.
+    Keypoints that COCO lacks get `DEFAULT_SIGMA`. AIC and CrowdPose have the same names; the sigmas
+    used are CrowdPose's, which are COCO's.
     """
     plain = plain_names(names)
     same = (s for s in reversed(KNOWN) if set(plain_names(s.keypoint_names)) == set(plain))
@@ -215,7 +217,7 @@ def sigmas_by_name(names: Sequence[str]) -> tuple[float, ...]:
 
 
 def upper_body_by_name(names: Sequence[str]) -> tuple[int, ...]:
-    """Indices of the names that are of no leg or foot."""
+    """Indices of the names without a word for a part of the legs."""
     parts = (name.lower() for name in names)
     return tuple(i for i, n in enumerate(parts) if not any(low in n for low in _LOWER_BODY))
 
@@ -299,7 +301,7 @@ def _mpii() -> Skeleton:
 
 
 def _animal(name: str) -> Skeleton:
-    """AP-10K and APT-36K share one skeleton (the right fore paw counts as lower body in both)."""
+    """AP-10K's and APT-36K's common skeleton (its right front paw counts as lower body)."""
     names = (
         *("L_Eye", "R_Eye", "Nose", "Neck", "Root of tail"),
         *("L_Shoulder", "L_Elbow", "L_F_Paw", "R_Shoulder", "R_Elbow", "R_F_Paw"),
@@ -415,7 +417,7 @@ def _halpe26() -> Skeleton:
 
 
 def _halpe() -> Skeleton:
-    """Halpe's 136: its 26, then WholeBody's face and hands, whose roots are the wrists."""
+    """Halpe's 136 keypoints: its 26, then WholeBody's face and hands, rooted at the wrists."""
     body = _halpe26()
     face = tuple(f"face-{i}" for i in range(68))
     names = (*body.keypoint_names, *face, *_hand("left"), *_hand("right"))
@@ -434,7 +436,7 @@ SKELETONS: dict[str, Skeleton] = {
 }
 
 KNOWN = (*SKELETONS.values(), _crowdpose(), _halpe26(), _halpe())
-"""All skeletons that are known by their keypoints' names."""
+"""All skeletons that are recognised by their keypoint names."""
 
 EXPERT_DATASETS = tuple(SKELETONS)
 """The data sets of ViTPose+, in the order of its experts."""
@@ -444,7 +446,7 @@ def expert_index(dataset: str) -> int:
     """The position of a data set among ViTPose+'s experts.
 
     Raises:
-        UserError: it has no such expert.
+        UserError: there is no expert for it.
     """
     if dataset not in SKELETONS:
         raise UserError(f"no data set {dataset!r}: choose one of {', '.join(EXPERT_DATASETS)}")

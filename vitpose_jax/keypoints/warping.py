@@ -9,21 +9,21 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 MAX_WARP_SIDE = 32766
-"""OpenCV's warp indexes its source with 16-bit integers."""
+"""The largest image side for OpenCV's warp, which indexes its source with 16-bit integers."""
 MAX_KEPT_BYTES = 2**24
-"""How much memory a thread keeps for its next crop."""
+"""The largest buffer that a thread keeps for its next crop."""
 MAX_WIDENED_PIXELS = 2**20
-"""For a larger image a fourth channel costs more than it saves in a few people's crops."""
+"""For larger images, adding a fourth channel costs more than it saves with a few people."""
 
 _buffers = threading.local()
 
 
 class _SingleThread(contextlib.ContextDecorator):
-    """Keeps OpenCV from dividing work among threads of its own while any thread is inside.
+    """Keeps OpenCV from using threads of its own while any thread is inside.
 
-    Crops are cut by many threads, or processes, at once. OpenCV would divide each crop among as
-    many threads again: two thirds more processor time on two cores with 16 such threads. Its
-    setting is the whole process's, so it is put back.
+    Crops are cut by many threads or processes at once. OpenCV would split each crop among as many
+    threads again: two thirds more processor time on two cores with 16 such threads. The setting
+    holds for the whole process, so it is restored afterwards.
     """
 
     def __init__(self) -> None:
@@ -55,14 +55,14 @@ def warp_crop(
 ) -> None:
     """Cut a crop out of an image, in place: bilinear, black outside the image.
 
-    With four channels instead of three OpenCV 5 warps more than twice as fast, to the same values.
-    What the crop does not show is cut off the image first (at whole pixels, so that values change
+    OpenCV 5 warps four channels more than twice as fast as three, with the same values. The part of
+    the image that the crop does not show is cut off first (at whole pixels, so that values change
     by rounding at most).
 
     Args:
-        image: the picture.
+        image: the whole image.
         matrix: from image pixels to crop pixels.
-        crop: written.
+        crop: filled in place.
     """
     part, matrix = _part_seen(image, matrix, crop.shape[:2])
     wide = _scratch("source", (*part.shape[:2], 4))
@@ -78,10 +78,10 @@ def warp_crops(
     matrices: Float[np.ndarray, "people 2 3"],
     crops: UInt8[np.ndarray, "people rows columns 3"],
 ) -> None:
-    """Cut people out of one image, in place, to exactly the values of OpenCV's warp of the image.
+    """Cut people out of one image, in place, with exactly the values of OpenCV's warp.
 
-    So the image is not cut first, as in `warp_crop`, unless it is too large for OpenCV. The fourth
-    channel is added once for all people.
+    So, unlike in `warp_crop`, the image is not cut first unless it is too large for OpenCV. The
+    fourth channel is added once for all people.
     """
     if max(image.shape[:2]) > MAX_WARP_SIDE:
         for matrix, crop in zip(matrices, crops, strict=True):
@@ -104,7 +104,7 @@ def warp_crops(
 def _part_seen(
     image: np.ndarray, matrix: np.ndarray, crop_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The part of an image that a crop shows, and the map from that part.
+    """The part of an image that a crop shows, and the map from that part to the crop.
 
     A part that is too large for OpenCV's warp is reduced to every n-th pixel.
     """
@@ -118,7 +118,7 @@ def _part_seen(
     xs, ys = zip(*corners, strict=True)
     x0, x1 = max(0, int(min(xs)) - 2), min(width, int(max(xs)) + 3)
     y0, y1 = max(0, int(min(ys)) - 2), min(height, int(max(ys)) + 3)
-    if x1 <= x0 or y1 <= y0:  # the crop lies beside the image
+    if x1 <= x0 or y1 <= y0:  # the crop lies outside the image
         return image[:1, :1], np.array([[1.0, 0, -9], [0, 1, -9]])
     step = -(-max(x1 - x0, y1 - y0) // MAX_WARP_SIDE)
     tx, ty = tx + a * x0 + b * y0, ty + c * x0 + d * y0
@@ -127,7 +127,7 @@ def _part_seen(
 
 
 def _scratch(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """This thread's buffer of that name: fresh memory costs half as much as the warp."""
+    """This thread's buffer of that name; allocating new memory costs half as much as the warp."""
     size = math.prod(shape)
     if size > MAX_KEPT_BYTES:
         return np.empty(shape, np.uint8)
