@@ -101,7 +101,7 @@ def test_paths_are_given(coco_folder, tmp_path):
     for change, words in (
         ({"valid": {}}, "has the unknown key 'valid'; use train and val"),
         ({"val": None}, "has no 'val'"),
-        ({"val": "folder"}, "val must give 'annotations' and 'images', is 'folder'"),
+        ({"val": "folder"}, "val must give 'annotations' and 'images', not 'folder'"),
         ({"val": {**paths["val"], "images": "gone"}}, "there is no gone"),
     ):
         with pytest.raises(UserError, match=words):

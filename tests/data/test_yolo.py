@@ -141,7 +141,7 @@ def test_files_without_their_other_half_are_told(coco_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"kpt_shape": None}, "kpt_shape must be .* is None; a data set without it"),
+        ({"kpt_shape": None}, "kpt_shape must be .* not None; a data set without it"),
         ({"kpt_shape": [17, 4]}, "kpt_shape must be"),
         ({"kpt_shape": "17x3"}, "kpt_shape must be"),
         ({"flip_idx": [1, 2, 0, *range(3, 17)]}, "flip_idx must give"),

@@ -176,7 +176,7 @@ def given_files(source: Mapping[str, Any], split: str, where: str) -> CocoFiles:
     if paths is None:
         raise NoSplit(f"{where} has no {split!r}: give its 'annotations' and 'images'")
     if not isinstance(paths, Mapping) or {*paths} != {"annotations", "images"}:
-        raise UserError(f"{where}.{split} must give 'annotations' and 'images', is {paths!r}")
+        raise UserError(f"{where}.{split} must give 'annotations' and 'images', not {paths!r}")
     annotations, images = (
         epath.Path(str(paths[key])).expanduser() for key in ("annotations", "images")
     )

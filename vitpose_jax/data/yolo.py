@@ -118,13 +118,13 @@ def _categories(content: Json, path: epath.Path) -> tuple[list[Json], int, int, 
         or shape[1] not in (2, 3)
     ):
         raise UserError(
-            f"{path}: kpt_shape must be [number of keypoints, 2 or 3], is {shape!r}; a data set "
+            f"{path}: kpt_shape must be [number of keypoints, 2 or 3], not {shape!r}; a data set "
             "without it has no keypoints"
         )
     count, dims = shape
     names = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(names, dict) or {*names} != {*range(len(names))}:
-        raise UserError(f"{path}: names must list the classes from 0, is {names!r}")
+        raise UserError(f"{path}: names must list the classes from 0, not {names!r}")
     flip = _flip_index(content.get("flip_idx"), count, path)
     found: list[Finding] = []
     categories = []
@@ -154,7 +154,7 @@ def _flip_index(value: Any, count: int, path: epath.Path) -> list[int] | None:
     if not good or len(value) != count or any(value[value[k]] != k for k in range(count)):
         raise UserError(
             f"{path}: flip_idx must give, for each of the {count} keypoints, the index of the one "
-            f"it swaps places with in a mirrored image, is {value!r}"
+            f"it swaps places with in a mirrored image; it is {value!r}"
         )
     return value
 
@@ -170,7 +170,7 @@ def _keypoint_names(value: Any, number: int, count: int, path: epath.Path) -> li
         except (KeyError, IndexError, TypeError):
             raise UserError(f"{path}: kpt_names has no names for class {number}") from None
     if not isinstance(names, list) or len(names) != count:
-        raise UserError(f"{path}: kpt_names of class {number} must be {count} names, is {names!r}")
+        raise UserError(f"{path}: kpt_names of class {number} must be {count} names, not {names!r}")
     return [str(name) for name in names]
 
 
@@ -181,7 +181,7 @@ def _images(content: Json, path: epath.Path, split: str) -> list[str]:
         raise NoSplit(f"{path} has no {split!r}; give a folder of images, such as images/{split}")
     entries: list[Any] = given if isinstance(given, list) else [given]
     if not given or not all(isinstance(entry, str) for entry in entries):
-        raise UserError(f"{path}: {split} must name a folder of images, is {given!r}")
+        raise UserError(f"{path}: {split} must name a folder of images, not {given!r}")
     bases = [path.parent / content["path"]] if isinstance(content.get("path"), str) else []
     bases.append(path.parent)
     images: list[str] = []

@@ -107,7 +107,7 @@ def test_ids_of_64_bits(shared: Path, tmp_path: Path) -> None:
         (lambda e: e.update(bbox=[9999, 0, 300, 300]), "boxes that reach far beyond their image"),
         (lambda e: e.update(image_id="other.jpg"), "on other images, for instance image_id 'other"),
         (lambda e: e.update(image_id=77), "on other images, for instance image_id 77"),
-        (lambda e: e.update(image_id=None), "'image_id' must be a whole number or a text"),
+        (lambda e: e.update(image_id=None), "'image_id' must be a whole number or a string"),
         (lambda e: e.update(image_id=1e300), "for instance"),
         (lambda e: e.update(score="high"), "'score' must be a number"),
     ],

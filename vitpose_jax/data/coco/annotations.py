@@ -207,11 +207,11 @@ def _read_images(
         image_id = plain_id(image.get("id"))
         if image_id is None:
             raise UserError(
-                f"{where}: 'id' must be a whole number or a text, is {short(image.get('id'))}"
+                f"{where}: 'id' must be a whole number or a string, not {short(image.get('id'))}"
             )
         name = image.get("file_name")
         if not isinstance(name, str):
-            raise UserError(f"{where}: 'file_name' must be str, is {short(name)}")
+            raise UserError(f"{where}: 'file_name' must be a string, not {short(name)}")
         check_file_name(name, where)
         if picture_size and image.get("width") is None and image.get("height") is None:
             image["width"], image["height"] = picture_size(name)
@@ -219,7 +219,7 @@ def _read_images(
         for key in ("width", "height"):
             size = image.get(key)
             if not is_number(size) or size != int(size):
-                raise UserError(f"{where}: '{key}' must be int, is {short(size)}")
+                raise UserError(f"{where}: '{key}' must be a whole number, not {short(size)}")
             image[key] = int(size)
         if min(image["width"], image["height"]) < 1:
             raise UserError(f"{where}: size {image['width']}x{image['height']} is not possible")
@@ -329,7 +329,7 @@ class _Reader:
         return found
 
 
-_NO_ID = "'{}' must be a whole number or a text, is {}"
+_NO_ID = "'{}' must be a whole number or a string, not {}"
 
 
 def _why_other(listed: Mapping[Id | None, bool], category: Id | None, annotation: Any) -> Kind:

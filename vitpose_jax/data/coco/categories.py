@@ -54,7 +54,7 @@ def choose_categories(
         if category_id is None or ids.count(category_id) > 1:
             raise UserError(
                 f"{where}: categories: the 'id' of {category.get('name')!r} must be a unique "
-                f"number, is {category.get('id')!r}"
+                f"number, but is {category.get('id')!r}"
             )
     if wanted:
         names = [str(category.get("name")) for category in named]

@@ -134,10 +134,10 @@ def _problem(entry: Any) -> str | None:
         return "is not an object"
     for key in ("image_id", "category_id"):
         if plain_id(entry.get(key)) is None:
-            return f"'{key}' must be a whole number or a text, is {entry.get(key)!r}"
+            return f"'{key}' must be a whole number or a string, not {entry.get(key)!r}"
     box, score = entry.get("bbox"), entry.get("score")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        return f"'bbox' must be four finite numbers, is {box!r}"
+        return f"'bbox' must be four finite numbers, not {box!r}"
     if not is_number(score):
-        return f"'score' must be a number, is {score!r}"
+        return f"'score' must be a number, not {score!r}"
     return f"'bbox' has no area: {box!r}" if box[2] <= 0 or box[3] <= 0 else None

@@ -113,14 +113,14 @@ def read_person(person: Json, joints: Joints) -> list[Kind]:
     found, count = list(joints.found), joints.labelled
     crowd = person.get("iscrowd")
     if crowd not in (None, 0, 1):
-        raise Malformed(f"'iscrowd' must be 0 or 1, is {short(crowd)}")
+        raise Malformed(f"'iscrowd' must be 0 or 1, not {short(crowd)}")
     person["iscrowd"] = int(crowd or 0)
     claimed = person.get("num_keypoints")
     if claimed is not None and not (isinstance(claimed, int) or is_number(claimed)):
-        raise Malformed(f"'num_keypoints' must be an integer, is {short(claimed)}")
+        raise Malformed(f"'num_keypoints' must be an integer, not {short(claimed)}")
     area = person.get("area")
     if area is not None and not is_number(area):
-        raise Malformed(f"'area' must be a number, is {short(area)}")
+        raise Malformed(f"'area' must be a number, not {short(area)}")
 
     odd = bool(claimed) if count == 0 else claimed not in (None, count) and not found
     if odd and not crowd:
@@ -133,7 +133,7 @@ def read_person(person: Json, joints: Joints) -> list[Kind]:
         if count and not crowd:
             found.append(findings.NO_BOX)
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise Malformed(f"'bbox' must be four numbers (x, y, width, height), is {short(box)}")
+        raise Malformed(f"'bbox' must be four numbers (x, y, width, height), not {short(box)}")
     person["area"] = box[2] * box[3] if area is None else max(area, 0)
     if area is None and count and not crowd:
         found.append(findings.NO_AREA)
@@ -150,7 +150,7 @@ def _points(person: Json, num_keypoints: int, found: list[Kind]) -> np.ndarray:
         flat = [number for point in flat for number in point]
     if not isinstance(flat, list) or len(flat) not in (0, 2 * num_keypoints, 3 * num_keypoints):
         count = f"{len(flat)} values" if isinstance(flat, list) else short(values)
-        raise Malformed(f"'keypoints' must be {3 * num_keypoints} numbers, is {count}")
+        raise Malformed(f"'keypoints' must be {3 * num_keypoints} numbers, not {count}")
     try:
         raw = np.array(flat or [0] * 3 * num_keypoints, np.float64).reshape(num_keypoints, -1)
     except (TypeError, ValueError, OverflowError):
