@@ -99,7 +99,7 @@ def train_batches(
         .to_iter_dataset(_read_options(num_threads))
     )
     if num_workers:
-        if not flags.FLAGS.is_parsed():  # grain reads them as it starts processes
+        if not flags.FLAGS.is_parsed():  # grain reads flags when it starts processes
             flags.FLAGS.mark_as_parsed()
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return batches

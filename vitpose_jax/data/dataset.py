@@ -94,7 +94,7 @@ class PoseDataset:
 
     @property
     def image_id_of_rows(self) -> np.ndarray:
-        """int64 (rows,), the image that each training sample is on, before any choice."""
+        """int64 (rows,), the image id of each training sample, before `chosen` applies."""
         return self.people.image_id
 
     @cached_property
@@ -109,7 +109,7 @@ class PoseDataset:
         return Fingerprint(len(self), digest([*names, *self.people.columns().values()]))
 
     def crops(self) -> PersonCrops:
-        """What makes batches of all people, for training or evaluation."""
+        """The maker of batches of people, for training and evaluation."""
         return PersonCrops(
             self.people,
             self.images,
@@ -121,7 +121,7 @@ class PoseDataset:
         )
 
     def training_crops(self) -> TrainingCrops:
-        """What makes training batches."""
+        """The maker of training batches."""
         return self.crops()
 
     def on_images(self, image_ids: np.ndarray) -> Self:

@@ -195,11 +195,11 @@ class Report:
 
     @property
     def is_unusual(self) -> bool:
-        """Whether there is anything that COCO's own files do not have."""
+        """Whether anything was found that COCO's own files do not have."""
         return any(not kind.usual for kind in self.by_kind())
 
     def summary(self) -> str:
-        """The report on a few lines, with examples of what is unusual."""
+        """The report in a few lines, with examples of what is unusual."""
         lines = [
             f"{self.source}: {self.num_used} of {self.num_annotations} annotations "
             f"on {self.num_images} images are used."

@@ -30,7 +30,7 @@ _WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 _SPLIT_WORD = re.compile(r"(train|training|val|valid|validation|test|testing)\d*")
 _OTHER_FILES = re.compile(r"(instances|captions|stuff|panoptic|image_info|.*detection|.*results?_)")
 _SAMPLE = 50
-"""How many file names, about, are looked up to find the images' folder."""
+"""Roughly how many file names are looked up to find the images' folder."""
 
 
 class NoSplit(UserError):

@@ -95,7 +95,7 @@ def _open_path(path: str, options: Options) -> PoseDataset:
             return open_yolo(place, options)
         return open_coco(given_files(content, split, str(place)), options)
     if is_records_folder(place):
-        from vitpose_jax.data.records.reading import open_records  # tensorflow-datasets is slow
+        from vitpose_jax.data.records.reading import open_records  # imports slowly
 
         return open_records(place, options)
     if not place.is_dir():

@@ -54,7 +54,7 @@ class FolderImages:
         return absent
 
     def nearest(self, row: int) -> str:
-        """A phrase for messages: the existing file most like a missing one, or that none is."""
+        """A phrase for messages: the file with the name most like a missing one's, if any."""
         files = PictureFiles(self._folder)
         found = files.nearest(self._file_names[row])
         if found:

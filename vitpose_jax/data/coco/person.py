@@ -9,7 +9,7 @@ from vitpose_jax.data import findings
 from vitpose_jax.data.findings import Kind
 
 Json = dict[str, Any]
-"""An object of the file."""
+"""A JSON object from the file."""
 
 
 class Malformed(Exception):
@@ -50,7 +50,7 @@ def read_joints(people: Sequence[Json], num_keypoints: int) -> Iterator[Joints |
         fields: list[Any] = [person.get("keypoints") for person in chunk]
         try:
             block = np.array(fields)
-        except (ValueError, OverflowError):  # of different lengths
+        except (ValueError, OverflowError):  # lists of different lengths, or huge numbers
             block = np.zeros(0)
         if block.dtype.kind not in "if" or block.shape != (len(chunk), 3 * num_keypoints):
             for person in chunk:
@@ -141,7 +141,7 @@ def read_person(person: Json, joints: Joints) -> list[Kind]:
 
 
 def _points(person: Json, num_keypoints: int, found: list[Kind]) -> np.ndarray:
-    """The keypoints (K, 3) of a person whose field needs correcting, which is done in place."""
+    """Read the keypoints (K, 3) of a person whose field needs correcting; correct it in place."""
     values = person.get("keypoints")
     if values is None and not person.get("iscrowd"):
         found.append(findings.NO_KEYPOINTS)

@@ -24,7 +24,7 @@ def keypoint_file(folder: str | Path, split: str, name: str) -> Path:
 
 
 def write_keypoints(path: Path, keypoints: np.ndarray, scores: np.ndarray) -> None:
-    """Write one sequence's file, whole or not at all."""
+    """Write one sequence's file atomically."""
     make_folder(path.parent)
     with replacing(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, keypoints=keypoints, scores=scores)

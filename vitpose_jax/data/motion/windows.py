@@ -166,12 +166,12 @@ class MotionWindows:
 
     @property
     def num_joints(self) -> int:
-        """J."""
+        """J, the number of joints."""
         return self.tracks[0].positions.shape[1]
 
     @property
     def dims(self) -> int:
-        """D, 2 or 3."""
+        """D, the number of dimensions: 2 or 3."""
         return self.tracks[0].positions.shape[2]
 
     @property

@@ -67,7 +67,7 @@ _WEIGHTS = {
     "hands_on_hips": 1, "bend": 1, "kick": 1, "lunge": 1, "lie": 0.5, "phone": 1,
 }  # fmt: skip
 _BASE = {"spine": (0, 5), "neck": (0, 13), "root": (0, 4), "leg": (0, 5), "arm": (4, 7)}
-_ANYHOW = 1.5  # weight of poses with each angle drawn from three quarters of its range
+_ANYHOW = 1.5  # weight of poses whose angles are each drawn from three quarters of their range
 
 
 def draw_pose(rng: np.random.Generator) -> np.ndarray:
