@@ -178,7 +178,7 @@ def _images(content: Json, path: epath.Path, split: str) -> list[str]:
     """The paths of a split's images, sorted."""
     given = content.get(split)
     if given is None:
-        raise NoSplit(f"{path} has no {split!r}; give a folder of images, such as images/{split}")
+        raise NoSplit(f"{path} has no {split!r}; give a folder of images, such as images/val")
     entries: list[Any] = given if isinstance(given, list) else [given]
     if not given or not all(isinstance(entry, str) for entry in entries):
         raise UserError(f"{path}: {split} must name a folder of images, not {given!r}")
