@@ -80,8 +80,31 @@ def test_every_configuration_takes_its_data_set(file: Path) -> None:
 
 def test_workdir_is_required() -> None:
     done = run_main(f"--config={CONFIGS / 'quickstart.py'}")
-    assert done.returncode != 0
-    assert "workdir" in done.stdout + done.stderr
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "--workdir" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--nope=1", "Unknown command line flag 'nope'"),
+        ("--mode=x", "flag --mode=x"),
+        ("--num_processes=x", "flag --num_processes=x"),
+        ("extra", "unexpected argument 'extra'"),
+    ],
+)
+def test_a_wrong_option_is_one_line(tmp_path: Path, option: str, words: str) -> None:
+    done = run_main(QUICKSTART, f"--workdir={tmp_path / 'run'}", option)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert words in line
+
+
+def test_help_is_success() -> None:
+    done = run_main("--help")
+    assert done.returncode == 0
+    assert "--workdir" in done.stdout + done.stderr
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

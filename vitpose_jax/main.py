@@ -8,6 +8,9 @@
 the run, its milestones and its intervals count in steps instead of epochs. `--mode=eval` evaluates
 the run's best checkpoint, or the weights `--config.init_from` where there is no run. To resume a
 stopped run, repeat the command. With several hosts, start it on each with `--distributed`.
+
+Exit status: 0 all is well; 2 it could not be done, and one line says why; 130 or 143 stopped by
+Ctrl-C or SIGTERM.
 """
 
 import importlib
@@ -78,12 +81,19 @@ flags.FLAGS["config"].parser = _ConfigurationParser()
 
 
 def parse_options(argv: list[str]) -> list[str]:
-    """Read the options into absl's flags; a mistake is one line and exit status 2.
+    """Read the options into absl's flags; a mistake is one line and exit status 2, --help 0.
 
     Errors in a configuration's own code keep their traceback.
     """
     try:
-        return app.parse_flags_with_usage(argv)
+        names = flags.FLAGS(argv)
+        if len(names) == 1:
+            return names
+        problem = f"unexpected argument {names[1]!r}"
+    except SystemExit:  # absl's own status is 1 after its help
+        sys.exit(0)
+    except flags.Error as error:
+        problem = f"{' '.join(str(error).split())} (--help lists the options)"
     except ConfigurationError as error:
         cause = error.__cause__
         if cause is not None and not isinstance(cause, UserError):
@@ -99,8 +109,6 @@ def parse_options(argv: list[str]) -> list[str]:
 
 def main(argv: list[str]) -> None:
     """Do what the parsed options say."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
     assert _WORKDIR.value is not None  # it is required
     enable_compilation_cache()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # our errors say more about damaged pictures
