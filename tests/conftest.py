@@ -36,7 +36,7 @@ def golden(shared: Path) -> Path:
 @pytest.fixture(autouse=True)
 def logging_as_it_was():
     """Commands set up logging for their process; the next test finds it as it was."""
-    root, names = logging.getLogger(), (None, "absl", "vitpose_jax")
+    root, names = logging.getLogger(), (None, "absl", "asyncio", "vitpose_jax")
     handlers, levels = list(root.handlers), [logging.getLogger(name).level for name in names]
     yield
     root.handlers[:] = handlers

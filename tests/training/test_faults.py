@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -13,7 +15,7 @@ from regression_run import make_config, make_task, start
 from vitpose_jax.errors import UserError
 from vitpose_jax.training import loop, workdir
 from vitpose_jax.training.checkpoints import read_parameters
-from vitpose_jax.training.metrics_log import read_metrics
+from vitpose_jax.training.metrics_log import METRICS_FILE, read_metrics
 from vitpose_jax.training.run_lock import LOCK_FILE, RunLock
 
 PAUSE = """
@@ -257,3 +259,105 @@ def test_a_run_killed_at_any_moment_loses_and_doubles_nothing(
     assert process.returncode == -signal.SIGKILL
     loop.train(make_task(), make_config(), tmp_path)
     same_end(undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"error": "x"}', b"\xff", b'{"error": 0.1'])
+def test_a_damaged_rating_is_read_from_the_log(undisturbed, tmp_path, content, caplog):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    checkpoints = checkpoint_folder(folder)
+    best = read_parameters(checkpoints, "best", "error", maximize=False)[0]
+    kept = checkpoints / str(best) / "metrics" / "metrics"
+    before = kept.read_bytes()
+    kept.write_bytes(content)
+    assert read_parameters(checkpoints, "best", "error", maximize=False)[0] == best
+    caplog.clear()
+    loop.train(make_task(), make_config(), folder)
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname in ("WARNING", "ERROR")]
+    assert line.startswith(str(kept))
+    assert line.endswith("read from the log")
+    assert kept.read_bytes() == before
+    same_end(undisturbed, folder)
+
+
+def test_a_damaged_rating_that_nothing_else_has_is_made_again(undisturbed, tmp_path, caplog):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    (checkpoint_folder(folder) / "30" / "metrics" / "metrics").write_text("{")
+    log = folder / METRICS_FILE
+    lines = log.read_text().splitlines(keepends=True)
+    assert '"eval/error"' in lines[-1]
+    log.write_text("".join(lines[:-1]))
+    loop.train(make_task(), make_config(), folder)
+    assert "it counts as not evaluated" in caplog.text
+    same_end(undisturbed, folder)
+
+
+def test_lines_of_the_log_that_are_no_rows_are_told_and_kept_elsewhere(
+    undisturbed, tmp_path, caplog
+):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    log = folder / METRICS_FILE
+    damage = [b"[]", b"3", b"\xff\xfe", b'{"loss": 1}', b'{"step": "1"}', b'{"step": 1, "a": []}']
+    damage += [b'{"step": true}', b"[" * 100_000]
+    lines = log.read_bytes().split(b"\n")
+    log.write_bytes(b"\n".join([*damage[:4], *lines[:-1], *damage[4:], b'{"step": 3']))
+    assert rows(folder) == rows(undisturbed)
+    loop.train(make_task(), make_config(), folder)
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname in ("WARNING", "ERROR")]
+    assert f"{log}: 8 of {len(lines) - 1 + 8} lines are no rows of figures" in line
+    assert (folder / "metrics.damaged").read_bytes().split(b"\n")[:-1] == damage
+    same_end(undisturbed, folder)
+
+
+def test_a_log_that_cannot_be_read_is_one_line(undisturbed, tmp_path):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    (folder / METRICS_FILE).unlink()
+    (folder / METRICS_FILE).mkdir()
+    with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be read \(Is a directory\)"):
+        loop.train(make_task(), make_config(), folder)
+
+
+FULL = """
+import resource
+from vitpose_jax.training.checkpoints import Checkpoints
+rate = Checkpoints.rate
+def fill(self, *arguments):
+    rate(self, *arguments)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, resource.RLIM_INFINITY))
+Checkpoints.rate = fill
+"""
+"""After the first evaluation, files cannot grow beyond some bytes."""
+
+
+@pytest.mark.parametrize("room", [0, 1500])
+def test_a_full_disk_is_told_once_at_once_and_once_at_the_end(undisturbed, tmp_path, room):
+    lines = finish(start(tmp_path, before=FULL.format(room=room)), 2).splitlines()
+    first, missing, last = [line for line in lines if "writt" in line]
+    assert "cannot be written (File too large): make room; the run goes on, and its end" in first
+    assert "not written: " in missing
+    assert "checkpoints (" in missing
+    assert missing.endswith(
+        f"for File too large; the last good checkpoint is step 10 in {tmp_path}/checkpoints"
+    )
+    assert "training is done but its last checkpoint could not be written (File too large)" in last
+    assert f"step {30} of 30" in lines[lines.index(missing) - 1]
+    assert all(type(row["step"]) is int for row in read_metrics(tmp_path))
+    loop.train(make_task(), make_config(), tmp_path)
+    same_end(undisturbed, tmp_path)
+
+
+def test_a_row_is_written_whole_or_not_at_all(tmp_path):
+    """As much room as a disk has left, then more again."""
+    code = """
+import resource, sys
+from pathlib import Path
+from vitpose_jax.training.failures import Failures
+from vitpose_jax.training.metrics_log import MetricsLog
+log = MetricsLog(Path(sys.argv[1]), Failures())
+for step in range(1, 10):
+    room = 110 if step < 7 else resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    log.write(step, {"loss": 0.5})
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4, 7, 8, 9]
+    assert len((tmp_path / METRICS_FILE).read_bytes().splitlines()) == 7

@@ -14,6 +14,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.files.fingerprint import Fingerprint
 from vitpose_jax.training import loop, workdir
 from vitpose_jax.training.checkpoints import Checkpoints, read_parameters
+from vitpose_jax.training.failures import Failures
 from vitpose_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
 from vitpose_jax.training.progress import Progress
 from vitpose_jax.training.settings import RunLength, RunSettings, read_part
@@ -256,7 +257,7 @@ def test_torn_log_line_is_dropped(tmp_path):
     file = tmp_path / METRICS_FILE
     file.write_text('{"step": 1, "a": 1}\n{"step": 2, "a": 2}\n{"step": 3, "a"')
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
-    MetricsLog(tmp_path, start=1).close()
+    MetricsLog(tmp_path, Failures(), start=1).close()
     assert file.read_text() == '{"step": 1, "a": 1}\n'
 
 

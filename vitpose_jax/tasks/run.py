@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,27 @@ def export_run(folder: str | Path, out: str | Path, which: str = "best") -> int:
 
 
 def log_plainly() -> None:
-    """Send our messages to stderr with the time of day; of libraries' only warnings."""
+    """Send our messages to stderr with the time of day; of libraries' only warnings.
+
+    Not what orbax says of a checkpoint that it cannot write, by way of absl, asyncio, warnings and
+    its threads: it raises these errors too, and we tell them.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    for library in ("absl", "asyncio"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.getLogger("vitpose_jax").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    sys.unraisablehook = _print_unraisable
+
+
+def _print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Print it as usual, unless a thread of tensorstore's comes too late with its result."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
 
 
 def join_processes(coordinator: str | None, count: int | None, index: int | None) -> None:

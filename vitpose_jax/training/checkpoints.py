@@ -1,5 +1,6 @@
 """Checkpoints of a run: written in the background, whole or not at all, best and latest kept."""
 
+import contextlib
 import itertools
 import json
 import logging
@@ -15,10 +16,12 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from vitpose_jax.errors import UserError, first_line
-from vitpose_jax.files.json_file import read_object
+from vitpose_jax.files.json_file import number, read_object
 from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.training import workdir
 from vitpose_jax.training.checksums import damage, write_checksums
+from vitpose_jax.training.failures import Failures
+from vitpose_jax.training.metrics_log import evaluation_at
 from vitpose_jax.training.optimizer import Parameters
 from vitpose_jax.training.sharding import gather_rows
 from vitpose_jax.training.state import Model, TrainState, merge_model, split_model
@@ -38,11 +41,17 @@ class Checkpoints:
     in `failure`; earlier checkpoints stay, so that the run may go on.
     """
 
-    def __init__(self, folder: Path, *, metric: str, maximize: bool = True) -> None:
+    def __init__(
+        self, folder: Path, failures: Failures, *, metric: str, maximize: bool = True
+    ) -> None:
         """Open the folder; `metric` decides which checkpoint is best."""
         self.folder = Path(folder).absolute()
+        self._failures = failures
         self._metric, self._maximize = metric, maximize
         self.failure: str | None = None
+        if jax.process_index() == 0:
+            for step in _steps(self.folder):
+                _read_metrics(self.folder, step, repair=True)
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
@@ -103,8 +112,7 @@ class Checkpoints:
                 make_folder(_metrics_file(self.folder, step).parent)
                 write_json(_metrics_file(self.folder, step), metrics)
             except UserError as error:
-                self.failure = str(error)
-                log.error("the metrics of checkpoint %d are missing: %s", step, error)
+                self.failure = self._failures.note("evaluations of checkpoints", error)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"checkpoint {step} rated")
 
@@ -124,14 +132,10 @@ class Checkpoints:
     def _failed(self, step: int | str, error: Exception) -> None:
         if jax.process_count() > 1:  # the other processes must not wait for this one
             raise UserError(f"checkpoint {step} could not be written: {error}") from error
-        self.failure = str(error).strip().splitlines()[-1][:300]
+        self.failure = self._failures.note("checkpoints", error)
         self._manager = self._open()  # forgets and removes what is not whole
         for leftover in self.folder.glob(_DRAFTS):
             shutil.rmtree(leftover, ignore_errors=True)
-        log.error(
-            "checkpoint %s could not be written (%s); the last good one is %s",
-            *(step, self.failure, self.describe_latest()),
-        )
 
     def describe_latest(self) -> str:
         """Name the newest checkpoint in messages."""
@@ -317,6 +321,26 @@ def _metrics_file(folder: Path, step: int) -> Path:
     return folder / str(step) / "metrics" / "metrics"
 
 
-def _read_metrics(folder: Path, step: int) -> dict[str, float]:
+def _read_metrics(folder: Path, step: int, repair: bool = False) -> dict[str, float]:
+    """What `Checkpoints.rate` kept; where that is damaged, what the run's log has, perhaps nothing.
+
+    `repair` puts the one in the place of the other.
+    """
     file = _metrics_file(folder, step)
-    return read_object(file) if file.exists() else {}
+    if not file.exists():
+        return {}
+    try:
+        values = read_object(file)
+        if all(number(value) is not None for value in values.values()):
+            return values
+        problem = f"{file}: holds something else than numbers"
+    except UserError as error:
+        problem = str(error)
+    values = evaluation_at(folder.parent, step)
+    log.warning("%s; %s", problem, "read from the log" if values else "it counts as not evaluated")
+    if repair:
+        with contextlib.suppress(OSError, UserError):  # a full disk: said again at the next look
+            file.replace(file.with_name("damaged"))
+            if values:
+                write_json(file, values)
+    return values

@@ -1,6 +1,5 @@
 """Pictures of a run: its curves, and what a task draws."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,19 +7,18 @@ import numpy as np
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.pictures import write_picture
+from vitpose_jax.training.failures import Failures
 
-log = logging.getLogger(__name__)
 
-
-def save_picture(file: Path, pixels: np.ndarray) -> None:
+def save_picture(file: Path, pixels: np.ndarray, failures: Failures) -> None:
     """Write uint8 RGB (H, W, 3) as JPEG or PNG; a full disk costs the picture, not the run."""
     try:
         write_picture(file, pixels)
     except UserError as error:
-        log.error("%s", error)
+        failures.note("pictures", error)
 
 
-def draw_curves(rows: Sequence[dict[str, float]], file: Path) -> None:
+def draw_curves(rows: Sequence[dict[str, float]], file: Path, failures: Failures) -> None:
     """Draw loss, learning rate and the main metrics over the steps, as a PNG."""
     from matplotlib.figure import Figure
 
@@ -41,7 +39,7 @@ def draw_curves(rows: Sequence[dict[str, float]], file: Path) -> None:
     try:
         figure.savefig(file, dpi=80)
     except OSError as error:
-        log.error("%s could not be written: %s", file, error)
+        failures.note(file.name, error)
 
 
 def _main_metrics(names: set[str]) -> list[str]:

@@ -12,6 +12,7 @@ import ml_collections
 from vitpose_jax.errors import UserError
 from vitpose_jax.training import curves, workdir
 from vitpose_jax.training.checkpoints import Checkpoints
+from vitpose_jax.training.failures import Failures
 from vitpose_jax.training.interrupt import Interrupt
 from vitpose_jax.training.loss_watch import LossWatch
 from vitpose_jax.training.metrics_log import MetricsLog, read_metrics
@@ -45,9 +46,12 @@ def train(
 def _train(
     trainer: Trainer[Model], config: ml_collections.ConfigDict, folder: Path, lock: RunLock
 ) -> dict[str, float]:
-    problem = trainer.problem
+    problem, failures = trainer.problem, Failures()
     checkpoints = Checkpoints(
-        folder / workdir.CHECKPOINT_FOLDER, metric=problem.metric, maximize=problem.maximize
+        folder / workdir.CHECKPOINT_FOLDER,
+        failures,
+        metric=problem.metric,
+        maximize=problem.maximize,
     )
     batches = iter(problem.train_batches)
     state, start = trainer.state, 0
@@ -61,7 +65,7 @@ def _train(
         log.info("configuration:\n%s", json.dumps(workdir.plain(config), indent=2))
         log.info("%s", trainer.parameter_table())
     with Interrupt() as interrupt:
-        run = Run(trainer, folder, lock, checkpoints, interrupt, start)
+        run = Run(trainer, folder, lock, failures, checkpoints, interrupt, start)
         try:
             return run.go_on(state, batches)
         finally:
@@ -76,18 +80,19 @@ class Run(Generic[Model]):
         trainer: Trainer[Model],
         folder: Path,
         lock: RunLock,
+        failures: Failures,
         checkpoints: Checkpoints,
         interrupt: Interrupt,
         start: int,
     ) -> None:
         """Open the logs in `folder` after the step `start`."""
         self.trainer, self.folder, self.lock, self.start = trainer, folder, lock, start
-        self.checkpoints, self.interrupt = checkpoints, interrupt
+        self.failures, self.checkpoints, self.interrupt = failures, checkpoints, interrupt
         self.problem, self.length = trainer.problem, trainer.length
         self.total = self.length.total
         every = trainer.settings.log_every
         self.metrics = checkpoints.metrics(start)  # empty: stopped before or in the evaluation
-        self.log = MetricsLog(folder, start, evaluated=bool(self.metrics))
+        self.log = MetricsLog(folder, failures, start, evaluated=bool(self.metrics))
         self.watch = LossWatch(
             self.problem.id_key, folder, every=every, last=self.total, write=self._write_log
         )
@@ -147,7 +152,8 @@ class Run(Generic[Model]):
         self.log.write(step, {f"eval/{name}": value for name, value in self.metrics.items()})
         if picture is not None and jax.process_index() == 0:
             self.log.picture(step, "predictions", picture)
-            curves.save_picture(self.folder / "pictures" / f"step_{step:07d}.jpg", picture)
+            file = self.folder / "pictures" / f"step_{step:07d}.jpg"
+            curves.save_picture(file, picture, self.failures)
         # Last: whatever is killed before this evaluates again at its next start.
         self.checkpoints.rate(step, self.metrics)
         totals = {name: value for name, value in self.metrics.items() if "/" not in name}
@@ -181,7 +187,7 @@ class Run(Generic[Model]):
             )
         self.lock.check(self.total)
         if jax.process_index() == 0:
-            curves.draw_curves(read_metrics(self.folder), self.folder / "curves.png")
+            curves.draw_curves(read_metrics(self.folder), self.folder / "curves.png", self.failures)
         return self.metrics
 
     def _is_kept(self) -> bool:
@@ -194,3 +200,4 @@ class Run(Generic[Model]):
         self.progress.close()
         self.log.close()
         self.checkpoints.close()
+        self.failures.tell(f"the last good checkpoint is {self.checkpoints.describe_latest()}")

@@ -1,5 +1,6 @@
 """Watching a run's loss without making the device wait for the host."""
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -73,7 +74,8 @@ class LossWatch:
         if ids is not None:
             listed = [str(each) for each in ids.tolist()]
             file = self._folder / f"stopped_at_step_{step}.txt"
-            file.write_text("\n".join(listed) + "\n")
+            with contextlib.suppress(OSError):
+                file.write_text("\n".join(listed) + "\n")
             shown = ", ".join(listed[:16]) + (", ..." if len(listed) > 16 else "")
             whose = f"; the batch's {self._id_key}s: {shown} (all in {file})"
             look = "Look at these, or lower"
