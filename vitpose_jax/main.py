@@ -135,5 +135,5 @@ if __name__ == "__main__":
     try:
         app.run(main, flags_parser=parse_options)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from a run's last checkpoint", file=sys.stderr)
+        print("stopped; repeat the command to resume from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -154,7 +154,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_gone_on_from(
     loop.train(make_task(), make_config(), folder)
     (line,) = [r.getMessage() for r in caplog.records if r.levelname in ("WARNING", "ERROR")]
     assert line.startswith("checkpoint 30 is damaged (state/")
-    assert line.endswith(f"now called damaged-30; going on from step {before[-2]}")
+    assert line.endswith(f"was renamed to damaged-30; resuming from step {before[-2]}")
     assert (checkpoints / "damaged-30" / "state").is_dir()
     same_end(undisturbed, folder)
 
@@ -187,7 +187,7 @@ def test_a_damaged_best_is_refused_with_the_sound_ones_named(undisturbed, tmp_pa
     best = read_parameters(checkpoints, "best", "error", maximize=False)[0]
     flip(largest(checkpoints / str(best)))
     (sound,) = [path.name for path in checkpoints.iterdir() if path.name != str(best)]
-    with pytest.raises(UserError, match=rf"{best} is damaged \(.*changed.*; sound are: {sound}$"):
+    with pytest.raises(UserError, match=rf"{best} is damaged \(.*changed.*; sound ones: {sound}$"):
         read_parameters(checkpoints, "best", "error", maximize=False)
     assert read_parameters(checkpoints, sound)[0] == int(sound)
 

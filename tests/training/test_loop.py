@@ -156,7 +156,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     for file in (tmp_path / workdir.CHECKPOINT_FOLDER / "30" / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[:20])
-    with pytest.raises(UserError, match=r"30 is damaged .* sound are: "):
+    with pytest.raises(UserError, match=r"30 is damaged .* sound ones: "):
         read_parameters(tmp_path / workdir.CHECKPOINT_FOLDER, "30")
     (tmp_path / workdir.CHECKPOINT_FOLDER / "30" / "checksums.json").unlink()  # older version's
     with pytest.raises(UserError, match=r"30 cannot be read .* remove that folder"):
@@ -269,10 +269,10 @@ def test_a_run_is_not_continued_on_other_data_unawares(tmp_path, caplog):
     with pytest.raises(UserError, match=r"train had 64 samples and has 63\. .*allow_changed_data"):
         loop.train(fewer, make_config(), tmp_path)
     other = replace(began, data=began.data | {"val": Fingerprint(8, "c")})
-    with pytest.raises(UserError, match=r"val has as many samples \(8\) with other contents"):
+    with pytest.raises(UserError, match=r"val still has 8 samples, but other contents"):
         loop.train(other, make_config(), tmp_path)
     loop.train(other, make_config(allow_changed_data=True), tmp_path)
-    assert "val has as many samples" in caplog.text
+    assert "val still has" in caplog.text
     loop.train(other, make_config(), tmp_path)  # these are its data from now on
     (tmp_path / "task.json").write_text(
         json.dumps({"metric": "error", "maximize": False, "model": {}})

@@ -89,7 +89,7 @@ def test_killed_run_ends_with_the_same_parameters(uninterrupted, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert latest(tmp_path) < 20, "it was already done"
-    assert "going on from step" in finish(start(tmp_path))
+    assert "resuming from step" in finish(start(tmp_path))
     same_parameters(uninterrupted, tmp_path)
     np.testing.assert_array_equal(losses(tmp_path), losses(uninterrupted))
 
@@ -111,7 +111,7 @@ def test_ctrl_c_saves_first(uninterrupted, tmp_path):
     wait_for(lambda: len(rows(tmp_path)) >= 5, process)
     process.send_signal(signal.SIGINT)
     text = finish(process, 130)
-    assert "stopped; the same command goes on from a run's last checkpoint" in text
+    assert "stopped; repeat the command to resume from the last checkpoint" in text
     assert "Traceback" not in text
     assert latest(tmp_path) >= 5
     finish(start(tmp_path))

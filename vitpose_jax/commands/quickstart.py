@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     log_plainly()
     folder = Path(options.out).expanduser()
     start = time.monotonic()
-    print("Training a small ViTPose on synthetic people. Ctrl-C stops; the same command goes on.")
+    print("Training a small ViTPose on synthetic people. Ctrl-C stops; repeat to resume.")
     train(quickstart_recipe(), folder)
     export_run(folder, folder / "weights")
     print(f"\nDone in {(time.monotonic() - start) / 60:.1f} minutes. AP on held-out people:")

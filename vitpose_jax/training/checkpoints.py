@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written in the background, whole or not at all, best and latest kept."""
+"""Checkpoints of a run: written atomically in the background; the best and the latest are kept."""
 
 import contextlib
 import itertools
@@ -30,15 +30,15 @@ from vitpose_jax.training.step import all_finite
 log = logging.getLogger(__name__)
 
 _DRAFTS = "*.orbax-checkpoint-tmp*"
-"""What orbax calls checkpoints that are being written."""
+"""Orbax's names for checkpoints that are still being written."""
 
 
 class Checkpoints:
     """The checkpoints in a folder, each with the train state and the position in the data.
 
-    The newest is kept, and the best of those that were rated, or else the one before the newest:
-    there are always two, should one be damaged. A save that fails (disk full) is logged and noted
-    in `failure`; earlier checkpoints stay, so that the run may go on.
+    Two are kept, in case one is damaged: the newest, and the best of those that were rated (or, if
+    that is the newest or none was rated, the one before the newest). If a save fails (disk full),
+    the error is logged and stored in `failure`; earlier checkpoints stay, so the run can go on.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Checkpoints:
         return [step in kept for step in steps]
 
     def _add_checksums(self) -> None:
-        """Complete a checkpoint; orbax calls this in the background before it gets its name."""
+        """Add checksums; orbax calls this in the background before it renames the checkpoint."""
         if jax.process_index() == 0:
             for draft in self.folder.glob(_DRAFTS):
                 write_checksums(draft)
@@ -81,10 +81,15 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: TrainState, data: Any) -> None:
-        """Start writing a checkpoint unless it is there; `wait` tells whether it succeeded.
+        """Start writing a checkpoint unless it exists; `wait` tells whether that succeeded.
 
-        `data` is the position in the training data, JSON-able. UserError, and nothing is written,
-        where a parameter is not finite.
+        Args:
+            step: its number.
+            state: what to save.
+            data: the position in the training data, JSON-serialisable.
+
+        Raises:
+            UserError: a parameter is not finite; nothing is written.
         """
         self.wait()
         if not all_finite((state.trainable, state.other)):
@@ -102,11 +107,11 @@ class Checkpoints:
                     data=ocp.args.JsonSave({"iterators": _of_all_processes(data)}),
                 ),
             )
-        except Exception as error:  # whatever the file system or tensorstore raises: not saved
+        except Exception as error:  # the file system and tensorstore may raise anything
             self._failed(step, error)
 
     def rate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep an evaluation with its checkpoint, if that could be written."""
+        """Store an evaluation's metrics with its checkpoint, if that could be written."""
         if self.wait() and step == self.latest and jax.process_index() == 0:
             try:
                 make_folder(_metrics_file(self.folder, step).parent)
@@ -117,11 +122,11 @@ class Checkpoints:
             multihost_utils.sync_global_devices(f"checkpoint {step} rated")
 
     def metrics(self, step: int) -> dict[str, float]:
-        """Return what `rate` kept; empty where there is no checkpoint or no evaluation of it."""
+        """Return what `rate` stored; empty if there is no checkpoint or no evaluation of it."""
         return _read_metrics(self.folder, step)
 
     def wait(self) -> bool:
-        """Wait for the checkpoint being written; whether that succeeded."""
+        """Wait for the checkpoint being written; return whether that succeeded."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:  # as in `save`
@@ -133,24 +138,24 @@ class Checkpoints:
         if jax.process_count() > 1:  # the other processes must not wait for this one
             raise UserError(f"checkpoint {step} could not be written: {error}") from error
         self.failure = self._failures.note("checkpoints", error)
-        self._manager = self._open()  # forgets and removes what is not whole
+        self._manager = self._open()  # forgets and removes incomplete checkpoints
         for leftover in self.folder.glob(_DRAFTS):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def describe_latest(self) -> str:
-        """Name the newest checkpoint in messages."""
+        """Describe the newest checkpoint for messages."""
         return "none" if self.latest is None else f"step {self.latest} in {self.folder}"
 
     def restore(self, state: TrainState) -> tuple[TrainState, Any]:
         """Read the newest sound checkpoint into arrays shaped and placed like those of `state`.
 
-        Damaged ones that are newer are put aside under another name.
+        Newer ones that are damaged are renamed.
 
         Returns:
             The train state and the position in the data.
 
         Raises:
-            UserError: none is sound, or this number of processes cannot share its data.
+            UserError: none is sound, or its data cannot be divided among this number of processes.
         """
         self._put_damaged_aside()
         step = self.latest
@@ -168,13 +173,17 @@ class Checkpoints:
         if len(states) != jax.process_count() and any(s != states[0] for s in states):
             raise UserError(
                 f"checkpoint {step} was written by {len(states)} processes, whose data cannot be "
-                f"shared out anew among {jax.process_count()}: use as many processes as before"
+                f"divided among {jax.process_count()}: use as many processes as before"
             )
         position = states[jax.process_index() if len(states) == jax.process_count() else 0]
         return TrainState(**found.state), position
 
     def _put_damaged_aside(self) -> None:
-        """Rename checkpoints newer than the newest sound one, if any of them is."""
+        """Rename damaged checkpoints that are newer than the newest sound one.
+
+        Raises:
+            UserError: none is sound.
+        """
         steps = sorted(_steps(self.folder), reverse=True)
         bad: dict[int, str] = {}
         if jax.process_index() == 0:
@@ -185,8 +194,8 @@ class Checkpoints:
         count = int(gather_rows(np.array([len(bad)])).max())
         if count == len(steps):
             raise UserError(
-                f"no checkpoint in {self.folder} is sound ({steps[0]}: {bad.get(steps[0])}); put "
-                "copies of them there, or choose another --workdir to start anew"
+                f"no checkpoint in {self.folder} is sound ({steps[0]}: {bad.get(steps[0])}); "
+                "restore one from a copy, or choose another --workdir to start again"
             )
         if not count:
             return
@@ -195,7 +204,7 @@ class Checkpoints:
             aside = _free_name(self.folder / f"damaged-{step}")
             (self.folder / str(step)).rename(aside)
             log.warning(
-                "checkpoint %d is damaged (%s) and now called %s; going on from step %d",
+                "checkpoint %d is damaged (%s) and was renamed to %s; resuming from step %d",
                 *(step, problem, aside.name, steps[count]),
             )
         if jax.process_count() > 1:
@@ -203,7 +212,7 @@ class Checkpoints:
         self._manager = self._open()
 
     def close(self) -> None:
-        """Wait for the checkpoint being written and let go."""
+        """Wait for the checkpoint being written, then close."""
         self.wait()
         self._manager.close()
 
@@ -217,7 +226,7 @@ def _of_all_processes(data: Any) -> list[Any]:
 
 
 def restore_model(model: Model, folder: Path, which: str = "best") -> tuple[int, Model]:
-    """Return (step, model with the parameters) of a checkpoint of the run in `folder`.
+    """Return (step, model) of a checkpoint of the run in `folder`.
 
     Raises:
         UserError: there is no such run or checkpoint, or it does not fit the model.
@@ -236,7 +245,7 @@ def restore_model(model: Model, folder: Path, which: str = "best") -> tuple[int,
 def read_parameters(
     folder: Path, which: str = "best", metric: str = "", maximize: bool = True
 ) -> tuple[int, Parameters]:
-    """Read a checkpoint in a folder of checkpoints, whatever devices wrote it.
+    """Read a checkpoint in a folder of checkpoints, whatever devices it was written on.
 
     Args:
         folder: the folder.
@@ -244,12 +253,12 @@ def read_parameters(
         metric, maximize: as in `Problem`.
 
     Returns:
-        The step, and arrays by dotted name: the moving average, where there is one, in place of the
-        trained parameters.
+        The step, and arrays by dotted name. If there is a moving average, it replaces the trained
+        parameters.
 
     Raises:
-        UserError: there is no such checkpoint, or it is damaged. No other is read in its place:
-            whoever asks for the best must not get another unawares.
+        UserError: there is no such checkpoint, or it is damaged. Another is never substituted:
+            a caller who asks for the best must not unknowingly get another.
     """
     folder = Path(folder).absolute()
     steps = _steps(folder)
@@ -259,7 +268,7 @@ def read_parameters(
     if problem := damage(folder / str(step)):
         sound = [other for other in steps if not damage(folder / str(other))]
         raise UserError(
-            f"checkpoint {folder / str(step)} is damaged ({problem}); sound are: "
+            f"checkpoint {folder / str(step)} is damaged ({problem}); sound ones: "
             f"{', '.join(map(str, sound)) or 'none'}"
         )
     handler = ocp.PyTreeCheckpointer()
@@ -277,14 +286,14 @@ def read_parameters(
 
 
 def _steps(folder: Path) -> list[int]:
-    """The steps of the whole checkpoints in a folder, in order."""
+    """The steps of the complete checkpoints in a folder, in order."""
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
 
 
 def _free_name(path: Path) -> Path:
-    """The path, or with a number behind it where there is something."""
+    """The path, or where it exists, the path with a number appended."""
     names = itertools.chain(
         [path], (path.with_name(f"{path.name}-{i}") for i in itertools.count(2))
     )
@@ -294,7 +303,7 @@ def _free_name(path: Path) -> Path:
 def _unreadable(checkpoint: Path, error: Exception) -> UserError:
     return UserError(
         f"checkpoint {checkpoint} cannot be read ({first_line(error)[:300]}); remove that "
-        "folder to go on from the one before it, if any"
+        "folder to resume from the one before it, if any"
     )
 
 
@@ -310,7 +319,7 @@ def _choose(folder: Path, steps: list[int], which: str, metric: str, maximize: b
 
 
 def _best(folder: Path, steps: Iterable[int], metric: str, maximize: bool) -> int | None:
-    """The step whose metric is best, the last of equals; None where no step has a number."""
+    """The step with the best metric, the latest on a tie; None if no step has a finite one."""
     found = {step: _read_metrics(folder, step).get(metric, math.nan) for step in steps}
     sign = 1 if maximize else -1
     scores = {step: sign * value for step, value in found.items() if math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""Checksums over the files of a checkpoint, and whether they still hold."""
+"""Checksums of a checkpoint's files: writing and verifying them."""
 
 import zlib
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ _BLOCK = 1 << 20
 
 
 def write_checksums(checkpoint: Path) -> None:
-    """Write the length and CRC-32 of every file of a checkpoint beside them.
+    """Write the length and CRC-32 of every file of a checkpoint to a file beside them.
 
-    CRC-32 finds every flipped bit and every burst of up to 32, and is read at the speed of a disk.
+    CRC-32 detects every flipped bit and every burst of up to 32, at the speed of a disk.
     """
     write_json(checkpoint / CHECKSUM_FILE, _checksums(checkpoint, list(_files(checkpoint))))
 
 
 def damage(checkpoint: Path) -> str | None:
-    """Say what is wrong with a checkpoint's files; None where they are as they were written.
+    """Say what is wrong with a checkpoint's files; None if they are as they were written.
 
-    One without checksums, of an older version, is taken to be sound.
+    A checkpoint without checksums (from an older version) counts as sound.
     """
     file = checkpoint / CHECKSUM_FILE
     if not file.exists():

@@ -1,4 +1,4 @@
-"""Pictures of a run: its curves, and what a task draws."""
+"""Pictures of a run: its curves and the task's own pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from vitpose_jax.training.failures import Failures
 
 
 def save_picture(file: Path, pixels: np.ndarray, failures: Failures) -> None:
-    """Write uint8 RGB (H, W, 3) as JPEG or PNG; a full disk costs the picture, not the run."""
+    """Write uint8 RGB (H, W, 3) as JPEG or PNG; an error such as a full disk is only noted."""
     try:
         write_picture(file, pixels)
     except UserError as error:
@@ -43,5 +43,5 @@ def draw_curves(rows: Sequence[dict[str, float]], file: Path, failures: Failures
 
 
 def _main_metrics(names: set[str]) -> list[str]:
-    """At most six; names with a second slash are of tables by keypoint."""
+    """At most six names, leaving out per-keypoint metrics, whose names have a second slash."""
     return sorted(name for name in names if name.count("/") == 1)[:6]

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as requests: finish the step, save, exit."""
+"""SIGTERM and Ctrl-C treated as requests to finish the step, save and exit."""
 
 import contextlib
 import os
@@ -15,10 +15,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Interrupt:
     """Context in which SIGTERM and SIGINT are requests; a second SIGINT is a KeyboardInterrupt.
 
-    With several processes, all of them see a request to any one at the same step.
+    With several processes, a request to any of them is seen by all, at the same step.
 
     Attributes:
-        signal: the number of the signal seen, else 0.
+        signal: the number of the signal received, or 0.
     """
 
     class Requested(Exception):
@@ -45,7 +45,7 @@ class Interrupt:
         if number == signal.SIGINT:
             if self.signal == signal.SIGINT:
                 raise KeyboardInterrupt
-            # Not through `logging`: the signal may have come in the middle of one of its writes.
+            # Not through `logging`: the signal may have interrupted one of its writes.
             os.write(2, b"stopping after this step; Ctrl-C again stops at once, without saving\n")
         self.signal = int(number)
         if self._immediate:
@@ -62,9 +62,9 @@ class Interrupt:
 
     @contextlib.contextmanager
     def immediate(self) -> Iterator[None]:
-        """Let a request end the block anywhere, by `Requested`.
+        """Let a request end the block at any point, by raising `Requested`.
 
-        Several processes have to stay together: for them the block is like any other code.
+        With several processes this has no effect, since they have to stay in step.
         """
         self._immediate = jax.process_count() == 1
         try:

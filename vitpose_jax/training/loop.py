@@ -1,4 +1,4 @@
-"""The training loop, the same for every task and from one CPU to many hosts."""
+"""The training loop, the same for every task and any number of hosts."""
 
 import json
 import logging
@@ -32,10 +32,10 @@ def train(
     """Train to the end, from the newest checkpoint in `folder` if any; return the last metrics.
 
     Raises:
-        UserError: a wrong value in the configuration, a folder of another one or in which another
-            process trains, a loss that is not finite, or a last checkpoint that could not be
-            written.
-        SystemExit, KeyboardInterrupt: after SIGTERM or Ctrl-C, and a checkpoint.
+        UserError: the configuration has a wrong value, the folder belongs to another configuration
+            or another process trains there, the loss is not finite, or the last checkpoint could
+            not be written.
+        SystemExit, KeyboardInterrupt: after SIGTERM or Ctrl-C, once a checkpoint is saved.
     """
     trainer = Trainer(problem, read_part(RunSettings, config))
     with RunLock(folder) as lock:
@@ -55,12 +55,12 @@ def _train(
     )
     batches = iter(problem.train_batches)
     state, start = trainer.state, 0
-    del trainer.state  # so that its buffers are the first step's to take over
+    del trainer.state  # so that the first step can take over its buffers
     if checkpoints.latest is not None:
         state, position = checkpoints.restore(state)
         batches.set_state(position)
         start = int(state.step)
-        log.info("going on from step %d of %d", start, trainer.length.total)
+        log.info("resuming from step %d of %d", start, trainer.length.total)
     elif jax.process_index() == 0:
         log.info("configuration:\n%s", json.dumps(workdir.plain(config), indent=2))
         log.info("%s", trainer.parameter_table())
@@ -73,7 +73,7 @@ def _train(
 
 
 class Run(Generic[Model]):
-    """The part of a training run between its start (or restart) and its end."""
+    """A training run from its start, or from the step at which it resumes."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Run(Generic[Model]):
         interrupt: Interrupt,
         start: int,
     ) -> None:
-        """Open the logs in `folder` after the step `start`."""
+        """Open the logs in `folder`, to go on after the step `start`."""
         self.trainer, self.folder, self.lock, self.start = trainer, folder, lock, start
         self.failures, self.checkpoints, self.interrupt = failures, checkpoints, interrupt
         self.problem, self.length = trainer.problem, trainer.length
@@ -136,10 +136,10 @@ class Run(Generic[Model]):
         self.checkpoints.save(step, state, batches.get_state())
 
     def _evaluate(self, step: int, state: TrainState, batches: BatchIterator) -> None:
-        """Evaluate the model as it stands, and log the metrics and a picture.
+        """Evaluate the current model, and log the metrics and a picture.
 
-        The checkpoint was saved before: an evaluation that fails or is stopped costs no steps, and
-        is made up for at the next start.
+        The checkpoint is already saved, so an evaluation that fails or is stopped loses no steps;
+        the next start repeats it.
         """
         try:
             with self.progress.paused(), self.interrupt.immediate():
@@ -161,29 +161,29 @@ class Run(Generic[Model]):
         log.info("step %d of %d: %s", step, self.total, shown)
 
     def _leave(self, step: int, state: TrainState, batches: BatchIterator) -> NoReturn:
-        """Save, then end like a process that was interrupted or terminated."""
+        """Save, then exit as after the signal received."""
         self._save(step, state, batches)
         if not (self.checkpoints.wait() and self.checkpoints.latest == step):
             raise UserError(
                 f"stopped by a signal at step {step}, which could not be saved "
-                f"({self.checkpoints.failure}); make room: the same command continues from the "
-                f"last good checkpoint, {self.checkpoints.describe_latest()}"
+                f"({self.checkpoints.failure}); free some space and repeat the command to resume "
+                f"from the last good checkpoint, {self.checkpoints.describe_latest()}"
             )
-        log.info("stopped by a signal at step %d; the same command goes on from there", step)
+        log.info("stopped by a signal at step %d; repeat the command to resume", step)
         if self.interrupt.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + self.interrupt.signal)
 
     def _finish(self, state: TrainState, batches: BatchIterator) -> dict[str, float]:
         self.lock.check(self.total)
-        if not self._is_kept():  # perhaps there is room by now
+        if not self._is_kept():  # there may be enough space now
             self._save(self.total, state, batches)
             self.checkpoints.rate(self.total, self.metrics)
         if not self._is_kept():
             raise UserError(
                 f"training is done but its last checkpoint could not be written "
-                f"({self.checkpoints.failure}); make room and run the same command again: it "
-                f"continues from {self.checkpoints.describe_latest()}"
+                f"({self.checkpoints.failure}); free some space and repeat the command to resume "
+                f"from {self.checkpoints.describe_latest()}"
             )
         self.lock.check(self.total)
         if jax.process_index() == 0:
@@ -196,7 +196,7 @@ class Run(Generic[Model]):
         return written and bool(self.checkpoints.metrics(self.total))
 
     def close(self) -> None:
-        """Finish what is being written."""
+        """Finish pending writes and close the logs."""
         self.progress.close()
         self.log.close()
         self.checkpoints.close()

@@ -12,11 +12,11 @@ import numpy as np
 from vitpose_jax.errors import UserError
 
 IN_FLIGHT = 2
-"""Steps that may be under way before the metrics of an earlier one are fetched."""
+"""How many steps may be in flight before the metrics of the oldest one are fetched."""
 
 
 class LossWatch:
-    """Fetches each step's metrics a little later, passes on their means, and stops at a NaN."""
+    """Fetches each step's metrics with a delay, passes on their means, and stops at a NaN."""
 
     def __init__(
         self,
@@ -27,12 +27,12 @@ class LossWatch:
         last: int,
         write: Callable[[int, dict[str, float]], None],
     ) -> None:
-        """Start without steps.
+        """Start with no steps.
 
         Args:
-            id_key: the entry of a batch that names its rows.
-            folder: where the rows of a batch that stopped the run are listed.
-            every, last: `write` is called at multiples of the one and at the other.
+            id_key: the entry of a batch that identifies its rows.
+            folder: where to list the rows of a batch that stops the run.
+            every, last: `write` is called at multiples of `every` and at the step `last`.
             write: takes a step and the means since the last call or restart (`train/loss`, ...).
         """
         self._id_key, self._folder = id_key, folder
@@ -43,7 +43,7 @@ class LossWatch:
     def add(
         self, step: int, metrics: Mapping[str, jax.Array], batch: Mapping[str, np.ndarray]
     ) -> None:
-        """Take note of a step. Raises as `drain` does."""
+        """Record a step; raises what `drain` raises."""
         self._pending.append((step, metrics, batch.get(self._id_key)))
         while len(self._pending) > IN_FLIGHT:
             self._fetch()
@@ -81,6 +81,6 @@ class LossWatch:
             look = "Look at these, or lower"
         what = "gradient" if name == "grad_norm" else "loss"
         return UserError(
-            f"the {what} became {value} at step {step}{whose}. {look} config.optimizer.lr; the "
-            "same command continues from the last good checkpoint"
+            f"the {what} became {value} at step {step}{whose}. {look} config.optimizer.lr; "
+            "repeat the command to resume from the last good checkpoint"
         )

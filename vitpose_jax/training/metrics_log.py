@@ -1,4 +1,4 @@
-"""The figures of a run over its steps: metrics.jsonl, and the same for TensorBoard."""
+"""The metrics of a run over its steps, in metrics.jsonl and for TensorBoard."""
 
 import contextlib
 import errno
@@ -34,7 +34,7 @@ Row: TypeAlias = dict[str, Any]
 
 
 def read_metrics(workdir: Path, *, up_to: int | None = None) -> list[Row]:
-    """Return the rows of metrics.jsonl, by default all; lines that are none are left out.
+    """Return the rows of metrics.jsonl, by default all; invalid lines are left out.
 
     Raises:
         UserError: it cannot be read.
@@ -96,9 +96,9 @@ def _is_evaluation(row: Mapping[str, float]) -> bool:
 
 
 class MetricsLog:
-    """Writes figures on the first process, and nothing on the others.
+    """Writes metrics on the first process, and nothing on the others.
 
-    A full disk costs rows, not the run.
+    Errors such as a full disk are only logged: rows are lost, but the run goes on.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ class MetricsLog:
     ) -> None:
         """Open the log of a run that goes on after the step `start`.
 
-        Rows after it, from steps that are to be taken again, are dropped, and so is its own
-        evaluation unless `evaluated`. No figure of a step is in the file twice.
+        Rows after it are dropped, since those steps will be repeated, and so is its own evaluation
+        unless `evaluated`. Thus no metric of a step is in the file twice.
         """
         self._active, self._failures = jax.process_index() == 0, failures
         if not self._active:
@@ -137,7 +137,7 @@ class MetricsLog:
         )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write a row. TensorBoard groups names by what is before the slash."""
+        """Write a row. TensorBoard groups names by the part before the slash."""
         if not self._active:
             return
         row = {"step": step} | {k: v if math.isfinite(v) else None for k, v in values.items()}
@@ -159,10 +159,10 @@ class MetricsLog:
 
 
 class TensorBoard:
-    """An event file, written at once.
+    """An event file, written synchronously.
 
-    tensorboardX's own writer has a thread for it. A full disk ends that thread, and the next
-    entries then wait forever.
+    tensorboardX's own writer uses a thread. A full disk ends that thread, and later entries then
+    wait forever.
     """
 
     def __init__(self, folder: Path, failures: Failures, start: int) -> None:

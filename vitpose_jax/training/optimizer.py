@@ -23,7 +23,7 @@ _EMBEDDINGS = ("backbone.pos_embed", "backbone.patch_embed.")
 _NO_DECAY = ("bias", "pos_embed")
 
 MUON_RMS = 0.2
-"""Root mean square of AdamW's updates over the learning rate, as Liu et al. (2025) observed."""
+"""Root mean square of AdamW's updates divided by the learning rate (Liu et al., 2025)."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def label_parameters(
 
     Args:
         parameters: arrays by dotted name.
-        layer_decay: with depth d the embeddings learn at layer_decay^(d+1) of the rate, block i at
-            layer_decay^(d-i), everything after the blocks at the full rate.
+        layer_decay: with depth d, the learning rate is multiplied by layer_decay^(d+1) for the
+            embeddings, by layer_decay^(d-i) for block i, and by 1 for everything after the blocks.
         frozen: parts that are not trained ("backbone", "decoder.final", ...).
 
     Raises:
@@ -112,13 +112,13 @@ def make_optimizer(
     clip_norm: float | None = 1.0,
     b2: float = 0.999,
 ) -> optax.GradientTransformation:
-    """Return an optimiser over flat parameters; decay is decoupled and scaled by the rate.
+    """Return an optimiser over flat parameters, with decoupled weight decay.
 
     Args:
         kind: a key of DIRECTIONS.
         labels: of the trainable parameters, by dotted name.
         schedule: learning rate by step.
-        weight_decay: of the parameters labelled for it.
+        weight_decay: for the parameters labelled `decayed`; multiplied by the learning rate.
         clip_norm: bound of the global gradient norm, or None.
         b2: decay of the average of squared gradients.
 
@@ -151,8 +151,9 @@ def _adam(labels: Mapping[str, ParameterLabel], b2: float) -> optax.GradientTran
 def _muon(labels: Mapping[str, ParameterLabel], b2: float) -> optax.GradientTransformation:
     """Muon (Jordan, 2024) for the matrices of the backbone's blocks, AdamW for everything else.
 
-    Muon's orthogonal updates are scaled to the root mean square of AdamW's (0.2 sqrt(longer side):
-    Liu et al., "Muon is Scalable for LLM Training", 2025), so that one learning rate suits both.
+    Muon's orthogonal updates are multiplied by 0.2 sqrt(longer side), which gives them the root
+    mean square of AdamW's, so that one learning rate suits both (Liu et al., "Muon is Scalable for
+    LLM Training", 2025).
     """
     kinds = {
         name: "muon" if _BLOCK.match(name) and label.decayed else "adam"
@@ -178,13 +179,13 @@ def _muon(labels: Mapping[str, ParameterLabel], b2: float) -> optax.GradientTran
 DIRECTIONS: dict[
     str, Callable[[Mapping[str, ParameterLabel], float], optax.GradientTransformation]
 ] = {"adamw": _adam, "muon": _muon}
-"""What `config.optimizer.kind` may name; the original's is adamw."""
+"""The choices of `config.optimizer.kind`; the original uses adamw."""
 
 
 def parameter_table(
     parameters: Mapping[str, jax.Array], labels: Mapping[str, ParameterLabel]
 ) -> str:
-    """Describe each part (a block, the embeddings, ...) in a line: size, trained or not, rate."""
+    """Describe each part (a block, the embeddings, ...) in one line: size, trained or not, rate."""
     rows: dict[tuple[str, bool, float], int] = {}
     for name, value in parameters.items():
         label = labels[name]

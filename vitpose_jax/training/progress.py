@@ -1,4 +1,4 @@
-"""The progress of training: a bar on a terminal, log lines elsewhere."""
+"""Training progress: a bar on a terminal, log lines elsewhere."""
 
 import contextlib
 import logging
@@ -13,16 +13,21 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 RATE_STEPS = 10
-"""The rate is taken over at least so many: a few are always under way and may end together."""
+"""Fewest steps to average the rate over, since steps in flight may end together."""
 
 
 class Progress:
-    """Counts steps and the time they take, without that of evaluations."""
+    """Counts steps and the time they take, excluding evaluations."""
 
     def __init__(self, start: int, total: int, batch_size: int, samples: str, every: int) -> None:
-        """Start after `start` of `total` steps of `batch_size` people, windows (`samples`).
+        """Start after `start` of `total` steps.
 
-        The rate shown is that of the `every` latest steps, but of RATE_STEPS at least.
+        Args:
+            start: steps already taken.
+            total: steps of the run.
+            batch_size: samples per step.
+            samples: what they are, such as "people".
+            every: how many of the latest steps the rate is averaged over, at least RATE_STEPS.
         """
         self._total, self._batch_size, self._samples = total, batch_size, samples
         self._paused = 0.0
@@ -56,7 +61,7 @@ class Progress:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time in this block out."""
+        """Exclude the time spent in this block."""
         start = time.monotonic()
         try:
             yield
@@ -64,5 +69,5 @@ class Progress:
             self._paused += time.monotonic() - start
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar, leaving it on the screen."""
         self._bar.close()

@@ -1,4 +1,4 @@
-"""One run at a time in a folder, by a lock that ends with its process."""
+"""A lock that lets only one run train in a folder; it is released when its process ends."""
 
 import contextlib
 import datetime
@@ -26,20 +26,20 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 
 
 class RunLock:
-    """Context in which no other run trains in a folder; process 0 holds it for all of a run.
+    """Context in which no other run trains in a folder; process 0 holds the lock for its run.
 
-    The lock is the operating system's own (`fcntl.lockf`). It ends with the process, however that
-    ends, is not inherited by worker processes, and on NFS it holds between machines. A mounted
+    The lock is the operating system's own (`fcntl.lockf`). It is released when the process ends in
+    any way, is not inherited by worker processes, and works across machines on NFS. A mounted
     bucket may lock only within one machine, or not at all, which is logged. Reading a run, for
-    evaluation or export, takes no lock.
+    evaluation or export, needs no lock.
     """
 
     def __init__(self, folder: Path) -> None:
         """Make the folder and lock it.
 
         Raises:
-            UserError: another process trains there (the message says which), or it cannot be
-                written.
+            UserError: another process trains there (the message says which), or the folder cannot
+                be written.
         """
         self._path = folder / LOCK_FILE
         self._file: int | None = None
@@ -50,7 +50,7 @@ class RunLock:
             except UserError as error:
                 refused = error
         if gather_rows(np.array([refused is not None])).any():
-            raise refused or UserError(f"process 0 was refused {folder}; its message says why")
+            raise refused or UserError(f"process 0 could not lock {folder}; see its message")
 
     def _take(self) -> None:
         make_folder(self._path.parent)
@@ -86,12 +86,12 @@ class RunLock:
         """Make sure that the folder is still the one that was locked.
 
         Raises:
-            UserError: it was removed or replaced, so that what is written is lost.
+            UserError: it was removed or replaced, so anything written to it is lost.
         """
         if self._file is None:
             return
         try:
-            # Not opened: closing any descriptor of the file would give up the lock.
+            # Do not open it: closing any descriptor of the file would release the lock.
             there = os.path.samestat(os.stat(self._path), self._identity)
         except FileNotFoundError:
             there = False
@@ -102,7 +102,7 @@ class RunLock:
             )
 
     def release(self) -> None:
-        """Let others train in the folder. The file stays: removing it would race with them."""
+        """Release the lock. The file stays, since removing it could race with another run."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -120,9 +120,9 @@ class RunLock:
 
 
 def _describe(content: bytes) -> str:
-    """Who holds a lock, by what it wrote into the file."""
+    """Describe the holder of a lock, from what it wrote into the file."""
     try:
         about = json.loads(content)
         return f"pid {about['pid']} on {about['host']}, since {about['since']}"
     except (ValueError, KeyError, TypeError):
-        return "it does not say which"
+        return "unknown"

@@ -1,6 +1,6 @@
-"""Configurations read into typed dataclasses, and the part of them that is the engine's.
+"""Configurations read into typed dataclasses, and the settings of the training engine.
 
-The dataclasses hold no defaults; those stand in the recipes.
+The dataclasses have no defaults; the recipes set all values.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ Section = TypeVar("Section")
 
 
 def read_section(kind: type[Section], values: Any, where: str) -> Section:
-    """Return `kind(**values)`, and read fields that are dataclasses in the same way.
+    """Return `kind(**values)`, reading fields that are dataclasses in the same way.
 
     Args:
         kind: a dataclass.
@@ -43,7 +43,7 @@ def read_section(kind: type[Section], values: Any, where: str) -> Section:
 
 
 def read_part(kind: type[Section], config: ml_collections.ConfigDict) -> Section:
-    """Read the part of a configuration that `kind` has fields for; raises as `read_section`."""
+    """Read the entries of a configuration that are fields of `kind`; raises as `read_section`."""
     names = get_type_hints(kind)
     values = {name: value for name, value in config.to_dict().items() if name in names}
     return read_section(kind, values, "config")
@@ -54,9 +54,9 @@ class OptimizerSettings:
     """`config.optimizer`."""
 
     kind: str  # a key of `optimizer.DIRECTIONS`
-    lr: float  # at its peak
+    lr: float  # peak learning rate
     weight_decay: float  # decoupled, times the learning rate
-    layer_decay: float  # factor of the learning rate from a block to the one before it
+    layer_decay: float  # learning rate of a block over that of the next
     clip_norm: float | None  # bound of the global gradient norm
     b2: float  # decay of the average of squared gradients
 
@@ -66,27 +66,27 @@ class ScheduleSettings:
     """`config.schedule`."""
 
     kind: str  # step or cosine
-    milestones: tuple[float, ...]  # of step: where the rate falls to a tenth
+    milestones: tuple[float, ...]  # for step: when the rate falls to a tenth
     warmup_steps: int
-    warmup_ratio: float  # share of the rate that the warm-up starts from
-    final_ratio: float  # of cosine: share of the peak that it ends on
+    warmup_ratio: float  # share of the rate at which warm-up starts
+    final_ratio: float  # for cosine: share of the peak at which it ends
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """What the engine reads of a configuration, the same for every task."""
+    """The entries of a configuration that the engine reads, the same for every task."""
 
     seed: int
     frozen: tuple[str, ...]  # parts that are not trained: "backbone", "decoder.final"
     batch_size: int  # over all devices
-    accumulate: int  # parts of a batch that are taken one after another
+    accumulate: int  # parts of a batch over which gradients are accumulated
     sharding: str  # a member of `sharding.SHARDINGS`
     optimizer: OptimizerSettings
-    epochs: float | None  # the length is either this or `steps`; the other is None or 0
+    epochs: float | None  # the run's length, unless `steps` is set; the unused one is None or 0
     steps: int | None
     schedule: ScheduleSettings
     ema: float  # decay of the parameters' moving average; 0 keeps none
-    eval_every: float  # this, `checkpoint_every` and milestones: in the unit of the length
+    eval_every: float  # like `checkpoint_every` and milestones, in the unit of the run's length
     checkpoint_every: float
     eval_first: bool  # evaluate before the first step too
     log_every: int  # in steps
@@ -104,12 +104,12 @@ class RunLength:
         """Convert the settings; `train_size` is the number of samples in an epoch.
 
         Raises:
-            UserError: an amount is not positive, or both or none of epochs and steps are set.
+            UserError: an amount is not positive, or both or neither of epochs and steps are set.
         """
         epochs, steps = settings.epochs, settings.steps
         if bool(epochs) == bool(steps):
             raise UserError(
-                f"set either config.epochs or config.steps and the other one to 0, not {epochs} "
+                f"set either config.epochs or config.steps, and the other to 0, not {epochs} "
                 f"and {steps}; milestones, eval_every and checkpoint_every count in the same unit"
             )
         self._unit = max(train_size // settings.batch_size, 1) if epochs else 1

@@ -30,7 +30,7 @@ def process_shard() -> tuple[int, int]:
 
 
 def state_sharding(state: Any, mesh: Mesh, kind: str) -> Any:
-    """Replicate every array of a tree ("data"), or split its longest axis that divides ("full")."""
+    """Replicate every array ("data"), or split its longest axis that divides evenly ("full")."""
     if kind not in SHARDINGS:
         raise UserError(f"config.sharding is {kind!r}; choose one of {', '.join(SHARDINGS)}")
 
@@ -50,7 +50,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(batch_size: int, accumulate: int, mesh: Mesh) -> None:
-    """UserError unless every device gets as many samples of each part of a batch."""
+    """Raise UserError unless each part of a batch divides evenly among the devices."""
     if accumulate < 1 or batch_size < 1 or batch_size % (mesh.size * accumulate):
         parts = f" x accumulate {accumulate}" if accumulate != 1 else ""
         raise UserError(
@@ -65,9 +65,10 @@ def local_batch_size(batch_size: int) -> int:
 
 
 def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Make global arrays over all devices of this process's rows.
+    """Make global arrays, sharded over all devices, from this process's rows.
 
-    64-bit integers (ids) are left out: JAX would cut them to 32 bits, and no device needs them.
+    64-bit integers (ids) are left out: JAX would truncate them to 32 bits, and no device needs
+    them.
     """
     sharding = batch_sharding(mesh)
     return {
@@ -86,7 +87,7 @@ def local_rows(array: jax.Array) -> np.ndarray:
 
 
 def gather_rows(rows: np.ndarray) -> np.ndarray:
-    """Concatenate the rows of all processes, which have equally many; any dtype, bit for bit."""
+    """Concatenate the rows of all processes, the same number each; exact for any dtype."""
     if jax.process_count() == 1:
         return rows
     as_bytes = np.frombuffer(np.ascontiguousarray(rows).tobytes(), np.uint8)

@@ -1,7 +1,7 @@
-"""The training state, and the NNX module taken apart into it.
+"""The training state, and splitting an NNX module into it.
 
-The module is split once into a static graph and flat dictionaries of arrays by dotted name; from
-then on everything is a pure function of these.
+The module is split once into a static graph and flat dictionaries of arrays by dotted name; all
+later functions of these are pure.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ Model = TypeVar("Model", bound=nnx.Module)
 
 
 class TrainState(NamedTuple):
-    """Everything an update changes, and the frozen parameters.
+    """Everything that an update changes, plus the frozen parameters.
 
     Attributes:
         step: steps taken.
-        trainable: the parameters that have gradients and optimiser state.
+        trainable: the parameters with gradients and optimiser state.
         frozen: the other parameters.
         other: batch statistics and the like.
         optimizer: the optimiser's state.
@@ -63,7 +63,7 @@ def split_model(model: Model) -> tuple[ModelGraph[Model], Parameters, Parameters
 
 
 def merge_model(graph: ModelGraph[Model], *arrays: Parameters) -> Model:
-    """Put a module together again from dictionaries that hold all its arrays; later ones win."""
+    """Rebuild a module from dictionaries that together hold all its arrays; later ones win."""
     nested: dict[Any, Any] = {}
     for name, value in {k: v for part in arrays for k, v in part.items()}.items():
         *parents, last = graph.paths[name]

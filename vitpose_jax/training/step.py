@@ -31,9 +31,10 @@ def make_train_step(
 ) -> TrainStep:
     """Return the function (state, batch, key of the run) -> (state, metrics).
 
-    The key is folded with the step, so that a step can be replayed. With accumulate n a batch is
-    taken in n parts, one after another, whose gradients are averaged; batch norm sees a part at a
-    time, as in PyTorch. Metrics are `loss`, `grad_norm` (before clipping) and what `loss_fn` adds.
+    The step number is folded into the key, so that a step can be replayed. With accumulate=n, a
+    batch is processed in n parts, one after another, and their gradients are averaged; batch norm
+    sees one part at a time, as in PyTorch. Metrics are `loss`, `grad_norm` (before clipping) and
+    those that `loss_fn` adds.
     """
 
     def loss_of(
@@ -89,13 +90,13 @@ def make_train_step(
 
 
 def _average(ema: Parameters, trainable: Parameters, decay: float, step: jax.Array) -> Parameters:
-    """Moving average whose memory grows with the run, so that it forgets the start."""
+    """Moving average whose decay rises at first, so that it forgets the initial weights."""
     weight = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda old, new: old * weight + new * (1 - weight), ema, trainable)
 
 
 def compile_step(train_step: TrainStep, state: TrainState, mesh: Mesh, sharding: str) -> TrainStep:
-    """Return the step under `jax.jit`; it keeps the state's sharding and takes over its buffers."""
+    """Jit the step; it keeps the state's sharding and donates its buffers."""
     places = state_sharding(state, mesh, sharding)
     return jax.jit(
         train_step,

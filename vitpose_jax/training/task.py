@@ -1,4 +1,4 @@
-"""What the engine needs to know of a training problem, and the functions that make up a task."""
+"""What the engine needs to know about a training problem, and the functions of a task."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from vitpose_jax.training.step import LossFunction
 
 
 class BatchIterator(Protocol):
-    """Endless batches, and the position among them as something JSON can hold."""
+    """Endless batches, with a JSON-serialisable position."""
 
     def __next__(self) -> Mapping[str, np.ndarray]: ...
     def get_state(self) -> Any: ...
@@ -32,20 +32,21 @@ class Problem(Generic[Model]):
     """A task with the data and the model of one configuration, ready for training.
 
     Attributes:
-        model: with its initial weights. Its parameters are known by their dotted names.
-        model_config: JSON-able; with the run's configuration enough to build the model again.
-        loss_fn: may update the model's batch statistics. It gets no 64-bit integers of a batch.
+        model: with its initial weights; parameters are identified by dotted names.
+        model_config: JSON-serialisable; enough to rebuild the model, with the run's configuration.
+        loss_fn: may update the model's batch statistics. 64-bit integers of a batch are not passed.
         train_batches: the training data.
         train_size: samples in an epoch.
-        evaluate: metrics of the model, in inference mode, on the validation data. Every process
-            calls it.
-        metric: the one of these that decides which checkpoint is best.
-        maximize: whether more of it is better.
-        draw: uint8 (H, W, 3) picture of predictions on fixed validation samples, or None.
+        evaluate: returns the model's metrics, in inference mode, on the validation data. Every
+            process calls it.
+        metric: the metric that decides which checkpoint is best.
+        maximize: whether a higher metric is better.
+        draw: returns a uint8 (H, W, 3) picture of predictions on fixed validation samples, or None.
         report: called with the run's folder when training is done.
-        samples: what a row of a batch is, for the progress bar.
-        data: what the data were, by split; a run is not continued on others unawares.
-        id_key: the entry of a batch that names its rows in messages.
+        samples: what the rows of a batch are, for the progress bar.
+        data: fingerprints of the data, by split, so that a run is not resumed on changed data
+            unnoticed.
+        id_key: the entry of a batch that identifies its rows in messages.
     """
 
     model: Model
@@ -78,4 +79,4 @@ class Task(Protocol[Model]):
         """Write a folder of weights."""
 
     def evaluate(self, config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
-        """Evaluate the run in `folder`, or given weights; print and write what it comes to."""
+        """Evaluate the run in `folder`, or given weights; print and write the metrics."""

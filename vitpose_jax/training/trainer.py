@@ -1,4 +1,4 @@
-"""A problem made ready to train: mesh, optimiser, compiled step, initial state."""
+"""Everything needed to train a problem: mesh, optimiser, compiled step, initial state."""
 
 from collections.abc import Mapping
 from typing import Generic
@@ -32,19 +32,19 @@ def learning_rate(settings: RunSettings, length: RunLength) -> optax.Schedule:
 
 
 class Trainer(Generic[Model]):
-    """What a run consists of before its first step.
+    """What a run needs before its first step.
 
     Attributes:
-        length: the run's, in steps.
+        length: length and intervals of the run, in steps.
         schedule: learning rate by step.
         labels: how each parameter is trained.
-        step: the compiled step; takes over the buffers of the state it is given.
+        step: the compiled step; the state passed to it is donated.
         state: the initial state, on the devices.
         key: the run's random key.
     """
 
     def __init__(self, problem: Problem[Model], settings: RunSettings) -> None:
-        """Check the settings and prepare everything; UserError where one is wrong."""
+        """Check the settings and prepare everything; UserError if a setting is wrong."""
         self.problem, self.settings = problem, settings
         self._mesh = sharding.device_mesh()
         sharding.check_batch_size(settings.batch_size, settings.accumulate, self._mesh)
@@ -74,7 +74,7 @@ class Trainer(Generic[Model]):
             ema_decay=settings.ema,
         )
         self.step = compile_step(step, state, self._mesh, settings.sharding)
-        # jit, not device_put: the step takes its input's buffers over, and the model keeps its own.
+        # jit copies, unlike device_put: the step donates its input, but not the model's arrays.
         places = sharding.state_sharding(state, self._mesh, settings.sharding)
         copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=places)
         self.state: TrainState = copy(jax.tree.map(np.asarray, state))
@@ -85,9 +85,9 @@ class Trainer(Generic[Model]):
         return sharding.shard_batch(batch, self._mesh)
 
     def evaluation_model(self, state: TrainState) -> Model:
-        """The model with a state's parameters, their moving average where there is one."""
+        """The model with a state's parameters, or with their moving average if there is one."""
         return merge_model(self._graph, state.trainable, state.frozen, state.other, state.ema)
 
     def parameter_table(self) -> str:
-        """What is trained, and how."""
+        """A table of which parameters are trained, and how."""
         return optimizer.parameter_table(self._parameters, self.labels)

@@ -1,4 +1,4 @@
-"""The folder of a run: what it was made by, and the check that it is the same run."""
+"""The folder of a run: a record of how it was made, and the check that it is the same run."""
 
 import json
 import logging
@@ -23,16 +23,16 @@ CONFIG_FILE = "config.json"
 EVALUATION_FILE = "evaluation.json"
 CHECKPOINT_FOLDER = "checkpoints"
 ALLOWANCE = "allow_changed_data"
-"""The entry of a configuration that may differ when a run goes on."""
+"""The entry of a configuration that may differ when a run is resumed."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run was made by.
+    """How a run was made.
 
     Attributes:
         config: its configuration.
-        model_config, metric, maximize: of its `Problem`.
+        model_config, metric, maximize: as in its `Problem`.
         data: likewise, as JSON; empty in runs of older versions.
     """
 
@@ -44,11 +44,11 @@ class RunRecord:
 
 
 def claim(workdir: Path, config: ml_collections.ConfigDict, problem: Problem[Model]) -> None:
-    """Make the folder this run's, or make sure that it is.
+    """Record this run in the folder, or make sure that the folder belongs to it.
 
     Raises:
-        UserError: another configuration made it (the message has the differences), its data have
-            changed without `config.allow_changed_data`, or it cannot be written.
+        UserError: it belongs to another configuration (the message lists the differences), its data
+            have changed without `config.allow_changed_data`, or it cannot be written.
     """
     values, data = plain(config), {name: part.to_dict() for name, part in problem.data.items()}
     about = {
@@ -67,13 +67,13 @@ def claim(workdir: Path, config: ml_collections.ConfigDict, problem: Problem[Mod
                 "Choose another --workdir, or the same options as before"
             )
         if changed := _changed_data(run.data, data):
-            words = f"{workdir}: the data are not those that this run began with: {changed}"
+            words = f"{workdir}: the data have changed since this run began: {changed}"
             if not values.get(ALLOWANCE):
                 raise UserError(
-                    f"{words}. Choose another --workdir, give it the data it had, or go on all the "
-                    f"same with --config.{ALLOWANCE}=True"
+                    f"{words}. Choose another --workdir, restore the data, or continue anyway "
+                    f"with --config.{ALLOWANCE}=True"
                 )
-            log.warning("%s; it goes on with these", words)
+            log.warning("%s; continuing with the new data", words)
             if jax.process_index() == 0:
                 write_json(workdir / TASK_FILE, about, indent=2)
     elif jax.process_index() == 0:
@@ -90,7 +90,7 @@ def _changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         if old["samples"] != new["samples"]:
             found.append(f"{split} had {old['samples']} samples and has {new['samples']}")
         elif old != new:
-            found.append(f"{split} has as many samples ({new['samples']}) with other contents")
+            found.append(f"{split} still has {new['samples']} samples, but other contents")
     return ", ".join(found)
 
 
@@ -107,7 +107,7 @@ def read_run(workdir: Path) -> RunRecord:
     """
     for file in (workdir / CONFIG_FILE, workdir / TASK_FILE):
         if not file.exists():
-            raise UserError(f"{workdir} is no training run: {file} is missing")
+            raise UserError(f"{workdir} is not a training run: {file} is missing")
     values, about = (read_object(workdir / name) for name in (CONFIG_FILE, TASK_FILE))
     config = ml_collections.ConfigDict(values)
     try:
@@ -119,7 +119,7 @@ def read_run(workdir: Path) -> RunRecord:
 
 
 def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Return nested plain values, as JSON gives them back."""
+    """Return a configuration as nested plain values, as JSON would give them back."""
     return json.loads(config.to_json_best_effort())
 
 
