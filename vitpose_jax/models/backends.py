@@ -1,6 +1,6 @@
-"""The forms of the network's heavy operations that each backend runs best.
+"""The fastest form of the network's heavy operations for each backend.
 
-Every form computes the same values up to rounding. What each one gains is measured and explained in
+All forms compute the same values up to rounding. The gains are measured and explained in
 experiments/benchmarks.
 """
 
@@ -24,12 +24,12 @@ def compiler_options(dtype: DTypeLike, images: int) -> dict[str, str | bool] | N
 
     On CPUs XLA hands matrix products to YNNPACK. Its float32 kernels take 10 to 15% longer than
     XLA's own (Eigen), but divide the small products of one or two images better among threads; its
-    bfloat16 kernels and its fused softmax are faster. On GPUs see `training_options`. None where
-    there is nothing to choose, or where this version of XLA does not know the option.
+    bfloat16 kernels and its fused softmax are faster. On GPUs see `training_options`. None if there
+    is nothing to choose, or if this version of XLA does not support the option.
 
     Args:
         dtype: of the products.
-        images: how many go through the network at once, mirrored ones counted.
+        images: how many go through the network at once, including mirrored ones.
     """
     if jax.default_backend() != "cpu":
         return training_options()
@@ -42,14 +42,14 @@ def training_options() -> dict[str, str | bool] | None:
     """XLA options for a training step.
 
     On GPUs every product goes to cuBLAS, whose kernels add bias and residual while they write the
-    result; after a product by Triton, XLA's default attempt, that takes another pass.
+    result; with Triton, which XLA tries by default, that takes another pass.
     """
     return _accepted(**_GPU_OPTIONS) if jax.default_backend() == "gpu" else None
 
 
 @lru_cache
 def _accepted(**options: str | bool) -> dict[str, str | bool] | None:
-    """The options, or None where this version of XLA does not take them."""
+    """The options, or None if this version of XLA does not accept them."""
     try:
         jax.jit(lambda: 0.0).lower().compile(compiler_options=options)
     except Exception:  # XLA's own error type: an unknown option or value
@@ -70,12 +70,12 @@ def product_dtype(dtype: DTypeLike) -> DTypeLike | None:
 def dense_product(
     x: Float[Array, "*batch in"], kernel: Float[Array, "in out"]
 ) -> Float[Array, "*batch out"]:
-    """x times kernel, both in one dtype.
+    """x times kernel, both of the same dtype.
 
-    JAX computes the kernel's gradient as a product whose first factor is the gradient of the
-    output, transposed. In a residual network XLA's CPU backend computes that array inside the
-    transposing copy, from every layer above and with strided access, which takes longer than the
-    products. On CPUs the gradient is therefore computed with the factors the other way round.
+    JAX computes the kernel's gradient as a product whose first factor is the transposed gradient of
+    the output. In a residual network, XLA's CPU backend computes that array inside the transposing
+    copy, from every layer above and with strided access, which takes longer than the products.
+    On CPUs the gradient is therefore computed with the factors swapped.
     """
     return _cpu_product(x, kernel) if jax.default_backend() == "cpu" else x @ kernel
 
@@ -108,11 +108,11 @@ _cpu_product.defvjp(_cpu_product_forward, _cpu_product_backward)
 
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
-    """GELU: the exact one, by erf in float32; `jax.nn.gelu`'s erfc takes twice as long.
+    """GELU, exact: erf in float32; `jax.nn.gelu`'s erfc takes twice as long.
 
-    In bfloat16 on GPUs, where no gradient is asked for, its tanh form, which cuBLAS computes while
-    it writes the product before it. The two differ by 5e-4 at most, as much as the rounding of x to
-    bfloat16; with a gradient the tanh form gains nothing.
+    In bfloat16 on GPUs without a gradient, this is the tanh approximation, which cuBLAS computes
+    while it writes the preceding product. The two differ by 5e-4 at most, as much as rounding x to
+    bfloat16 does; with a gradient the approximation is no faster.
     """
     if jax.default_backend() == "gpu" and x.dtype == jnp.bfloat16:
         return jax.nn.gelu(x, approximate=True)
@@ -138,9 +138,10 @@ gelu.defvjp(_gelu_forward, _gelu_backward)
 def attention(query: Heads, key: Heads, value: Heads) -> Heads:
     """softmax(query key^T / sqrt(dims)) value, over all tokens.
 
-    bfloat16 on NVIDIA GPUs: cuDNN's fused kernel, where this device and version offer it. Elsewhere
-    plain products, divided by the softmax's sum only after the second one, whose result is smaller.
-    On CPUs XLA fuses that into one kernel once the heads are a batch axis in memory.
+    In half precision on NVIDIA GPUs, this uses cuDNN's fused kernel if the device and version
+    support it. Otherwise it uses plain products and divides by the softmax's sum after the second
+    one, whose result is smaller; on CPUs, XLA fuses that into one kernel when the heads are a batch
+    axis in memory.
     """
     head_dim = query.shape[-1]
     if jax.default_backend() == "gpu" and _cudnn_attends(query.shape, query.dtype.name):
@@ -155,7 +156,10 @@ def attention(query: Heads, key: Heads, value: Heads) -> Heads:
 
 
 def _batched_product(left: jax.Array, right: jax.Array, *, contract: int) -> jax.Array:
-    """Last axis of `left` times axis `contract` of `right`, for each of the first two; float32."""
+    """Contract the last axis of `left` with axis `contract` of `right`, batched over the first two.
+
+    The result is float32.
+    """
     dimensions = (((3,), (contract,)), ((0, 1), (0, 1)))
     return lax.dot_general(left, right, dimensions, preferred_element_type=jnp.float32)
 

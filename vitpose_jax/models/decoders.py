@@ -1,4 +1,4 @@
-"""Heads that turn a feature map into heatmaps, four times its height and width."""
+"""Heads that turn a feature map into heatmaps of four times its height and width."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -22,8 +22,8 @@ class DecoderConfig:
 
     Attributes:
         kind: "classic" (deconvolutions) or "simple" (bilinear upsampling and one convolution).
-        num_keypoints: how many heatmaps.
-        in_channels: of the feature map.
+        num_keypoints: number of heatmaps.
+        in_channels: channels of the feature map.
         filters: channels of the classic decoder's deconvolutions.
 
     Example:
@@ -100,8 +100,8 @@ class SimpleDecoder(nnx.Module):
         """Heatmaps of a feature map, the same in training."""
         batch, height, width, channels = features.shape
         height, width = height * SIMPLE_UPSCALING, width * SIMPLE_UPSCALING
-        # Both steps are linear, so the kernel's nine taps can be applied to the small map and the
-        # results enlarged, which is a fraction of the work.
+        # Upsampling and convolution are linear, so the kernel's nine taps are applied to the small
+        # map and the results enlarged, which is a fraction of the work.
         kernel = self.final.kernel[...].astype(self.dtype)
         taps = jnp.matmul(
             jax.nn.relu(features.astype(self.dtype)),

@@ -1,8 +1,8 @@
 """Our motion forecaster: a temporal transformer over person-centred, scale-normalised poses.
 
-All future frames are predicted at once, as a residual on the last seen pose whose last layer starts
-at zero: before training it is exactly the zero-velocity baseline. Several networks of different
-initial weights can be trained side by side, their mean being the forecast.
+All future frames are predicted at once, as a residual on the last seen pose. The last layer starts
+at zero, so before training this is exactly the zero-velocity baseline. Several networks with
+different initial weights can be trained side by side; the forecast is their mean.
 """
 
 import dataclasses
@@ -36,13 +36,13 @@ class ForecasterConfig:
             mirrored motion.
         fps: frame rate of the training data; forecasts at another rate are wrong.
         differences: orders of finite differences the network is given: 1 for velocities, 2 for
-            accelerations too, ... Exact positions deserve 4; in noisy ones all but the first is
-            noise.
+            accelerations too, ... Use 4 for exact positions; in noisy ones, all but the first
+            order are noise.
         width, depth, num_heads, mlp_ratio: of the transformer over the observed frames.
         readout_width, readout_depth: of the residual MLP that turns all frames' tokens into the
             future.
         dropout: on every residual branch in training.
-        members: how many networks are trained, each on its own error, and averaged.
+        members: number of networks that are trained, each on its own error, and averaged.
 
     Example:
         >>> config = ForecasterConfig(observed=10, future=5, members=3)
@@ -67,7 +67,7 @@ class ForecasterConfig:
     def __post_init__(self) -> None:
         check_heads(self.width, self.num_heads)
         if self.members < 1:
-            raise UserError(f"members is {self.members}: there must be one at least")
+            raise UserError(f"members is {self.members}: there must be at least one")
         pairs = tuple(tuple(pair) for pair in self.flip_pairs)  # JSON makes lists of them
         object.__setattr__(self, "flip_pairs", pairs)
 
@@ -80,8 +80,8 @@ class Normalized(NamedTuple):
     """A motion made independent of where the person stands and how large they appear.
 
     Attributes:
-        positions: around the last frame's centre, in units of `scale`; a missing joint is where it
-            was last seen, else where it first will be, else at the centre.
+        positions: relative to the last frame's centre, in units of `scale`; a missing joint is
+            where it was last seen, or else where it is first seen, or else at the centre.
         last: the last seen pose, in input units.
         scale: the joints' root mean square distance from their centre, in input units.
     """
@@ -92,7 +92,7 @@ class Normalized(NamedTuple):
 
 
 def normalize_motion(observed: Motion, visible: Seen) -> Normalized:
-    """Put a motion into the person's own frame and size."""
+    """Normalise a motion to the person's position and size."""
     observed, visible = jnp.asarray(observed), jnp.asarray(visible)
     frames = jnp.arange(observed.shape[1])[None, :, None]
     newest = jax.lax.cummax(jnp.where(visible, frames, -1), axis=1)
@@ -147,7 +147,7 @@ class ReadoutBlock(nnx.Module):
 
 
 class Member(nnx.Module):
-    """One network: what is seen of a motion -> the future as a residual on the last pose."""
+    """One network: features of an observed motion -> the future as a residual on the last pose."""
 
     def __init__(self, config: ForecasterConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
@@ -162,7 +162,7 @@ class Member(nnx.Module):
         self.readout = nnx.List(
             [ReadoutBlock(config, rngs=rngs) for _ in range(config.readout_depth)]
         )
-        # The norms forget how large a motion is; this path extrapolates it.
+        # The norms discard the size of a motion; this path extrapolates linearly.
         self.extrapolate = nnx.Linear(
             config.differences * joints * dims,
             config.future * joints * dims,
@@ -184,7 +184,7 @@ class Member(nnx.Module):
         newest: Float[Array, "batch _"],
         key: jax.Array | None,
     ) -> Float[Array, "batch future joints dims"]:
-        """The residual in person sizes, of `frame_features` and the last frame's differences."""
+        """The residual in person sizes, from `frame_features` and the last frame's differences."""
         config, batch = self.config, features.shape[0]
         x = self.embed(features) + self.frame_embed[...]
         for index, block in enumerate(self.blocks):
@@ -197,7 +197,7 @@ class Member(nnx.Module):
 
 
 class Forecaster(nnx.Module):
-    """Where joints will be; see the module's docstring. Parameters and arithmetic are float32.
+    """Forecasts joint positions; see the module's docstring. Everything is in float32.
 
     Example:
         >>> config = ForecasterConfig(width=8, num_heads=2, readout_width=8, readout_depth=1)
@@ -226,12 +226,12 @@ class Forecaster(nnx.Module):
     def by_member(
         self, observed: Motion, visible: Seen, *, key: jax.Array | None = None
     ) -> Float[Array, "members batch future joints dims"]:
-        """As `__call__`, every network's own answer."""
+        """As `__call__`, but with each network's own forecast."""
         motion = normalize_motion(observed, visible)
         moves = differences(motion.positions, visible, self.config.differences)
         features = frame_features(motion.positions, moves, visible)
         newest = jnp.stack([move[:, -1] for move in moves], 1).reshape(len(observed), -1)
-        # The first takes the model's key as it is: a single network draws as it would alone.
+        # The first uses the model's key itself, so that a single network draws what it would alone.
         keys = [key, *(_fold(key, 1000 + index) for index in range(1, len(self.members)))]
         residuals = [
             member(features, newest, key) for member, key in zip(self.members, keys, strict=True)
@@ -250,7 +250,7 @@ class Forecaster(nnx.Module):
 
 
 def differences(positions: Motion, visible: Seen, orders: int) -> list[Motion]:
-    """Velocities, accelerations, ...: finite differences to the frames before, scaled up.
+    """Velocities, accelerations, ...: scaled finite differences to the preceding frames.
 
     Order k = 1, 2, ... is multiplied by DIFFERENCE_GAIN * 2^(k - 1), and 0 where a joint was not
     seen in all of the k + 1 frames.
@@ -268,10 +268,10 @@ def differences(positions: Motion, visible: Seen, orders: int) -> list[Motion]:
 def frame_features(
     positions: Motion, moves: list[Motion], visible: Seen
 ) -> Float[Array, "batch frames features"]:
-    """What the network sees of each frame: (J + 1) D (1 + len(moves)) + J numbers.
+    """The network's input for each frame: (J + 1) D (1 + len(moves)) + J numbers.
 
-    Joints around their frame's centre, how they move around it, which were seen; the centre and
-    how it moves, which is mostly the camera's motion and the person's walk.
+    These are the joints relative to their frame's centre, their differences, and which were seen;
+    and the centre and its differences, mostly due to camera motion and walking.
     """
     batch, frames = visible.shape[:2]
     parts = [visible.astype(positions.dtype)]

@@ -1,4 +1,4 @@
-"""Layers that Flax does not have in the form PyTorch checkpoints need them."""
+"""Layers that Flax does not have in the form that PyTorch checkpoints need."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.backends import dense_product, product_dtype
 
-BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the weight of the new batch
+BATCH_NORM_MOMENTUM = 0.1  # as in PyTorch: the weight of the new batch
 BATCH_NORM_EPS = 1e-5
 
 
@@ -22,16 +22,16 @@ def full_precision(dtype: DTypeLike) -> AbstractContextManager[None]:
     """A context in which float32 products are float32 on every device.
 
     By default JAX multiplies float32 matrices in TF32 on recent GPUs and in bfloat16 on TPUs, which
-    moves heatmaps by more than 1e-4. For speed there is bfloat16 as the compute dtype.
+    changes heatmaps by more than 1e-4. For speed, use bfloat16 as the compute dtype.
     """
     return jax.default_matmul_precision("highest" if dtype == jnp.float32 else "default")
 
 
 def add_bias(x: Float[Array, "..."], bias: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x plus a bias of its last axes, in the dtype of x; the bias's gradient is summed in float32.
+    """x plus a bias over its last axes, in the dtype of x; the bias's gradient is a float32 sum.
 
-    Cast before it is broadcast, as usual, the bias of a bfloat16 layer would get a gradient that is
-    a bfloat16 sum over all tokens of the batch, of which GPUs round every step.
+    If the bias were cast before broadcasting, as usual, its gradient in a bfloat16 layer would be a
+    bfloat16 sum over all tokens of the batch, in which GPUs round at every step.
     """
     return x + jnp.broadcast_to(bias, x.shape).astype(x.dtype)
 
@@ -47,7 +47,7 @@ class Dense(nnx.Linear):
     def parts(self, x: jax.Array, count: int) -> list[jax.Array]:
         """The outputs cut into `count` equal parts.
 
-        On GPUs each is a product of its own: cut from one array they would all be copied.
+        On GPUs each is a separate product, since slices of one array would all be copied.
         """
         if jax.default_backend() != "gpu":
             return jnp.split(self(x), count, axis=-1)
@@ -62,9 +62,9 @@ class Dense(nnx.Linear):
 class LayerNorm(nnx.LayerNorm):
     """`nnx.LayerNorm` over the last axis, statistics in float32, with a gradient of its own.
 
-    In JAX's gradient XLA computes the statistics a second time for the scale, in a pass that writes
-    a float32 array of the tokens' size; here they are kept. The variance takes two passes: the fast
-    one loses digits where a channel's mean is large.
+    With JAX's gradient, XLA recomputes the statistics for the scale, in a pass that writes a
+    float32 array of the tokens' size; here they are kept. The variance takes two passes, since the
+    one-pass formula loses precision if the mean is large.
     """
 
     scale: nnx.Param[jax.Array]
@@ -89,7 +89,7 @@ def _layer_norm_forward(
     mean = wide.mean(-1, keepdims=True)
     factor = lax.rsqrt(jnp.square(wide - mean).mean(-1, keepdims=True) + epsilon)
     out = ((wide - mean) * factor * scale + bias).astype(x.dtype)
-    # Without the barrier XLA would compute them again.
+    # Without the barrier XLA would recompute them.
     return out, (x, *lax.optimization_barrier((mean, factor)), scale)
 
 
@@ -127,7 +127,7 @@ class BatchNorm(nnx.Module):
     def __call__(
         self, x: Float[Array, "*batch c"], *, train: bool = False
     ) -> Float[Array, "*batch c"]:
-        """`train` normalises by the batch and updates the running values."""
+        """`train` normalises by the batch's statistics and updates the running ones."""
         x = x.astype(jnp.float32)
         if train:
             axes = tuple(range(x.ndim - 1))
@@ -169,9 +169,9 @@ def deconv(
 ) -> Float[Array, "b 2*h 2*w out"]:
     """Transposed convolution, see `Deconv`.
 
-    GPUs and TPUs run it best as one dilated convolution. XLA's CPU backend is faster at four small
-    convolutions, one for each parity of output row and column; but it takes many times as long for
-    the gradient that JAX derives of them, and has bfloat16 in matrix products only.
+    GPUs and TPUs run it fastest as one dilated convolution. XLA's CPU backend is faster with four
+    small convolutions, one for each parity of output row and column; but it takes many times as
+    long for the gradient that JAX derives from them, and has bfloat16 only in matrix products.
     """
     if jax.default_backend() != "cpu":
         return deconv_dilated(x, kernel)
@@ -212,8 +212,8 @@ def deconv_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The same map as `deconv`: four matrix products for each parity of output row and column.
 
     Output row 2m takes input rows m - 1 and m through kernel rows 3 and 1; output row 2m + 1 takes
-    m and m + 1 through kernel rows 2 and 0; columns alike. Laying the four pixels side by side for
-    one product would take longer than the product.
+    m and m + 1 through kernel rows 2 and 0; columns likewise. Gathering the four pixels for a
+    single product would take longer than the product.
     """
     _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -250,10 +250,10 @@ def _deconv_forward(
 def _deconv_backward(
     saved: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The input's gradient as one convolution, the kernel's as a product for each of its taps."""
+    """The input's gradient as one convolution; the kernel's as one product per tap."""
     x, kernel = saved
     batch, height, width, channels = x.shape
-    # Traced when the gradient is taken, outside the model's own precision context.
+    # This is traced when the gradient is taken, outside the model's own precision context.
     with full_precision(x.dtype):
         of_x = lax.conv_general_dilated(
             gradient,
@@ -278,13 +278,13 @@ _deconv_cpu.defvjp(_deconv_forward, _deconv_backward)
 
 
 def check_heads(width: int, num_heads: int) -> None:
-    """Raise UserError where attention heads do not divide a width."""
+    """Raise UserError unless the number of attention heads divides the width."""
     if num_heads < 1 or width % num_heads:
         raise UserError(f"width {width} is not a multiple of {num_heads} heads")
 
 
 def fused_attention(qkv: Float[Array, "b n _"], num_heads: int) -> Float[Array, "b n _"]:
-    """Multi-head self-attention of queries, keys and values side by side in the last axis."""
+    """Multi-head self-attention; queries, keys and values are concatenated in the last axis."""
     batch, tokens, _ = qkv.shape
     parts = qkv.reshape(batch, tokens, 3, num_heads, -1)
     mixed = jax.nn.dot_product_attention(parts[:, :, 0], parts[:, :, 1], parts[:, :, 2])
@@ -292,17 +292,17 @@ def fused_attention(qkv: Float[Array, "b n _"], num_heads: int) -> Float[Array, 
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zero a share `rate` of the entries and scale up the rest; nothing without a key."""
+    """Zero a share `rate` of the entries and scale up the rest; without a key, return x."""
     if key is None or rate == 0:
         return x
     return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
 
 
 def drop_path(branch: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Stochastic depth (Huang et al., 2016): leave out a residual branch, sample by sample.
+    """Stochastic depth (Huang et al., 2016): drop a residual branch for random samples.
 
-    With probability `rate` a sample's branch (B, ...) is zero; the others are divided by 1 - rate,
-    which keeps the expectation. `key` None or rate 0 leaves the branch as it is.
+    With probability `rate`, a sample's branch (B, ...) is zero; the others are divided by 1 - rate
+    to keep the expectation. If `key` is None or `rate` is 0, the branch is unchanged.
     """
     if key is None or rate == 0.0:
         return branch

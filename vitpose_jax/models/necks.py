@@ -1,20 +1,20 @@
-"""Necks: what may stand between a ViT's feature maps and the decoder.
+"""Necks: optional modules between a ViT's feature maps and the decoder.
 
-A plain ViT gives one map at 1/16 of the crop. The necks here turn it (and, if asked for, the
-outputs of earlier blocks) into the one map the decoder reads:
+A plain ViT gives one map at 1/16 of the crop's size. The necks here turn it (and optionally the
+outputs of earlier blocks) into the one map that the decoder reads:
 
 - `StridedPyramid`: the feature pyramid of the ViTPose-FPN study over the last map.
 - `BlockFusion`: that study's other pyramid, over several blocks' maps.
 - `SimplePyramid`: the simple feature pyramid of ViTDet (Li et al., ECCV 2022, section 3).
 - `ResidualPyramid`: the last map plus a pyramid branch whose last layer starts at zero, so that
-  with the pretrained decoder the model starts out as exactly the model without a neck.
+  with the pretrained decoder the model starts out identical to the one without a neck.
 
 Every neck is called as `neck(features, taps, train=False)`: `features` is the backbone's last map
 after its final norm, `taps` are the maps of `config.taps`. The result has `config.out_channels`
 channels and `config.upscaling` times the size, in the compute dtype.
 
-Each doubtful choice of the original study is one switch of `NeckConfig`, with the sound choice as
-its default, so that a study can turn one at a time.
+Each questionable choice of the original study is one option of `NeckConfig`, with the sound choice
+as its default, so that a study can change one at a time.
 """
 
 import math
@@ -40,25 +40,25 @@ from vitpose_jax.models.resampling import (
 
 @dataclass(frozen=True)
 class NeckConfig:
-    """Which neck, and its choices.
+    """The kind of neck, and its options.
 
     Attributes:
         kind: "strided", "blocks", "simple" or "residual" (see the module's docstring).
         width: channels of the backbone's maps.
-        strides: "strided", "blocks" and "residual": one a level. The original's "blocks"
-            default is 3 ** i, coarsest first: (9, 3, 1).
+        strides: "strided", "blocks" and "residual": one per level. The original's default for
+            "blocks" is 3 ** i, coarsest first: (9, 3, 1).
         taps: "blocks" and "residual": indices (from 0) of the blocks whose outputs are read.
         tap_norm: pass the tapped outputs through the backbone's final norm (the original does
             not).
         channels: width of the pyramid's own maps ("simple", "residual").
-        cumulative: "strided": each level's stride applies to the level before it, so that
-            strides multiply (original), instead of to the backbone's map.
+        cumulative: "strided": each level's stride applies to the preceding level, so that strides
+            multiply (original), instead of to the backbone's map.
         downsample: "average" takes the mean of each stride x stride window, "subsample" keeps
             one pixel of it, as a strided 1x1 convolution does (original). "strided" only.
-        top_down: "next" adds to each level the upsampled next coarser one, "coarsest" the
-            coarsest one, everywhere (original). "strided" only.
-        fuse: "concat" resizes all maps to the first one's size and concatenates them, "first"
-            hands on the first map alone. "strided" only.
+        top_down: "next" adds the next coarser level, upsampled, to each level; "coarsest" adds the
+            coarsest level to all (original). "strided" only.
+        fuse: "concat" resizes all maps to the first one's size and concatenates them; "first"
+            returns only the first map. "strided" only.
         init_std: standard deviation of the new convolutions' initial weights, as in the
             original (0.001); None scales them by their fan-in.
 
@@ -92,17 +92,18 @@ class NeckConfig:
         for name in ("strides", "taps"):  # lists, as JSON and ml_collections give them
             object.__setattr__(self, name, tuple(int(value) for value in getattr(self, name)))
         if not self.strides or min(self.strides) < 1:
-            raise UserError(f"neck strides={self.strides}: one whole number >= 1 a level")
+            raise UserError(f"neck strides={self.strides}: one whole number >= 1 per level")
         if self.kind == "blocks" and len(self.taps) != len(self.strides):
             raise UserError(
-                f"neck taps={self.taps} and strides={self.strides}: give one stride a tapped block"
+                f"neck taps={self.taps} and strides={self.strides}: give one stride per tapped "
+                "block"
             )
         if self.kind == "strided" and self.taps:
             raise UserError('neck taps: kind="strided" reads the last map only; use "blocks"')
 
     @property
     def out_channels(self) -> int:
-        """Channels of the map the decoder gets."""
+        """Channels of the map that the decoder receives."""
         if self.kind == "strided" and self.fuse == "concat":
             return len(self.strides) * self.width
         return self.channels if self.kind == "simple" else self.width
@@ -119,7 +120,7 @@ Taps = Sequence[Float[Array, "batch height width channels"]]
 
 @dataclass(frozen=True)
 class _NewLayers:
-    """Makes a neck's layers; `std` is that of their kernels, None scales it by their fan-in."""
+    """Makes a neck's layers; `std` is for their kernels, None scales it by their fan-in."""
 
     std: float | None
     dtype: DTypeLike
@@ -203,8 +204,8 @@ class BlockFusion(nnx.Module):
     def __init__(self, config: NeckConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.config = config
         width = config.width
-        # The original gives its small weights to the smoothing convolutions alone; the first two
-        # keep PyTorch's default, which is fan-in scaled.
+        # In the original only the smoothing convolutions have small initial weights; the first two
+        # keep PyTorch's default, which is scaled by the fan-in.
         first, smooth = _NewLayers(None, dtype, rngs), _NewLayers(config.init_std, dtype, rngs)
         self.proj_layers = nnx.List([first.linear(width, width) for _ in config.taps])
         self.stride_convs = nnx.List(
@@ -230,7 +231,7 @@ class BlockFusion(nnx.Module):
 
 
 class _Level(nnx.Module):
-    """1x1 convolution, norm, 3x3 convolution, norm: what ViTDet puts on every level."""
+    """1x1 convolution, norm, 3x3 convolution, norm: ViTDet's layers for every level."""
 
     def __init__(self, inputs: int, outputs: int, new: _NewLayers) -> None:
         self.lateral = new.linear(inputs, outputs)
@@ -292,11 +293,11 @@ class SimplePyramid(nnx.Module):
 
 
 class ResidualPyramid(nnx.Module):
-    """The last map plus what a pyramid over several blocks has to add to it.
+    """The last map plus a residual from a pyramid over several blocks.
 
-    The tapped maps and the last one are projected and summed. From the sum, mean pooling with each
-    of `strides` makes levels, each with its 3x3 convolution; a top-down path brings the coarse
-    context back to full size; a last 1x1 convolution, zero at first, returns to the backbone's
+    The tapped maps and the last one are projected and summed. Mean pooling of the sum with each of
+    `strides` makes levels, each with its own 3x3 convolution; a top-down path brings the coarse
+    context back to full size; a final 1x1 convolution, initialised to zero, restores the backbone's
     channels.
     """
 

@@ -25,10 +25,10 @@ class PoseConfig:
 
     Attributes:
         backbone, decoder, neck: the parts; a plain ViTPose has no neck.
-        dataset: whose keypoints the decoder gives, where known; a mixture of experts uses its
-            expert when no `dataset_index` is passed.
-        skeleton: what the decoder gives where that is not the keypoints of `dataset`, but those of
-            somebody's own data.
+        dataset: the data set whose keypoints the decoder finds, if known; a mixture of experts uses
+            its expert when no `dataset_index` is passed.
+        skeleton: the decoder's keypoints, if they are not those of `dataset` but of the user's own
+            data.
 
     Example:
         >>> backbone = ViTConfig(width=24, depth=1, num_heads=3)
@@ -87,12 +87,12 @@ class PoseConfig:
         return self.decoder.num_keypoints
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, fit for JSON; `from_dict` reads them back."""
+        """Nested JSON-serialisable values; `from_dict` reads them back."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PoseConfig":
-        """Raises UserError on missing or unknown entries."""
+        """Read what `to_dict` returns; raises UserError on missing or unknown entries."""
         try:
             return cls(
                 backbone=ViTConfig(**values["backbone"]),
@@ -119,7 +119,7 @@ class PoseModel(nnx.Module):
     def __init__(
         self, config: PoseConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ) -> None:
-        """Random weights as the authors start training; `dtype` is the compute dtype."""
+        """Initialise random weights as the authors do; `dtype` is the compute dtype."""
         self.config = config
         self.dtype = jnp.dtype(dtype)
         self.backbone = ViT(config.backbone, dtype=dtype, rngs=rngs)
@@ -145,11 +145,11 @@ class PoseModel(nnx.Module):
             crops: normalised with the ImageNet mean and standard deviation.
             dataset_index: for a mixture of experts, int or (B,) ints; by default the expert of
                 `config.dataset`.
-            train: stochastic depth (needs `key` unless its rate is 0), batch norm by the batch's
-                statistics with an update of the running ones.
+            train: use stochastic depth (which needs `key` unless its rate is 0), and let batch norm
+                use the batch's statistics and update the running ones.
             freeze_backbone: in training, run the backbone as in inference, without a gradient.
             freeze_neck, freeze_decoder: in training, run that part as in inference; the gradient
-                still passes through it to what is below.
+                still passes through it to earlier parts.
             key: random key.
 
         Raises:
@@ -187,9 +187,9 @@ class PoseModel(nnx.Module):
         freeze_neck: bool = False,
         freeze_decoder: bool = False,
     ) -> Float32[Array, "batch _ _ _"]:
-        """Heatmaps of the backbone's map after the final norm, and of the maps of `neck.taps`.
+        """Heatmaps from the backbone's map after the final norm and the maps of `neck.taps`.
 
-        This is the part of `__call__` that follows the backbone.
+        This is the part of `__call__` after the backbone.
         """
         with full_precision(self.dtype):
             if self.neck is not None:

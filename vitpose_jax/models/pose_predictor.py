@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from vitpose_jax.models.layers import check_heads, dropout, fused_attention
 
 PIXEL_SCALE = 1280.0
-"""The original divides pixels by this, whatever the image's size."""
+"""The original divides pixel coordinates by this, whatever the image's size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +20,11 @@ class PredictorConfig:
 
     Attributes:
         num_joints, dims: J and D; a frame enters as J x D numbers.
-        observed: frames it was trained on; it takes any number.
-        future: frames forecast: that many of the last outputs.
+        observed: number of frames it was trained on; it accepts any number.
+        future: number of frames to forecast: that many of the last outputs.
         fps: frame rate of the training data.
-        num_frames: 0, or the number of observed frames to have a learned position embedding for.
-            The original has none, so it cannot see the order of its input.
+        num_frames: number of observed frames that have a learned position embedding, or 0. The
+            original has none, so it cannot see the order of its input.
     """
 
     num_joints: int = 17
@@ -48,7 +48,7 @@ class PredictorConfig:
 
 
 class EncoderLayer(nnx.Module):
-    """PyTorch's `nn.TransformerEncoderLayer` as it is by default: post-norm, ReLU."""
+    """PyTorch's `nn.TransformerEncoderLayer` with default settings: post-norm, ReLU."""
 
     def __init__(self, config: PredictorConfig, *, rngs: nnx.Rngs) -> None:
         self.num_heads, self.dropout = config.num_heads, config.dropout
@@ -74,7 +74,7 @@ class EncoderLayer(nnx.Module):
 
 
 class PosePredictor(nnx.Module):
-    """Linear, encoder, linear; each frame has an output in its own place."""
+    """Linear, encoder, linear; there is one output per input frame."""
 
     def __init__(self, config: PredictorConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
@@ -94,7 +94,7 @@ class PosePredictor(nnx.Module):
         *,
         key: jax.Array | None = None,
     ) -> Float[Array, "batch frames size"]:
-        """Outputs of frames that are scaled as in training; `key` turns on dropout."""
+        """Outputs for frames scaled as in training; `key` turns on dropout."""
         x = self.input_proj(jnp.asarray(frames))
         if self.positions is not None:
             x = x + self.positions[...]
@@ -107,9 +107,9 @@ class PosePredictor(nnx.Module):
         observed: Float[Array | np.ndarray, "batch frames joints dims"],
         visible: Bool[Array | np.ndarray, "batch frames joints"],
     ) -> Float[Array, "batch future joints dims"]:
-        """The future of a motion in pixels: the last outputs, as they were trained.
+        """The future of a motion in pixels: the last outputs, as in training.
 
-        Missing joints enter as (0, 0), as in the original.
+        Missing joints are set to (0, 0), as in the original.
         """
         batch, seen, joints, dims = observed.shape
         known = jnp.where(visible[..., None], observed, 0)

@@ -1,4 +1,4 @@
-"""From a batch of crops to keypoints in image pixels: the one function that devices run."""
+"""From a batch of crops to keypoints in image pixels: the function that runs on the device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class PredictionOptions:
     """How heatmaps are computed and decoded.
 
     Attributes:
-        flip_index: the keypoints' order in mirrored crops, to average with theirs, or None.
+        flip_index: the keypoints' order in mirrored crops, to average with their heatmaps, or None.
         method: how heatmaps are decoded.
-        mirrored_apart: run mirrored crops as a second batch. Two batches take less memory and leave
-            rows on the devices they are spread over; for a few crops one is faster.
+        mirrored_apart: run mirrored crops as a second batch. Two batches take less memory and keep
+            rows on their devices if they are sharded; for a few crops one batch is faster.
         keep_heatmaps: return the heatmaps too.
     """
 
@@ -46,12 +46,12 @@ def predict_batch(
     batch: Mapping[str, Array],
     options: PredictionOptions,
 ) -> tuple[Array, ...]:
-    """Find the keypoints of a batch of crops that were cut by the UDP affine.
+    """Find the keypoints of a batch of crops that were cut with the UDP affine.
 
     Args:
-        graph, state: the model, from `nnx.split`; its matrices best as `cast_matrices` leaves them.
+        graph, state: the model, from `nnx.split`; preferably after `cast_matrices`.
         batch: `crop` uint8 (B, H, W, 3), `center` and `scale` (B, 2) of the regions they show, and
-            `dataset_index` (B,) where a mixture of experts is not to use its own data set's.
+            for a mixture of experts, optionally `dataset_index` (B,) instead of its own data set.
         options: static, like `graph`.
 
     Returns:
@@ -71,7 +71,7 @@ def predict_heatmaps(
     options: PredictionOptions,
     dataset_index: Array | None = None,
 ) -> Float32[Array, "batch rows columns keypoints"]:
-    """Compute the heatmaps of normalised crops, averaged with mirrored ones' where asked for."""
+    """Compute heatmaps of normalised crops, averaged with those of mirrored crops if requested."""
     if options.flip_index is None:
         return model(images, dataset_index)
     mirrored, flip_index = images[:, :, ::-1], np.asarray(options.flip_index)
@@ -90,16 +90,16 @@ def locate_keypoints(
     scale: Float[Array, "batch 2"],
     method: DecodeMethod,
 ) -> tuple[Float32[Array, "batch keypoints 2"], Float32[Array, "batch keypoints"]]:
-    """Decode heatmaps to image pixels, by the UDP affine whatever the method, and scores."""
+    """Decode heatmaps to image pixels (with the UDP affine for all methods), and scores."""
     heatmap_xy, scores = decode_heatmaps(heatmaps, method)
     _, rows, columns, _ = heatmaps.shape
     return heatmap_to_image(heatmap_xy, center, scale, (rows, columns)), scores
 
 
 def cast_matrices(state: nnx.State, dtype: jnp.dtype) -> nnx.State:
-    """Cast matrices to the compute dtype once, as every use of them would.
+    """Cast matrices to the compute dtype once, instead of at every use.
 
-    Vectors stay float32, and so does the position embedding, whose rows are added up first.
+    Vectors stay float32, and so does the position embedding, whose rows are added before casting.
     """
 
     def cast(path: tuple, array: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Feature maps (batch, height, width, channels) to other sizes."""
+"""Resizing feature maps (batch, height, width, channels)."""
 
 import math
 
@@ -29,9 +29,9 @@ def resize_nearest(
 ) -> Float[Array, "batch _ _ channels"]:
     """Nearest-neighbour upsampling; output row i reads row floor(i * h / H), as in PyTorch.
 
-    `jax.image.resize` rounds from pixel centres and differs where H / h is not whole. Where it is
-    whole, rows and columns are repeated: the gradient of that is a sum, that of picking rows by
-    index a scatter, which GPUs are slow at.
+    `jax.image.resize` rounds from pixel centres and differs if H / h is not a whole number. If it
+    is, rows and columns are repeated: the gradient of repeating is a sum, but that of indexing is a
+    scatter, which is slow on GPUs.
     """
     height, width = size_of(x)
     if size[0] % height == 0 and size[1] % width == 0:
@@ -51,7 +51,7 @@ def subsample(
 def average_pool(
     x: Float[Array, "batch _ _ channels"], stride: int
 ) -> Float[Array, "batch _ _ channels"]:
-    """Mean over stride x stride windows, the last ones cut at the border.
+    """Mean over stride x stride windows; the last ones are cropped at the border.
 
     The size is that of `subsample`: ceil(h / stride) by ceil(w / stride).
     """

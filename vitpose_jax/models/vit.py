@@ -19,9 +19,9 @@ from vitpose_jax.models.backends import attention, gelu
 from vitpose_jax.models.layers import Dense, LayerNorm, add_bias, drop_path
 
 Crops = Float[Array | np.ndarray, "batch height width 3"]
-"""Normalised, of the model's input size."""
+"""Normalised crops of the model's input size."""
 
-PATCH_PADDING = 2  # pixels above and to the left of the image; as many are cut off at the far sides
+PATCH_PADDING = 2  # pixels added at the top and left; as many are cut off at the bottom and right
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class ViTConfig:
         width, depth, num_heads, mlp_ratio: the transformer's.
         input_size: (height, width) of the crop in pixels, multiples of `patch_size`.
         layer_norm_eps: 1e-6 in the authors' code; transformers' files carry their own.
-        drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
-        num_experts, part_features: ViTPose+ only: of the MLP's `width` output channels, the last
-            `part_features` come from the expert of the sample's data set.
+        drop_path_rate: stochastic depth rate of the last block; it rises linearly from 0.
+        num_experts, part_features: ViTPose+ only: the last `part_features` of the MLP's `width`
+            output channels come from the expert of the sample's data set.
         remat: recompute each block's activations in the backward pass instead of keeping them.
 
     Example:
@@ -121,7 +121,7 @@ class Attention(nnx.Module):
 
 
 class Experts(nnx.Module):
-    """One linear layer for each data set; every sample goes through that of its own."""
+    """One linear layer per data set; each sample uses that of its own data set."""
 
     def __init__(self, config: ViTConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.dtype = dtype
@@ -138,7 +138,7 @@ class Experts(nnx.Module):
 
 
 class MLP(nnx.Module):
-    """Two dense layers around an exact GELU; with experts, part of the second is theirs."""
+    """Two dense layers around a GELU; with experts, part of the output is theirs."""
 
     def __init__(self, config: ViTConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         shared = config.width - (config.part_features if config.num_experts else 0)
@@ -185,16 +185,17 @@ def _rematerialised(
 
 
 def sinusoidal_positions(grid_size: tuple[int, int], width: int) -> jax.Array:
-    """Sines and cosines of row and column, (rows * columns, width): where training starts.
+    """Sines and cosines of row and column, (rows * columns, width), as initial positions.
 
-    As in MAE (He et al., 2022). The authors of ViTPose start from MAE's weights. From scratch, with
-    a random table, the network would have to learn where patches lie, which takes far longer.
+    As in MAE (He et al., 2022); the authors of ViTPose start from MAE's weights. When training from
+    scratch with a random table, the network would have to learn where patches are, which takes far
+    longer.
     """
     rows, columns = np.mgrid[: grid_size[0], : grid_size[1]]
     frequencies = 10000.0 ** -np.linspace(0, 1, width // 4, endpoint=False)
     angles = [axis.reshape(-1, 1) * frequencies for axis in (columns, rows)]
     table = np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1)
-    padding = ((0, 0), (0, width - table.shape[1]))  # of widths that 4 does not divide
+    padding = ((0, 0), (0, width - table.shape[1]))  # for widths not divisible by 4
     return jnp.asarray(np.pad(table, padding), jnp.float32)
 
 
@@ -206,7 +207,7 @@ class ViT(nnx.Module):
     ) -> None:
         self.config = config
         self.dtype = jnp.dtype(dtype)
-        # Row 0 belonged to a class token that is gone; the authors' code adds it to every token.
+        # Row 0 was for a class token, now absent; the authors' code adds it to every token.
         table = sinusoidal_positions(config.grid_size, config.width)
         self.pos_embed = nnx.Param(jnp.concatenate([jnp.zeros_like(table[:1]), table])[None])
         self.patch_embed = _dense(3 * config.patch_size**2, config.width, dtype, rngs)
@@ -217,7 +218,7 @@ class ViT(nnx.Module):
         self.last_norm = _layer_norm(config, dtype, rngs)
 
     def embed(self, crops: Crops) -> Float[Array, "batch n c"]:
-        """Tokens of the crops' patches, row-major over the grid, positions added."""
+        """Tokens of the crops' patches, row-major over the grid, with positions added."""
         if crops.ndim != 4 or crops.shape[1:] != (*self.config.input_size, 3):
             raise ValueError(
                 f"crops have shape {crops.shape}; this model takes "
@@ -254,19 +255,19 @@ class ViT(nnx.Module):
         train: bool = False,
         key: jax.Array | None = None,
     ) -> tuple[Float[Array, "batch rows columns c"], list[Float[Array, "batch rows columns c"]]]:
-        """Feature map of normalised crops, and the outputs of some blocks on the way.
+        """Feature map of normalised crops, and the outputs of selected blocks.
 
         Args:
             crops: normalised, of the size `config.input_size`.
-            dataset_index: experts' data set, one for all or (B,) int; mixture of experts only.
-            blocks: those whose outputs are wanted too, from 0.
-            norm: whether the final norm is applied to these.
-            train: turns stochastic depth on, which then needs `key`.
+            dataset_index: the experts' data set, one for all or (B,) int; mixture of experts only.
+            blocks: indices (from 0) of blocks whose outputs are returned too.
+            norm: whether to apply the final norm to these.
+            train: turns on stochastic depth, which then needs `key`.
             key: random key.
 
         Returns:
-            The map after the final norm, in the compute dtype, and those of the blocks, in the
-            order asked for.
+            The map after the final norm, in the compute dtype, and those of `blocks`, in the same
+            order.
 
         Raises:
             ValueError: wrong shape, no such block, or `dataset_index` or `key` missing.
