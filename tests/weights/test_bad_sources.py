@@ -194,7 +194,7 @@ def test_backbone_of_another_kind(golden: Path, source: str, differences: str) -
     """What differs is named, and no number of heads that nobody asked for."""
     config = PoseConfig(ViTConfig(100, 3, 5), DecoderConfig(in_channels=100))
     model = PoseModel(config, rngs=nnx.Rngs(0))
-    with pytest.raises(UserError, match=f"{source}: .*another than the model's: {differences}"):
+    with pytest.raises(UserError, match=f"{source}: .*differs from the model's: {differences}"):
         load_weights_into(model, golden / source, ("backbone",))
 
 

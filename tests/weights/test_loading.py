@@ -341,7 +341,7 @@ def test_cache_that_cannot_be_written(
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     load_pose_model(golden / "hf_vitpose_tiny_simple")
-    assert "could not be kept" in caplog.text
+    assert "could not be cached" in caplog.text
 
 
 COCO_LABELS = [  # as in the published folders of transformers

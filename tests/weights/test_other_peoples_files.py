@@ -283,7 +283,7 @@ def test_what_changes_the_function_of_a_decoder(tensors: Tensors, tmp_path: Path
 
 def test_gated_mlp_in_one_tensor(tensors: Tensors, tmp_path: Path) -> None:
     wide = {k: torch.cat([v, v]) for k, v in tensors.items() if ".fc1." in k}
-    refused(saved(tensors | wide, tmp_path), "twice as wide as the layer behind it .*SwiGLU")
+    refused(saved(tensors | wide, tmp_path), "twice as wide as the layer after it .*SwiGLU")
 
 
 def test_leftovers_elsewhere_are_told(
@@ -291,7 +291,7 @@ def test_leftovers_elsewhere_are_told(
 ) -> None:
     more = tensors | {"loss.weight": torch.ones(1)}
     load_pose_model(saved(more, tmp_path), num_heads=3)
-    assert "1 tensors have no use here and were left out: loss.weight" in caplog.text
+    assert "1 tensors are not used and were left out: loss.weight" in caplog.text
 
 
 def timm_like(scaled: ReferenceViT, **more: "torch.Tensor") -> Tensors:
@@ -388,7 +388,7 @@ def test_files_of_a_folder(
     )
     for part in folder.glob(f"{name}-00002*"):
         part.unlink()
-        refused(folder, "names .*00002-of-00002.* which is not there", num_heads=None)
+        refused(folder, "names .*00002-of-00002.* which does not exist", num_heads=None)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_names_of_transformers_below_a_prefix_and_unknown_ones(
     safetensors.torch.save_file(more, folder / "model.safetensors")
     refused(folder, "layer_scale1.lambda1' belongs to nothing in ViTPose", num_heads=None)
     torch.save(tensors, folder / "alone.pth")
-    refused(folder / "alone.pth", "names of transformers; give its folder")
+    refused(folder / "alone.pth", "transformers. names; give the folder")
 
 
 def test_safetensors_with_the_originals_names(tensors: Tensors, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights on disk and in the wild: read, mapped to our parameters, written."""
+"""Reading weights from any source, mapping them to our parameters, and writing them."""
 
 from vitpose_jax.weights.forecaster import load_forecaster, save_forecaster
 from vitpose_jax.weights.loading import load_backbone, load_pose_model, load_weights_into

@@ -1,4 +1,4 @@
-"""A PyTorch checkpoint before and after it is understood, and what the user says about it."""
+"""A PyTorch checkpoint as read, the architecture recognised in it, and the user's hints."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,17 +18,17 @@ from vitpose_jax.weights.tensors import read_config, read_network
 
 @dataclass(frozen=True)
 class Hints:
-    """What a checkpoint may not tell about itself; None leaves it to the checkpoint.
+    """What a checkpoint may not say about itself; None means to rely on the checkpoint.
 
     Attributes:
         num_heads: attention heads, for an original file of an unusual width.
-        dataset: which head of a ViTPose+ file to take, and its default expert.
-        input_size: (height, width) in pixels the weights were made for, where neither a 4:3 grid
+        dataset: data set whose head and default expert to take from a ViTPose+ file.
+        input_size: (height, width) in pixels that the weights were made for, if neither a 4:3 grid
             nor a square fits.
-        backbone_only: leave out everything but the backbone, known or not.
-        fpn_strides: of an original file's feature pyramid.
+        backbone_only: ignore everything but the backbone, whether it is recognised or not.
+        fpn_strides: strides of an original file's feature pyramid.
         fpn_taps: the blocks, from 0, that an original file's pyramid reads.
-        ema: take the averaged (EMA) copy of the weights that some training programs keep.
+        ema: take the averaged (EMA) copy of the weights that some training programs store.
     """
 
     num_heads: int | None = None
@@ -40,7 +40,7 @@ class Hints:
     ema: bool = False
 
     def check_num_heads(self, found: int, where: str) -> None:
-        """Raise UserError where config.json has another number of heads."""
+        """Raise UserError if config.json has another number of heads."""
         if self.num_heads not in (None, found):
             raise UserError(
                 f"{where}: num_heads {self.num_heads} was asked for, but config.json says {found}"
@@ -49,9 +49,9 @@ class Hints:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One network's tensors as they lie in the file, and what is known beside them.
+    """One network's tensors as they are in the file, and what else is known about them.
 
-    `config` is the folder's config.json (empty for a lone file); `notes` are for the user to read.
+    `config` is the folder's config.json (empty for a single file); `notes` are for the user.
     """
 
     where: str
@@ -60,7 +60,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
     def tensor(self, key: str, ndim: int | None = None) -> np.ndarray:
-        """The tensor of that key; UserError where it is missing or not of `ndim` dimensions."""
+        """The tensor of that key; UserError if it is missing or does not have `ndim` dimensions."""
         if key not in self.tensors:
             raise UserError(f"{self.where}: tensor {key!r} is missing; not a ViTPose checkpoint")
         tensor = self.tensors[key]
@@ -77,10 +77,10 @@ class Checkpoint:
         return tensor
 
     def count(self, pattern: str) -> int:
-        """How many numbers the pattern's group finds among the keys.
+        """How many different numbers the pattern's group matches among the keys.
 
         Raises:
-            UserError: they are not 0, 1, 2, ...
+            UserError: the numbers are not 0, 1, 2, ...
         """
         found = {m.group(1): key for key in self.tensors if (m := re.fullmatch(pattern, key))}
         if strange := found.keys() - set(map(str, range(len(found)))):
@@ -102,9 +102,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A checkpoint understood: our configurations, and its tensors under the mapping's keys.
+    """The architecture of a checkpoint: our configurations, and its tensors under mapping keys.
 
-    `decoder` is None for a file that holds a backbone only; `notes` are for the user to read.
+    `decoder` is None for a file that holds only a backbone; `notes` are for the user.
     """
 
     naming: Naming
@@ -121,7 +121,8 @@ def read_checkpoint(path: Path, ema: bool = False) -> Checkpoint:
     """Read a PyTorch or safetensors file, or a folder of config.json and weights.
 
     Raises:
-        UserError: unreadable, truncated, refused (a pickle that would run code), or no weights.
+        UserError: the file is unreadable or truncated, is a pickle that would run code, or holds no
+            weights.
     """
     config = read_config(path) if path.is_dir() else {}
     tensors, notes = read_network(path, ema)

@@ -1,4 +1,4 @@
-"""PyTorch checkpoints to our arrays, once: what became of every tensor, and a cache of results."""
+"""Converting PyTorch checkpoints to our arrays, with a report on every tensor and a cache."""
 
 import contextlib
 import hashlib
@@ -32,21 +32,21 @@ from vitpose_jax.weights.tensors import read_config, weight_files
 log = logging.getLogger("vitpose_jax")
 
 CACHE_FORMAT = 4  # raise it when the conversion or the folder's layout changes
-CLOCK_GRAIN = 2.0  # seconds, the coarsest of file systems' clocks
+CLOCK_GRAIN = 2.0  # seconds; the coarsest resolution of file times
 MERGED_EXPERTS = r"backbone\.blocks\.\d+\.mlp\.experts\.\d+\.(weight|bias)"
-HARMLESS = (  # counters, other data sets' heads, and what pretraining needs beside the backbone
+HARMLESS = (  # counters, heads for other data sets, and parts needed only in pretraining
     r".*\.num_batches_tracked",
     r"associate_keypoint_heads\..*",
     r"(backbone\.)?(cls_token|dist_token|mask_token)",
     r"(backbone\.)?(fc_norm|head|head_dist|ln2)\..*",
     r"(decoder|dino_head|ibot_head|projector|predictor)\w*(\..*)?",
-    r"ema_\w+",  # mmcv's, of the last step: its state_dict holds the averages
+    r"ema_\w+",  # mmcv's last step; its state_dict holds the averages
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a conversion did: our names with the keys they came from, keys left over, and notes."""
+    """What a conversion did: our names with the keys they came from, unused keys, and notes."""
 
     where: str
     mapped: dict[str, tuple[str, ...]]
@@ -67,7 +67,7 @@ class Report:
 
 
 def _by_pattern(names: Collection[str]) -> list[str]:
-    """Names that differ only in their numbers in one line, with how many they are."""
+    """Merge names that differ only in their numbers into one line with a count."""
     counts: dict[str, int] = {}
     for name in names:
         pattern = re.sub(r"\.\d+(?=\.)", ".*", name)
@@ -76,9 +76,9 @@ def _by_pattern(names: Collection[str]) -> list[str]:
 
 
 def convert_cached(path: Path, hints: Hints, source: str) -> Stored:
-    """As `convert`, reading the user's cache instead where such files were converted before.
+    """As `convert`, but use the cached result if the same files were converted before.
 
-    Logs the report, and the notes, which the cache keeps, as warnings that name `source`.
+    Logs the report, and the notes (which are cached too) as warnings that name `source`.
     """
     cached = _cached_folder(path, hints)
     stored = _read_cached(cached, source)
@@ -90,10 +90,10 @@ def convert_cached(path: Path, hints: Hints, source: str) -> Stored:
         log.warning("%s: %s", source, note)
     if is_new:
         try:
-            (cached / "config.json").unlink(missing_ok=True)  # unreadable, or it had been returned
+            (cached / "config.json").unlink(missing_ok=True)  # it could not be read
             write_folder(stored, cached)
-        except (OSError, UserError) as error:  # which only costs the next start
-            log.warning("the converted weights could not be kept: %s", error)
+        except (OSError, UserError) as error:  # only slows the next start
+            log.warning("the converted weights could not be cached: %s", error)
     return stored
 
 
@@ -108,7 +108,7 @@ def _read_cached(folder: Path, source: str) -> Stored | None:
 
 
 def _cached_folder(path: Path, hints: Hints) -> Path:
-    """Where the conversion of files with these contents, with these hints, is kept."""
+    """Where the conversion of files with these contents and hints is cached."""
     files = [*weight_files(path), *([path / "config.json"] if path.is_dir() else [])]
     digests = [_digest(file) for file in files]
     key = json.dumps([CACHE_FORMAT, digests, asdict(hints)])
@@ -116,12 +116,12 @@ def _cached_folder(path: Path, hints: Hints) -> Path:
 
 
 def _digest(file: Path) -> str:
-    """SHA-256 of a file's bytes, remembered for as long as the file stays as it is.
+    """SHA-256 of a file's bytes, cached for as long as the file does not change.
 
-    Reading a large file costs about as long as loading its weights, so the digest is kept under the
-    file's place, size and times. Among these is the time of its last change (ctime), which no
-    program can set: another file put in its place, with the size and the date of the old one, has
-    another. A file changed within the clock's grain of being read is not remembered.
+    Reading a large file takes about as long as loading its weights, so the digest is cached under
+    the file's path, size and times. These include the time of its last change (ctime), which no
+    program can set: another file put in its place with the same size and date still has another
+    ctime. A file changed within CLOCK_GRAIN of being read is not cached.
 
     Raises:
         UserError: the file cannot be read.
@@ -139,7 +139,7 @@ def _digest(file: Path) -> str:
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
     if is_settled:
-        with contextlib.suppress(OSError, UserError):  # which only costs the next start
+        with contextlib.suppress(OSError, UserError):  # only slows the next start
             make_folder(kept.parent)
             with replacing(kept) as draft:
                 draft.write_text(digest)
@@ -147,14 +147,15 @@ def _digest(file: Path) -> str:
 
 
 def convert(path: Path, hints: Hints) -> tuple[Stored, Report]:
-    """Convert a PyTorch file or a transformers folder, or the backbone in it alone.
+    """Convert a PyTorch file or a transformers folder, or only the backbone in it.
 
     Returns:
-        The configuration (a ViTConfig where the file holds a backbone only) with float32 arrays by
+        The configuration (a ViTConfig if the file holds only a backbone) with float32 arrays by
         name, and the report.
 
     Raises:
-        UserError: a folder of ours, or anything missing, misshapen, unreadable or unknown.
+        UserError: the folder is already in our format, or something is missing, misshapen,
+            unreadable or unknown.
     """
     if path.is_dir() and is_native(read_config(path)):
         raise UserError(f"{path}: was written by this package; there is nothing to convert")
@@ -185,10 +186,10 @@ def convert(path: Path, hints: Hints) -> tuple[Stored, Report]:
 
 
 def _unused_notes(unused: Collection[str], found: Architecture, where: str) -> list[str]:
-    """Tell of tensors without a use here, but those known to change nothing.
+    """Notes on unused tensors, except those known to be harmless.
 
     Raises:
-        UserError: one within the network, where it can only mean that the network is another.
+        UserError: an unused tensor is part of the network, which must then be another network.
     """
     merged = () if found.backbone.num_experts else (MERGED_EXPERTS,)
     heads = () if found.decoder else ("(keypoint_head|head|associate_keypoint_heads)\\..*",)
@@ -198,17 +199,18 @@ def _unused_notes(unused: Collection[str], found: Architecture, where: str) -> l
         if key.startswith(("backbone.", "keypoint_head.", "head.", "neck.")):
             raise UserError(
                 f"{where}: tensor {key[:120]!r} belongs to nothing in ViTPose's network: the "
-                "weights are of another one, or have additions (LoRA, adapters) to be merged first"
+                "weights are of another network, or have additions (LoRA, adapters); merge those "
+                "first"
             )
     if not rest:
         return []
-    return [f"{len(rest)} tensors have no use here and were left out: {', '.join(rest[:3])}, ..."]
+    return [f"{len(rest)} tensors are not used and were left out: {', '.join(rest[:3])}, ..."]
 
 
 def _recognise(checkpoint: Checkpoint, hints: Hints) -> Architecture:
     if hints.dataset is not None:
-        expert_index(hints.dataset)  # before the file is blamed for it
-    # timm's folders name an architecture instead of a model_type, and have the original's names.
+        expert_index(hints.dataset)  # so that an unknown name is not blamed on the file
+    # timm's folders have `architecture` instead of `model_type`, and the original's tensor names.
     kinds = {"architecture", "model_type"} & checkpoint.config.keys()
     is_original = not checkpoint.config or kinds == {"architecture"}
     recognise = recognise_original if is_original else recognise_huggingface
@@ -216,7 +218,7 @@ def _recognise(checkpoint: Checkpoint, hints: Hints) -> Architecture:
 
 
 def _settle_dataset(found: Architecture, dataset: str | None, where: str) -> Architecture:
-    """Check the data set against the head; for experts, find it by the head's keypoints."""
+    """Check the data set against the head; for experts, infer it from the head's keypoints."""
     if found.decoder is None:
         if dataset is not None:
             raise UserError(

@@ -1,17 +1,17 @@
-"""Which network of a checkpoint is meant: prefixes of wrappers, and averaged (EMA) copies."""
+"""Choosing a network in a checkpoint that has wrappers' prefixes or averaged (EMA) copies."""
 
 import re
 from collections.abc import Collection
 
 from vitpose_jax.errors import UserError
 
-# What DataParallel, torch.compile, FSDP, activation checkpoints and DeepSpeed put into keys.
+# What DataParallel, torch.compile, FSDP, activation checkpointing and DeepSpeed insert into keys.
 WRAPPERS = {
     *("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
     "_forward_module",
 }
 AVERAGED = re.compile(r"(.*_)?(ema|teacher|momentum|target|swa|averaged)(_.*)?")
-# Tensors that every ViT has, the surest first; what is before them is the network's place.
+# Tensors that every ViT has, the surest first; the part before them is the network's prefix.
 LANDMARKS = (
     r"patch_embed\.proj(?:ection)?\.weight",
     r"embeddings\.patch_embeddings\.projection\.weight",
@@ -22,7 +22,7 @@ TRAINING_STATE = re.compile(r"(optim|lr_|sched|scaler|amp|rng|loops|callbacks|me
 
 
 def plain_key(key: str) -> str:
-    """The key without the parts that wrappers put into it."""
+    """The key without the parts that wrappers insert."""
     return ".".join(part for part in key.split(".") if part not in WRAPPERS)
 
 
@@ -31,11 +31,11 @@ def choose_network(
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Choose one network of a checkpoint whose nested dicts are joined by dots.
 
-    A file may hold a network below any prefix (`model.`, `student.`), and a second one whose
-    weights are averages of the first one's (EMA).
+    A file may hold a network below any prefix (`model.`, `student.`), and a second one with
+    averages of its weights (EMA).
 
     Args:
-        keys: all of its keys.
+        keys: all keys of the checkpoint.
         ema: take the averaged copy.
         where: the file, for messages.
 
@@ -43,8 +43,8 @@ def choose_network(
         The chosen keys by their names within the network, and notes for the user.
 
     Raises:
-        UserError: several networks, no averaged copy where one was asked for, or two tensors of
-            one name.
+        UserError: several networks, no averaged copy although one was requested, or two tensors of
+            the same name.
     """
     plain = {key: plain_key(key) for key in keys}
     places = _places(plain.values())
@@ -56,7 +56,7 @@ def choose_network(
     if swapped and networks != copies:
         notes.append(
             f"took the averaged (EMA) weights, which mmengine keeps in the main place; those of "
-            f"the last step, below {swapped[0]!r}, were passed over"
+            f"the last step, below {swapped[0]!r}, were ignored"
         )
     elif ema and not copies:
         raise UserError(f"{where}: holds no averaged (EMA) copy; leave ema (--ema) out")
@@ -92,7 +92,7 @@ def choose_network(
 
 
 def _places(names: Collection[str]) -> list[str]:
-    """Prefixes, with their dots, below which networks lie."""
+    """Prefixes of networks, with their dots."""
     for landmark in LANDMARKS:
         pattern = re.compile(rf"(|.*?\.)(?:backbone\.)?{landmark}")
         found = [match.group(1) for name in names if (match := pattern.fullmatch(name))]
@@ -106,7 +106,7 @@ def _is_averaged(place: str) -> bool:
 
 
 def _container(names: Collection[str]) -> str:
-    """The usual dict around a state dict that holds no network known here."""
+    """The prefix of the usual dicts around a state dict, if no known network was found in it."""
     place = ""
     for container in CONTAINERS:
         if any(name.startswith(place + container) for name in names):

@@ -28,7 +28,7 @@ KINDS = {
     "predictor": (PosePredictor, PredictorConfig),
 }
 
-# The original's names on the left, ours on the right; weights are transposed on the way.
+# The original's names on the left, ours on the right; weights are also transposed.
 PREDICTOR_NAMES = (
     (r"input_proj", "input_proj"),
     (r"decoder", "output_proj"),
@@ -42,7 +42,7 @@ PREDICTOR_NAMES = (
 def build_forecaster(
     config: Mapping[str, Any], seed: int = 0, where: str = "config.json"
 ) -> Forecaster | PosePredictor:
-    """A forecaster with random weights from a JSON-able configuration with its `kind`.
+    """A forecaster with random weights, from a JSON-serialisable configuration with its `kind`.
 
     Raises:
         UserError: an unknown kind or field, or a value that does not fit.
@@ -61,7 +61,7 @@ def build_forecaster(
 
 
 def describe_forecaster(model: Forecaster | PosePredictor) -> dict[str, Any]:
-    """What `build_forecaster` takes."""
+    """Return a model's configuration, as `build_forecaster` takes it."""
     kind = next(name for name, (module, _) in KINDS.items() if isinstance(model, module))
     return {"kind": kind, **dataclasses.asdict(model.config)}
 
@@ -70,7 +70,7 @@ def save_forecaster(model: Forecaster | PosePredictor, folder: str | Path) -> No
     """Write config.json and model.safetensors; an interrupted write leaves the old files.
 
     Raises:
-        UserError: a config.json of something else is there, or the folder cannot be written.
+        UserError: the folder has another model's config.json, or it cannot be written.
 
     Example:
         >>> forecaster = load_forecaster("weights/forecaster")
@@ -82,10 +82,11 @@ def save_forecaster(model: Forecaster | PosePredictor, folder: str | Path) -> No
 
 
 def load_forecaster(source: str | Path) -> Forecaster | PosePredictor:
-    """A forecaster from a folder of ours, or the original predictor from its PyTorch state dict.
+    """A forecaster from our own folder, or the original predictor from its PyTorch state dict.
 
     Raises:
-        UserError: nothing there, a training run, another model's weights, damaged or refused files.
+        UserError: `source` does not exist, is a training run or another model's weights, or has
+            damaged or unsafe files.
 
     Example:
         >>> load_forecaster("weights/forecaster").config.future
@@ -103,9 +104,10 @@ def load_forecaster(source: str | Path) -> Forecaster | PosePredictor:
 
 
 def predictor_from_torch(tensors: Mapping[str, np.ndarray], where: str) -> PosePredictor:
-    """The original predictor with the tensors of its state dict, whose shapes tell its sizes.
+    """The original predictor with the tensors of its state dict, whose shapes give its sizes.
 
-    The file does not tell the number of heads nor of future frames: 8 and 5, as in the original.
+    The numbers of heads and of future frames are not in the file: they are 8 and 5, as in the
+    original.
     """
     arrays: dict[str, np.ndarray] = {}
     for key, value in tensors.items():
@@ -149,7 +151,7 @@ def _load_folder(folder: Path) -> Forecaster | PosePredictor:
         fields = {name: value for name, value in values.items() if name != "kind"}
         check_fields(KINDS[kind][1], fields, where)
     arrays = read_safetensors(file)
-    # No part of it has more layers or members than it has arrays, and building each takes time.
+    # Each layer or member has arrays; check this first, since building many would take long.
     for name in ("depth", "readout_depth", "members"):
         if values.get(name, 0) > len(arrays):
             raise UserError(

@@ -1,4 +1,4 @@
-"""Folders of transformers' VitPose: read and written."""
+"""Reading and writing folders of transformers' VitPose."""
 
 import re
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from vitpose_jax.weights.native import Stored
 from vitpose_jax.weights.schema import check_fields, check_sizes
 from vitpose_jax.weights.tensors import write_weights
 
-FILTERS = (256, 256)  # written into transformers' code
+FILTERS = (256, 256)  # fixed in transformers' code
 
 
 @dataclass(frozen=True)
 class VitPoseBackboneConfig:
-    """transformers' configuration of this name; its config.json leaves out what equals these."""
+    """transformers' configuration of this name; config.json omits values that are the default."""
 
     image_size: int | tuple[int, int] = (256, 192)
     patch_size: int | tuple[int, int] = (16, 16)
@@ -42,18 +42,18 @@ class VitPoseBackboneConfig:
 
 @dataclass(frozen=True)
 class VitPoseConfig:
-    """What of the rest of transformers' config.json the network depends on."""
+    """The other entries of transformers' config.json that the network depends on."""
 
     use_simple_decoder: bool = True
     scale_factor: float = SIMPLE_UPSCALING
 
 
 def recognise_huggingface(checkpoint: Checkpoint, hints: Hints) -> Architecture:
-    """Read the architecture off config.json.
+    """Determine the architecture from config.json.
 
     Raises:
-        UserError: another model's folder, a choice in it that we do not know, values of a wrong
-            type, or tensors of other sizes.
+        UserError: it is another model's folder, has an unsupported option or a value of the wrong
+            type, or the tensors have other sizes.
     """
     where, config = checkpoint.where, checkpoint.config
     if config.get("model_type") != "vitpose":
@@ -112,7 +112,7 @@ def recognise_huggingface(checkpoint: Checkpoint, hints: Hints) -> Architecture:
 
 
 def _read(kind: type[Any], values: Any, where: str) -> Any:
-    """The fields of a dataclass that are among the values, checked."""
+    """Make a dataclass from those values that are its fields, after checking them."""
     if isinstance(values, dict):
         names = {field.name for field in fields(kind)}
         values = {name: value for name, value in values.items() if name in names}
@@ -120,7 +120,7 @@ def _read(kind: type[Any], values: Any, where: str) -> Any:
 
 
 def _sizes(config: ViTConfig, checkpoint: Checkpoint) -> Iterator[tuple[str, object, object]]:
-    """The backbone's sizes by config.json and by its tensors."""
+    """The backbone's sizes according to config.json and to its tensors."""
     layer, (rows, columns) = "backbone.encoder.layer", config.grid_size
     yield "num_hidden_layers", config.depth, checkpoint.count(rf"{re.escape(layer)}\.(\d+)\..*")
     experts = checkpoint.count(rf"{re.escape(layer)}\.0\.mlp\.experts\.(\d+)\.weight")
@@ -139,9 +139,9 @@ def _sizes(config: ViTConfig, checkpoint: Checkpoint) -> Iterator[tuple[str, obj
 
 
 def _labelled_skeleton(labels: Any, count: int) -> tuple[Skeleton | None, tuple[str, ...]]:
-    """The `count` keypoints that config.json names, and notes; None where it names none.
+    """The `count` keypoints that config.json names (None if it names none), and notes.
 
-    A folder without names has LABEL_0, LABEL_1, ...
+    Folders without names have LABEL_0, LABEL_1, ...
     """
     names = list(labels.values()) if isinstance(labels, dict) else []
     if not names or all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names):
@@ -159,8 +159,8 @@ def write_huggingface(stored: Stored, folder: str | Path) -> None:
     It holds config.json, model.safetensors and the image processor's preprocessor_config.json.
 
     Raises:
-        UserError: transformers has no such model (a neck, other filters, no decoder), the folder
-            holds a model already, or it cannot be written.
+        UserError: transformers does not support the model (a neck, other filters, no decoder), the
+            folder already holds a model, or it cannot be written.
     """
     config = stored.config
     if isinstance(config, ViTConfig):

@@ -1,4 +1,4 @@
-"""Models from whatever the user has: our folders, PyTorch files, transformers folders, hub ids."""
+"""Loading models from any source: our own folders, PyTorch files, transformers folders, hub ids."""
 
 import logging
 from dataclasses import asdict, replace
@@ -46,20 +46,21 @@ def load_pose_model(
     """The pose model with the weights of `source`.
 
     Args:
-        source: a folder of ours (`save_pose_model`, convert/torch_to_flax.py), an original `.pth`,
-            a transformers folder, or a Hugging Face hub id. All but the first are converted, and
-            the result is kept in the user's cache folder.
-        dtype: compute dtype, float32 or bfloat16; parameters are float32 always.
-        input_size: (height, width) in pixels, multiples of 16; the position grid is interpolated
-            where it differs from the weights' own.
+        source: our own folder (`save_pose_model`, convert/torch_to_flax.py), an original `.pth`, a
+            transformers folder, or a Hugging Face hub id. All but the first are converted, and the
+            result is cached in the user's cache folder.
+        dtype: compute dtype, float32 or bfloat16; parameters are always float32.
+        input_size: (height, width) in pixels, multiples of 16; if it differs from the weights'
+            own, the position grid is interpolated.
         num_heads: attention heads, for an original file of an unusual width.
-        dataset: a name in `SKELETONS`: which head of a ViTPose+ file to take,
-            and whose expert to use by default.
-        skeleton: what the keypoints are, where the weights do not tell or tell it wrong.
-        ema: take the averaged copy that some training programs keep beside the weights.
+        dataset: a name in `SKELETONS`: the data set whose head to take from a ViTPose+ file, and
+            whose expert to use by default.
+        skeleton: the keypoints, if the weights do not name them or name them wrongly.
+        ema: take the averaged copy that some training programs store beside the weights.
 
     Raises:
-        UserError: unreadable source, missing or misshapen tensors, or an option that is needed.
+        UserError: the source is unreadable, tensors are missing or misshapen, or an option is
+            needed but not given.
 
     Example:
         >>> model = load_pose_model("weights/vitpose-b")
@@ -85,7 +86,7 @@ def with_skeleton(config: PoseConfig | ViTConfig, skeleton: Skeleton, where: str
     """The same configuration with other names for its keypoints.
 
     Raises:
-        UserError: it has no decoder, or one for another number of keypoints.
+        UserError: it has no decoder, or its decoder has another number of keypoints.
     """
     if isinstance(config, ViTConfig):
         raise UserError(f"{where}: holds a backbone only, which finds no keypoints to be named")
@@ -116,7 +117,7 @@ def load_backbone(
     input_size: tuple[int, int] | None = None,
     num_heads: int | None = None,
 ) -> ViT:
-    """The backbone alone, from any source that `load_pose_model` takes or a pretraining file."""
+    """Only the backbone, from a pretraining file or any source that `load_pose_model` takes."""
     where = str(source)
     hints = Hints(num_heads=num_heads, input_size=input_size, backbone_only=True)
     stored = resized(load_stored(source, hints), input_size, where)
@@ -126,20 +127,19 @@ def load_backbone(
 def load_weights_into(
     model: PoseModel, source: str | Path, parts: tuple[Part, ...] = ("backbone", "decoder")
 ) -> None:
-    """Set parts of a model, in place, to those of `source`, a pretraining file among others.
+    """Replace parts of a model, in place, by those of `source`, which may be a pretraining file.
 
-    What the model has beyond these parts stays as it is: a decoder trained without a neck may go
-    behind a new one, but one trained behind a neck is taken with it. The position grid is
-    interpolated to the model's input size.
+    The other parts of the model do not change. A decoder trained without a neck can be used behind
+    a new neck, but one trained behind a neck needs that neck too. The position grid is interpolated
+    to the model's input size.
 
     Raises:
-        UserError: the model or the source has no such part, the source's is another, a decoder
-            finds other keypoints or is to leave its neck behind, or a tensor is missing or
-            misshapen.
+        UserError: the model or the source lacks a part, or the two differ in it; the decoder finds
+            other keypoints or would lose its neck; or a tensor is missing or misshapen.
     """
     where, config = str(source), model.config
     path = resolve_source(source)
-    # A lone file does not tell its number of heads, and its arrays are the same for any.
+    # A single file does not give the number of heads, on which its arrays do not depend.
     untold = not path.is_dir()
     hints = Hints(
         num_heads=1 if untold else None,
@@ -160,7 +160,7 @@ def load_weights_into(
 def _check_parts(
     model: PoseConfig, stored: Stored, parts: tuple[Part, ...], untold: bool, where: str
 ) -> None:
-    """Raise UserError where the model cannot take these parts over, or not these alone."""
+    """Raise UserError if the model cannot use these parts, or cannot use them on their own."""
     ours = ["backbone", *(["neck"] if model.neck else []), "decoder"]
     theirs = {name.split(".")[0] for name in stored.arrays}
     for part in parts:
@@ -174,8 +174,8 @@ def _check_parts(
     neck = stored.config.neck if isinstance(stored.config, PoseConfig) else None
     if neck is not None and "decoder" in parts and "neck" not in parts:
         raise UserError(
-            f"{where}: its decoder was trained behind a neck of kind {neck.kind!r}; take that over "
-            "too, in a model that has it, or the backbone alone"
+            f"{where}: its decoder was trained behind a neck of kind {neck.kind!r}; load that "
+            "too, into a model that has one, or load only the backbone"
         )
     if "backbone" in parts:
         free = {"input_size", "drop_path_rate", "remat"} | ({"num_heads"} if untold else set())
@@ -194,7 +194,7 @@ def _check_same_kind(
     free: set[str],
     where: str,
 ) -> None:
-    """Raise UserError that names every difference which the arrays or their meaning depend on."""
+    """Raise UserError, listing the differences that affect the arrays or their meaning, if any."""
     values = {name: (value, getattr(ours, name)) for name, value in asdict(theirs).items()}
     differences = [
         f"{name} {value} (the model's: {wanted})"
@@ -203,13 +203,13 @@ def _check_same_kind(
     ]
     if differences:
         raise UserError(
-            f"{where}: its {part} is another than the model's: {', '.join(differences)}; "
-            "choose other weights, or the model that fits these"
+            f"{where}: its {part} differs from the model's: {', '.join(differences)}; "
+            "choose other weights, or a model that fits these"
         )
 
 
 def check_keypoints(there: PoseConfig | ViTConfig, here: PoseConfig, where: str) -> None:
-    """Raise UserError where the decoder there is known to find other keypoints than here."""
+    """Raise UserError if the decoder of `there` is known to find other keypoints than `here`."""
     if isinstance(there, ViTConfig):
         return
     theirs, ours = keypoint_names(there), keypoint_names(here)
@@ -230,13 +230,13 @@ def check_keypoints(there: PoseConfig | ViTConfig, here: PoseConfig, where: str)
 
 
 def keypoint_names(config: PoseConfig) -> tuple[str, ...]:
-    """What the decoder finds, in the order of its heatmaps; empty where that is not known."""
+    """The names of the decoder's keypoints, in the order of its heatmaps; empty if not known."""
     skeleton = config.skeleton or (SKELETONS[config.dataset] if config.dataset else None)
     return skeleton.keypoint_names if skeleton else ()
 
 
 def load_stored(source: str | Path, hints: Hints = Hints()) -> Stored:
-    """Configuration and arrays of any source at its own input size."""
+    """Configuration and arrays from any source, at the weights' own input size."""
     path, where = resolve_source(source), str(source)
     if not path.is_dir() or not is_native(read_config(path)):
         return convert_cached(path, hints, where)

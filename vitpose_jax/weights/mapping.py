@@ -1,4 +1,4 @@
-"""The one table of which PyTorch tensor becomes which of our parameters, read in both directions.
+"""The table that maps PyTorch tensors to our parameters, used in both directions.
 
 Three namings of the same numbers:
     ours          NNX paths joined by dots, `backbone.blocks.0.attn.qkv.kernel`
@@ -20,9 +20,9 @@ from vitpose_jax.models.vit import ViTConfig
 
 Naming = Literal["original", "huggingface"]
 
-# The table, a layer a row. Columns: ours, kind, original, huggingface, each behind a prefix (see
-# `table_rows`); `PARAMETERS` says what a layer of each kind consists of. Several names in one cell
-# are layers side by side along the output channels.
+# The table, one layer per row. Columns: ours, kind, original, huggingface; names get a prefix (see
+# `table_rows`). `PARAMETERS` lists the parameters of each kind of layer. Several names in one cell
+# are layers that are concatenated along the output channels.
 Table = tuple[tuple[str, str, str, str], ...]
 BACKBONE: Table = (
     ("pos_embed", "array", "pos_embed", "embeddings.position_embeddings"),
@@ -40,7 +40,7 @@ BLOCK: Table = (
 )  # fmt: skip
 # One tensor for each expert, stacked along a new first axis.
 EXPERTS: Table = (("mlp.experts", "linear", "mlp.experts.{e}", "mlp.experts.{e}"),)
-# The original numbers deconvolution, norm and ReLU through; transformers counts layers from 1.
+# The original numbers deconvolution, norm and ReLU consecutively; transformers counts from 1.
 DECONV: Table = (
     ("deconvs.{i}", "deconv", "deconv_layers.{conv}", "deconv{n}"),
     ("norms.{i}", "batch norm", "deconv_layers.{norm}", "batchnorm{n}"),
@@ -64,7 +64,7 @@ NECK: dict[str, Table] = {
     ),
 }
 
-# What a layer consists of: our name and PyTorch's. Kernels are laid out by the layer's kind.
+# A layer's parameters: our name and PyTorch's. The layout of kernels depends on the kind of layer.
 SCALE_BIAS = ((".scale", ".weight"), (".bias", ".bias"))
 PARAMETERS = {
     "array": (("", ""),),
@@ -86,10 +86,10 @@ AXES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One of our parameters and the keys of the tensors it is made of.
+    """One of our parameters and the keys of the tensors that it is made of.
 
-    Several tensors are joined along the output channels (query, key, value) or, with `stacked`,
-    along a new first axis (experts).
+    Several tensors are concatenated along the output channels (query, key, value) or, if
+    `stacked`, stacked along a new first axis (experts).
     """
 
     ours: str
@@ -102,14 +102,14 @@ class Row:
         return self.original if naming == "original" else self.huggingface
 
     def to_ours(self, tensors: list[np.ndarray]) -> np.ndarray:
-        """PyTorch's tensors, in the order of the keys, to our array."""
+        """Convert PyTorch's tensors, in the order of the keys, to our array."""
         parts = [_to_ours(tensor, self.layout) for tensor in tensors]
         if self.stacked:
             return np.stack(parts)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
     def to_torch(self, array: np.ndarray, naming: Naming) -> dict[str, np.ndarray]:
-        """Our array to PyTorch's tensors by key (views where possible)."""
+        """Convert our array to PyTorch's tensors by key (views where possible)."""
         keys = self.keys(naming)
         parts = list(array) if self.stacked else np.split(array, len(keys), axis=-1)
         return {k: _to_torch(part, self.layout) for k, part in zip(keys, parts, strict=True)}
@@ -137,7 +137,7 @@ def _to_torch(array: np.ndarray, layout: str) -> np.ndarray:
 
 
 def table_rows(config: PoseConfig | ViTConfig) -> list[Row]:
-    """The table written out for a whole model, or for a backbone alone."""
+    """The rows of the table for a whole model, or for a backbone alone."""
     if isinstance(config, ViTConfig):
         return backbone_rows(config)
     neck = [] if config.neck is None else neck_rows(config.neck)
@@ -200,22 +200,22 @@ def from_torch(
     shapes: Mapping[str, tuple[int, ...]],
     where: str,
 ) -> dict[str, np.ndarray]:
-    """Our float32 arrays by name.
+    """Convert PyTorch's tensors to our float32 arrays by name.
 
     Args:
-        tensors: PyTorch's, by key; others than the table's are left alone.
+        tensors: PyTorch's tensors by key; those that are not in the table are ignored.
         rows: the table.
-        naming: of the tensors.
-        shapes: the shape that each of our arrays must get.
+        naming: the naming of the tensors.
+        shapes: the shape that each of our arrays must have.
         where: the file, for messages.
 
     Raises:
-        UserError: a tensor is missing, has another shape (naming the key and both), or holds
-            anything but finite fractions.
+        UserError: a tensor is missing, has another shape (the message names the key and both
+            shapes), or holds anything but finite floating-point numbers.
     """
     arrays = {}
     for row in rows:
-        # A zero-stride stand-in tells the shapes expected without a second table.
+        # Converting a zero-stride placeholder gives the expected shapes without a second table.
         stand_in = np.broadcast_to(np.float32(0), shapes[row.ours])
         for key, expected in row.to_torch(stand_in, naming).items():
             if key not in tensors:
@@ -235,7 +235,7 @@ def from_torch(
 
 
 def _check_numbers(tensor: np.ndarray, key: str, where: str) -> None:
-    """Raise UserError where a tensor does not hold finite fractions."""
+    """Raise UserError unless a tensor holds finite floating-point numbers."""
     if tensor.dtype.kind in "biu":
         raise UserError(
             f"{where}: tensor {key!r} holds whole numbers ({tensor.dtype}), as quantised weights "
@@ -243,7 +243,7 @@ def _check_numbers(tensor: np.ndarray, key: str, where: str) -> None:
         )
     if not np.isfinite(tensor.astype(np.float32, copy=False)).all():
         raise UserError(
-            f"{where}: tensor {key!r} holds values that are not numbers (NaN or infinite): its "
+            f"{where}: tensor {key!r} holds values that are not numbers (NaN or infinite): "
             "training failed, or the file is damaged"
         )
 
@@ -251,7 +251,7 @@ def _check_numbers(tensor: np.ndarray, key: str, where: str) -> None:
 def to_torch(
     arrays: Mapping[str, np.ndarray], rows: list[Row], naming: Naming
 ) -> dict[str, np.ndarray]:
-    """PyTorch's tensors by key, with the batch counters that batch norms have there."""
+    """Convert our arrays to PyTorch's tensors by key, adding the batch counters of batch norms."""
     tensors: dict[str, np.ndarray] = {}
     for row in rows:
         tensors |= row.to_torch(np.asarray(arrays[row.ours]), naming)

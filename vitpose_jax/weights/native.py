@@ -1,4 +1,4 @@
-"""Our own folders of weights: config.json and model.safetensors under our parameters' names."""
+"""Our own weights folders: config.json, and model.safetensors with our parameter names."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,9 +27,9 @@ Module = TypeVar("Module", bound=nnx.Module)
 
 @dataclass(frozen=True)
 class Stored:
-    """A configuration and its arrays by name; `config` is a ViTConfig for a lone backbone.
+    """A configuration and its arrays by name; `config` is a ViTConfig for a backbone alone.
 
-    `notes` are what the user was told when the arrays were converted.
+    `notes` are the messages to the user from the conversion of the arrays.
     """
 
     config: PoseConfig | ViTConfig
@@ -41,7 +41,7 @@ class Stored:
         return self.config if isinstance(self.config, ViTConfig) else self.config.backbone
 
     def with_backbone(self, backbone: ViTConfig, arrays: Mapping[str, np.ndarray]) -> "Stored":
-        """The same model around another backbone, with other arrays."""
+        """The same model with another backbone configuration and other arrays."""
         if isinstance(self.config, ViTConfig):
             return Stored(backbone, arrays, self.notes)
         return Stored(replace(self.config, backbone=backbone), arrays, self.notes)
@@ -51,7 +51,7 @@ def save_pose_model(model: PoseModel, folder: str | Path) -> None:
     """Write config.json and model.safetensors, which `load_pose_model` opens.
 
     Raises:
-        UserError: as `write_folder`.
+        UserError: as in `write_folder`.
 
     Example:
         >>> model = load_pose_model("weights/vitpose-b")
@@ -64,7 +64,7 @@ def write_folder(stored: Stored, folder: str | Path) -> None:
     """Write config.json and model.safetensors; an interrupted write leaves the old files.
 
     Raises:
-        UserError: a config.json that is not ours is there, or the folder cannot be written.
+        UserError: the folder has a config.json that is not ours, or it cannot be written.
     """
     values: dict[str, Any]
     if isinstance(stored.config, ViTConfig):
@@ -78,7 +78,7 @@ def write_folder(stored: Stored, folder: str | Path) -> None:
 
 
 def check_overwrite(folder: str | Path, model_type: str = MODEL_TYPE) -> None:
-    """Raise UserError where a folder holds a config.json of something else."""
+    """Raise UserError if a folder holds a config.json of another kind of model."""
     folder = Path(folder)
     if not (folder / "config.json").exists():
         return
@@ -99,7 +99,7 @@ def read_folder(folder: Path) -> Stored:
     """Read what `write_folder` wrote.
 
     Raises:
-        UserError: damaged files, or a config.json that is not that of the tensors.
+        UserError: files are damaged, or config.json does not match the tensors.
     """
     where, values = str(folder / "config.json"), read_config(folder)
     sections = {"backbone": ViTConfig, "decoder": DecoderConfig, "neck": NeckConfig}
@@ -127,7 +127,7 @@ def read_folder(folder: Path) -> Stored:
 def _sizes(
     config: PoseConfig | ViTConfig, arrays: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[str, object, object]]:
-    """Sizes by the configuration and by the arrays that the time to build the network depends on.
+    """Sizes that decide how long building takes, by the configuration and by the arrays.
 
     The others are compared when the arrays are filled in.
     """
@@ -152,7 +152,7 @@ def _sizes(
 
 
 def _count(pattern: str, names: Iterable[str]) -> int:
-    """How many values the pattern's group has among the names."""
+    """How many different values the pattern's group has among the names."""
     return len({match.group(1) for name in names if (match := re.fullmatch(pattern, name))})
 
 
@@ -166,7 +166,7 @@ def parameter_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
 
 
 def parameter_shapes(config: PoseConfig | ViTConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter and batch statistic of such a model, by dotted path."""
+    """The shape of every parameter and batch statistic of a model, by dotted path."""
     module: PoseModel | ViT
     if isinstance(config, ViTConfig):
         prefix, module = "backbone.", _abstract_backbone(config, jnp.float32)
@@ -181,7 +181,7 @@ def parameter_shapes(config: PoseConfig | ViTConfig) -> dict[str, tuple[int, ...
 def build_pose_model(
     config: PoseConfig, arrays: Mapping[str, np.ndarray], dtype: DTypeLike, where: str
 ) -> PoseModel:
-    """The model with arrays as its weights, nothing random drawn on the way; raises as `fill`."""
+    """The model with arrays as its weights, without random initialisation; raises as `fill`."""
     return filled(_abstract_model(config, dtype), arrays, where)
 
 
@@ -195,14 +195,14 @@ def build_backbone(
 def filled(
     abstract: Module, arrays: Mapping[str, np.ndarray], where: str, prefix: str = ""
 ) -> Module:
-    """An abstract module (of shapes alone) with arrays as its weights; raises as `fill`."""
+    """Fill an abstract module (shapes only) with arrays as its weights; raises as `fill`."""
     graph, state = nnx.split(abstract)
     fill(state, arrays, prefix, where)
     return nnx.merge(graph, state)
 
 
 def fill(state: nnx.State, arrays: Mapping[str, np.ndarray], prefix: str, where: str) -> None:
-    """Set every variable of a state, in place, to the array of its dotted path behind `prefix`.
+    """Set every variable of a state, in place, to the array named `prefix` + its dotted path.
 
     Raises:
         UserError: an array is missing or has another shape.
@@ -223,7 +223,7 @@ def _dotted(path: tuple[Any, ...]) -> str:
 
 
 class _OneKey(nnx.Rngs):
-    """`nnx.Rngs` where nothing is drawn: counting keys is most of an abstract build."""
+    """`nnx.Rngs` that always gives one key: counting keys takes most of an abstract build."""
 
     def __init__(self) -> None:
         self.key = jax.random.key(0)

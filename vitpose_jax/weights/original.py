@@ -1,6 +1,6 @@
-"""Checkpoints of the original code (an mmpose fork), and of MAE pretraining: read and written.
+"""Reading and writing checkpoints of the original code (an mmpose fork) and of MAE pretraining.
 
-Also those of the ViTPose-FPN study, with its necks as its code runs them.
+Also reads those of the ViTPose-FPN study, with its necks as its code runs them.
 """
 
 import contextlib
@@ -22,21 +22,21 @@ from vitpose_jax.weights.native import Stored
 from vitpose_jax.weights.positions import guess_grid
 from vitpose_jax.weights.tensors import write_torch_file
 
-LAYER_NORM_EPS = 1e-6  # written into the authors' code, not into their files
+LAYER_NORM_EPS = 1e-6  # fixed in the authors' code, not stored in their files
 PATCH_KERNEL = "backbone.patch_embed.proj.weight"
-SMALL_PATCH = 14  # pixels, of MAE's huge model and DINOv2; others have ViTPose's 16
+SMALL_PATCH = 14  # pixels, for MAE's huge model and DINOv2; others have ViTPose's 16
 SMALL_WIDTH = 384  # the one width at which pretraining files differ in their attention heads
 HEADS_OF_WIDTH = {config.width: config.num_heads for config in VIT_SIZES.values()}
 DENSE_STRIDES = (1, 2, 4, 8)
 STUDY_TAPS = (3, 7, 11)
 
-# What belongs to the encoder where a pretraining file has no prefix for it.
+# Keys that belong to the encoder in a pretraining file without prefixes.
 BARE_KEY = re.compile(
     r"(pos_embed|patch_embed|blocks|layers|last_norm|norm|ln1|norm_pre|pre_norm|reg_tokens?"
     r"|register_tokens?|storage_tokens|rope|rope_embed|rotary\w*|rel_pos\w*)(\.|$)"
 )
 HEAD_OF_MMPOSE1 = r"head\.(conv_layers|deconv_layers|final_layer)\."
-NAMES_OF_MMPOSE1 = (  # and mmpretrain, whose ViT it uses
+NAMES_OF_MMPOSE1 = (  # and of mmpretrain, whose ViT it uses
     (r"^backbone\.patch_embed\.projection\.", "backbone.patch_embed.proj."),
     (r"^backbone\.layers\.", "backbone.blocks."),
     (r"^(backbone\.blocks\.\d+)\.ln([12])\.", r"\1.norm\2."),
@@ -65,32 +65,32 @@ FOREIGN = (
 
 
 def recognise_original(checkpoint: Checkpoint, hints: Hints) -> Architecture:
-    """Read the architecture off the tensors of an original or a pretraining file.
+    """Determine the architecture from the tensors of an original or a pretraining file.
 
     Raises:
-        UserError: not a ViTPose checkpoint, or something it does not tell is needed.
+        UserError: it is not a ViTPose checkpoint, or a hint is needed.
     """
     checkpoint, notes = _usual_form(checkpoint, hints)
     backbone = _backbone(checkpoint, hints)
     tensors = checkpoint.tensors
     rows, columns = backbone.grid_size
     if tensors["backbone.pos_embed"].shape[1] == rows * columns:
-        # As if the class token's row, which is added to all others, were zero.
+        # Add a zero row for the class token; the model adds that row to all others.
         tensors["backbone.pos_embed"] = np.pad(
             tensors["backbone.pos_embed"], ((0, 0), (1, 0), (0, 0))
         )
-        notes.append("position embedding without a class token's row: a zero row put in front")
+        notes.append("position embedding without a class token's row: a zero row was added")
     if "backbone.last_norm.weight" not in tensors:
         notes.append("no final norm in the file: it starts as the identity")
         tensors["backbone.last_norm.weight"] = np.ones(backbone.width, np.float32)
         tensors["backbone.last_norm.bias"] = np.zeros(backbone.width, np.float32)
     if fold_layer_scale(checkpoint):
-        notes.append("LayerScale was multiplied into the layers before it: the same function")
+        notes.append("LayerScale was multiplied into the preceding layers, an exact equivalent")
 
     if hints.backbone_only or not any(key.startswith("keypoint_head.") for key in tensors):
         return Architecture("original", backbone, None, hints.dataset, tensors, tuple(notes))
     if not backbone.num_experts and any(".experts." in key for key in tensors):
-        notes.append("its experts are merged into the shared layers already: a plain ViT")
+        notes.append("its experts are already merged into the shared layers: a plain ViT")
     elif hints.dataset not in (None, EXPERT_DATASETS[0]):
         checkpoint = _take_head(checkpoint, hints.dataset)
     neck, assumed = _neck(checkpoint, backbone.width, hints)
@@ -127,11 +127,11 @@ def write_original(stored: Stored, file: str | Path) -> tuple[str, ...]:
 
 
 def _usual_form(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, list[str]]:
-    """The checkpoint with its tensors under the table's keys, and notes on that."""
+    """The checkpoint with its tensors renamed to the table's keys, and notes on that."""
     where, keys, notes = checkpoint.where, checkpoint.tensors.keys(), []
     if any(re.match(r"(backbone\.)?embeddings\.", key) for key in keys):
         raise UserError(
-            f"{where}: has the names of transformers; give its folder, config.json is needed too"
+            f"{where}: has transformers' names; give the folder, since config.json is needed too"
         )
     is_mmpose1 = any(re.match(r"(backbone\.)?layers\.\d+\.ln1\.", key) for key in keys)
     is_bare = not any(key.startswith("backbone.") for key in keys)
@@ -161,7 +161,7 @@ def _usual_form(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, list[
     if class_token and is_mmpose1 and has_head and not hints.backbone_only:
         raise UserError(
             f"{where}: tensor 'backbone.cls_token': its network has a class token beside the "
-            "patches, which ViTPose has not; only its backbone can be trained from"
+            "patches, unlike ViTPose; only its backbone can be used, to start training from"
         )
     if is_bare or class_token or (is_mmpose1 and not has_head):
         notes += _pretraining_notes(tensors)
@@ -174,7 +174,10 @@ def _usual_form(checkpoint: Checkpoint, hints: Hints) -> tuple[Checkpoint, list[
 
 
 def _pretraining_notes(tensors: dict[str, np.ndarray]) -> list[str]:
-    """What a network with a class token or without a head loses here; the tokens' rows go."""
+    """Notes on what is dropped from a network with a class token or without a head.
+
+    Also removes the distillation token's row from the position embedding.
+    """
     is_whole = any(key.startswith("keypoint_head.") for key in tensors)
     notes = [] if is_whole else ["pretraining file: backbone only"]
     positions = tensors["backbone.pos_embed"]
@@ -186,8 +189,8 @@ def _pretraining_notes(tensors: dict[str, np.ndarray]) -> list[str]:
         notes.append(f"the class token was left out{added}, as in the authors' code")
     if not is_whole and positions.shape[-1] == SMALL_WIDTH:
         notes.append(
-            "the file does not tell the number of attention heads: ViTPose-S has 12, the small "
-            "models of DeiT, DINO and timm have 6, and with another number the network is another"
+            "the file does not give the number of attention heads, which must be right: ViTPose-S "
+            "has 12, the small models of DeiT, DINO and timm have 6"
         )
     return notes
 
@@ -199,7 +202,7 @@ def fold_layer_scale(checkpoint: Checkpoint) -> bool:
         Whether there were any.
 
     Raises:
-        UserError: factors that do not fit their layer.
+        UserError: factors do not fit their layer.
     """
     tensors = checkpoint.tensors
     found = [match for key in tensors if (match := LAYER_SCALE.fullmatch(key))]
@@ -211,7 +214,7 @@ def fold_layer_scale(checkpoint: Checkpoint) -> bool:
         weight = checkpoint.tensor(f"{layer}.weight", 2)
         experts = rf"{re.escape(match.group(1))}mlp\.experts\.\d+\.(weight|bias)"
         scaled = {f"{layer}.weight": slice(0, len(weight)), f"{layer}.bias": slice(0, len(weight))}
-        if match.group(2) == "2":  # the experts' outputs come behind the shared ones
+        if match.group(2) == "2":  # the experts' outputs come after the shared ones
             scaled |= {k: slice(len(weight), None) for k in tensors if re.fullmatch(experts, k)}
         for key, part in scaled.items():
             tensor = checkpoint.tensor(key)
@@ -226,13 +229,13 @@ def fold_layer_scale(checkpoint: Checkpoint) -> bool:
 
 
 def refuse_foreign(checkpoint: Checkpoint) -> None:
-    """Raise UserError where a backbone has parts that ViTPose's network has not."""
+    """Raise UserError if a backbone has parts that ViTPose's network does not have."""
     for key in checkpoint.tensors:
         for pattern, part in FOREIGN:
             if key.startswith("backbone.") and re.search(pattern, key):
                 raise UserError(
                     f"{checkpoint.where}: tensor {key[:120]!r} belongs to {part}, which ViTPose's "
-                    "network has not; choose weights of a plain ViT"
+                    "network does not have; choose weights of a plain ViT"
                 )
 
 
@@ -247,14 +250,14 @@ def _backbone(checkpoint: Checkpoint, hints: Hints) -> ViTConfig:
     if fc1.shape[0] == 2 * fc2.shape[1]:
         raise UserError(
             f"{checkpoint.where}: tensor 'backbone.blocks.0.mlp.fc1.weight' is twice as wide as "
-            "the layer behind it takes (SwiGLU), which ViTPose's network has not"
+            "the layer after it takes (SwiGLU), which ViTPose's network does not have"
         )
     part = width - fc2.shape[0] if experts else 0
     num_heads = hints.num_heads
     if num_heads is None:
         if width not in HEADS_OF_WIDTH:
             raise UserError(
-                f"{checkpoint.where}: the number of attention heads cannot be read off a "
+                f"{checkpoint.where}: the number of attention heads cannot be inferred for a "
                 f"checkpoint of width {width}; pass num_heads= (--num-heads on the command line)"
             )
         num_heads = HEADS_OF_WIDTH[width]
@@ -274,11 +277,11 @@ def _backbone(checkpoint: Checkpoint, hints: Hints) -> ViTConfig:
 def _grid(
     count: int, patch: int, input_size: tuple[int, int] | None, where: str
 ) -> tuple[int, int]:
-    """Grid of `count` embeddings, of which the first usually is the class token's."""
+    """The grid of `count` position embeddings, the first of which is usually the class token's."""
     for positions in (count - 1, count):
         with contextlib.suppress(UserError):
             return guess_grid(positions, where)
-    # Last: the size may be one that is only asked for, with as many patches by chance.
+    # Tried last: the user may want a new size, which could have the same number by chance.
     if input_size is not None:
         rows, columns = (side // patch for side in input_size)
         if rows * columns in (count, count - 1):
@@ -294,7 +297,7 @@ def _decoder(checkpoint: Checkpoint, in_channels: int) -> DecoderConfig:
 
 
 def _take_head(checkpoint: Checkpoint, dataset: str) -> Checkpoint:
-    """Put the data set's head of a ViTPose+ file in the place of the main one."""
+    """Replace the main head of a ViTPose+ file by the data set's head."""
     prefix = f"associate_keypoint_heads.{EXPERT_DATASETS.index(dataset) - 1}."
     others = [key for key in checkpoint.tensors if key.startswith("associate_keypoint_heads.")]
     if not others:
@@ -307,7 +310,7 @@ def _take_head(checkpoint: Checkpoint, dataset: str) -> Checkpoint:
         )
     replaced = ("keypoint_head.", prefix)
     kept = {k: t for k, t in checkpoint.tensors.items() if not k.startswith(replaced)}
-    # Released files pad final layers; the authors' own splitting cuts them like this.
+    # Released files pad final layers; the authors' own splitting script cuts them like this.
     keypoints = SKELETONS[dataset].num_keypoints
     for key, tensor in head.items():
         name = "keypoint_head." + key.removeprefix(prefix)
@@ -318,10 +321,10 @@ def _take_head(checkpoint: Checkpoint, dataset: str) -> Checkpoint:
 def _neck(
     checkpoint: Checkpoint, width: int, hints: Hints
 ) -> tuple[NeckConfig | None, tuple[str, ...]]:
-    """The neck behind a backbone of that width, and notes on what was assumed of it.
+    """The neck behind a backbone of this width, and notes on what was assumed about it.
 
-    A checkpoint does not tell the strides, nor the blocks that a fusion taps: without hints they
-    are those of the study's configurations.
+    A checkpoint does not give the strides or the blocks that a fusion taps: without hints, those of
+    the study's configurations are used.
     """
     where, tensors = checkpoint.where, checkpoint.tensors
     if levels := checkpoint.count(r"neck\.bottom_convs\.(\d+)\.weight"):
@@ -359,7 +362,7 @@ def _chosen(
     if len(chosen) != levels:
         raise UserError(f"{where}: its neck has {levels} levels; give {levels} {what}")
     note = (
-        f"the file does not tell the neck's {what}: took {chosen} (convert/torch_to_flax.py "
-        f"--fpn-{what} takes others)"
+        f"the file does not give the neck's {what}: assuming {chosen} (to change this, use "
+        f"convert/torch_to_flax.py --fpn-{what})"
     )
     return chosen, (note,) if given is None else ()

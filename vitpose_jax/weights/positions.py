@@ -1,4 +1,4 @@
-"""Weights for another input size: position embeddings for another grid of patches."""
+"""Adapting weights to another input size: position embeddings for another grid of patches."""
 
 import logging
 from dataclasses import replace
@@ -14,7 +14,7 @@ CUBIC = -0.75  # the kernel's free parameter in PyTorch's bicubic interpolation
 
 
 def resized(stored: Stored, input_size: tuple[int, int] | None, where: str) -> Stored:
-    """The same weights for another input size; says so when the position grid is interpolated."""
+    """The same weights for another input size; logs when the position grid is interpolated."""
     if input_size is None:
         return stored
     backbone = replace(stored.backbone, input_size=input_size)
@@ -37,8 +37,8 @@ def resized(stored: Stored, input_size: tuple[int, int] | None, where: str) -> S
 def cubic_weights(old: int, new: int) -> np.ndarray:
     """(new, old) matrix of PyTorch's 1-d bicubic interpolation, corners not aligned.
 
-    Edges are repeated. PyTorch's kernel has the parameter -0.75; `jax.image.resize` has -0.5, so
-    it will not do.
+    Edges are repeated. PyTorch's kernel has the parameter -0.75, so `jax.image.resize`, which has
+    -0.5, cannot be used.
     """
     centres = (np.arange(new) + 0.5) * (old / new) - 0.5
     first = np.floor(centres).astype(int)
@@ -55,10 +55,11 @@ def cubic_weights(old: int, new: int) -> np.ndarray:
 def resize_positions(
     pos_embed: np.ndarray, old_grid: tuple[int, int], new_grid: tuple[int, int]
 ) -> np.ndarray:
-    """Position embedding (1, 1 + h * w, C) from one (rows, columns) grid to another, float32.
+    """Resize a position embedding (1, 1 + h * w, C) from one (rows, columns) grid to another.
 
-    Row 0, the old class token's, stays as it is; the grid goes through bicubic interpolation as in
-    the authors' code (`torch.nn.functional.interpolate`, bicubic, `align_corners=False`).
+    Row 0, the old class token's, is unchanged; the grid is interpolated in float64 as in the
+    authors' code (`torch.nn.functional.interpolate`, bicubic, `align_corners=False`). The result is
+    float32.
     """
     grid = pos_embed[0, 1:].reshape(*old_grid, -1).astype(np.float64)
     rows, columns = (cubic_weights(o, n) for o, n in zip(old_grid, new_grid, strict=True))
@@ -68,7 +69,7 @@ def resize_positions(
 
 
 def guess_grid(positions: int, where: str) -> tuple[int, int]:
-    """(rows, columns) of that many patches: 4:3 as for people's crops (16 x 12), or a square.
+    """(rows, columns) of a number of patches: 4:3 as for crops of people (16 x 12), or a square.
 
     Raises:
         UserError: neither fits.

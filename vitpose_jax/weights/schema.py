@@ -1,4 +1,4 @@
-"""Values read from config.json, checked against the dataclasses they are for before any is used."""
+"""Checking values from config.json against the dataclasses they are for, before using them."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -8,16 +8,16 @@ from typing import Any, get_args, get_type_hints
 from vitpose_jax.errors import UserError
 
 LARGEST = 1_000_000
-"""More than any width, number or size of a network has."""
+"""Larger than any width, count or size of a network."""
 
 
 def check_fields(kind: type, values: Any, where: str) -> dict[str, Any]:
-    """Check that `values` are fields of a dataclass, of the types these are annotated with.
+    """Check that `values` are fields of a dataclass and have the annotated types.
 
     Numbers must lie in 0..`LARGEST`.
 
     Args:
-        kind: the dataclass; its fields are numbers, texts, or tuples, unions or None of those.
+        kind: the dataclass; its fields are numbers, strings, None, or tuples or unions of those.
         values: from JSON, where tuples are lists.
         where: the file and the place in it, for messages.
 
@@ -25,8 +25,7 @@ def check_fields(kind: type, values: Any, where: str) -> dict[str, Any]:
         The values.
 
     Raises:
-        UserError: something else than an object, or the first field that is unknown, missing or
-            of another type.
+        UserError: `values` is not an object, or a field is unknown, missing or of another type.
     """
     if not isinstance(values, dict):
         raise UserError(f"{where} must be a JSON object, not {type(values).__name__}")
@@ -37,7 +36,7 @@ def check_fields(kind: type, values: Any, where: str) -> dict[str, Any]:
             raise UserError(f"{where}: {field.name} is missing")
     for name, value in values.items():
         if name not in types:
-            raise UserError(f"{where}: {name!r:.60} is none of its fields, {', '.join(types)}")
+            raise UserError(f"{where}: {name!r:.60} is not one of its fields, {', '.join(types)}")
         if not _fits(value, types[name]):
             wanted = getattr(types[name], "__name__", None) or str(types[name])
             raise UserError(f"{where}: {name} is {value!r:.60}, which is no {wanted} it can have")
@@ -45,7 +44,7 @@ def check_fields(kind: type, values: Any, where: str) -> dict[str, Any]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value of JSON is of an annotated type."""
+    """Whether a JSON value is of an annotated type."""
     if kind is int:
         return type(value) is int and 0 <= value <= LARGEST
     if kind is float:
@@ -63,18 +62,18 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def check_sizes(sizes: Iterable[tuple[str, object, object]], where: str) -> None:
-    """Compare what config.json says with what the tensors are, before anything is built.
+    """Compare the sizes in config.json with those of the tensors, before anything is built.
 
     Args:
-        sizes: name, what is said, and what is found.
+        sizes: name, size in config.json, and size of the tensors.
         where: the file, for messages.
 
     Raises:
-        UserError: the first difference.
+        UserError: two sizes differ.
     """
     for name, said, found in sizes:
         if said != found:
             raise UserError(
-                f"{where}: {name} is {said!r:.60} by config.json, but {found} by the tensors; "
+                f"{where}: {name} is {said!r:.60} in config.json, but {found} in the tensors; "
                 "config.json and weights belong to different models, or one was changed"
             )

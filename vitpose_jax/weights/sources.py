@@ -1,4 +1,4 @@
-"""From what the user names (folder, file, hub id) to a local path."""
+"""Resolving a source of weights (folder, file, hub id) to a local path."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from vitpose_jax.errors import UserError, first_line
 WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".safetensors")
 HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
 TASK_FILE = "task.json"
-"""Lies in the folder of every training run, and in no other."""
+"""A file in the folder of every training run, and in no other folder."""
 
 
 def is_run(source: str | Path) -> bool:
@@ -36,7 +36,7 @@ def resolve_source(source: str | Path) -> Path:
     A hub id is `owner/name`, or `owner/name@revision` for weights that never change.
 
     Raises:
-        UserError: a training run, nothing there, or no network.
+        UserError: it is a training run, does not exist, or cannot be downloaded.
     """
     refuse_run(source)
     path = Path(os.path.expanduser(source))
@@ -81,7 +81,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
 
 
 def _network_error() -> type[Exception]:
-    """What huggingface_hub's HTTP library raises without a network (httpx from 1.0 on)."""
+    """What huggingface_hub's HTTP library (httpx from 1.0 on) raises without a network."""
     try:
         import httpx
     except ImportError:

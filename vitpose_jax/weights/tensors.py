@@ -1,4 +1,4 @@
-"""Tensors in files: safetensors, PyTorch's pickles, and folders of either beside a config.json."""
+"""Reading and writing tensors: safetensors, PyTorch's pickles, and folders with a config.json."""
 
 import contextlib
 import json
@@ -18,8 +18,8 @@ from vitpose_jax.files.json_file import read_object
 from vitpose_jax.files.writing import make_folder, replacing
 from vitpose_jax.weights.copies import choose_network
 
-DEEPEST = 5  # dicts within dicts that are looked into
-# Names of numbers in safetensors, to numpy's.
+DEEPEST = 5  # levels of nested dicts that are searched
+# Names of dtypes in safetensors -> in numpy.
 NUMBERS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "I64": "int64"}
 
 
@@ -31,10 +31,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files that hold a source's tensors: safetensors where there are any, else PyTorch's.
+    """The files that hold a source's tensors: safetensors if there are any, else PyTorch's.
 
     Raises:
-        UserError: a folder without them, or an index that does not name them.
+        UserError: the folder has none, or an index does not name them.
     """
     if not path.is_dir():
         return [path]
@@ -49,7 +49,7 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[Path]:
-    """The files that an index of a large model's parts names."""
+    """The files named by the index of a model that is split into parts."""
     weight_map = read_object(index).get("weight_map")
     names = set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
     if not names or any(Path(name).name != name for name in names):
@@ -57,7 +57,7 @@ def _shards(index: Path) -> list[Path]:
     files = [index.parent / name for name in sorted(names)]
     if missing := [file.name for file in files if not os.path.exists(file)]:
         raise UserError(
-            f"{index}: names {missing[0][:80]!r}, which is not there; download all parts"
+            f"{index}: names {missing[0][:80]!r}, which does not exist; download all parts"
         )
     return files
 
@@ -69,7 +69,8 @@ def read_network(path: Path, ema: bool = False) -> tuple[dict[str, np.ndarray], 
         Arrays by their names within the network, and notes for the user.
 
     Raises:
-        UserError: unreadable, refused, no or several networks, or tensors of an odd kind.
+        UserError: the file is unreadable or unsafe, holds no network or several, or has tensors of
+            an unsupported kind.
     """
     read: dict[str, Any] = {}
     for file in weight_files(path):
@@ -87,14 +88,14 @@ def read_safetensors(file: Path) -> dict[str, np.ndarray]:
 
     try:
         return load_file(file)
-    except (TypeError, AttributeError, KeyError):  # numpy has no such type of number
+    except (TypeError, AttributeError, KeyError):  # numpy lacks a dtype
         return _read_narrow(file)
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
         raise UserError(f"{file}: not readable as safetensors ({first_line(error)})") from None
 
 
 def _read_narrow(file: Path) -> dict[str, np.ndarray]:
-    """Read a safetensors file with bfloat16 tensors, which numpy alone does not know."""
+    """Read a safetensors file with bfloat16 tensors, which numpy alone does not support."""
     import ml_dtypes
     from safetensors import deserialize
 
@@ -113,7 +114,7 @@ def _read_narrow(file: Path) -> dict[str, np.ndarray]:
 def write_weights(
     folder: str | Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, dict[str, Any]]
 ) -> None:
-    """Write model.safetensors and JSON files aside, and put them in place once all are whole.
+    """Write model.safetensors and JSON files, replacing old ones only once all are complete.
 
     Raises:
         UserError: the folder cannot be written.
@@ -123,23 +124,23 @@ def write_weights(
 
     contiguous = {k: np.asarray(v, order="C") for k, v in arrays.items()}
     make_folder(folder)
-    with contextlib.ExitStack() as files:  # which get their names in the reverse order
+    with contextlib.ExitStack() as files:  # which are renamed in reverse order
         drafts = {name: files.enter_context(replacing(Path(folder) / name)) for name in texts}
         for name, content in texts.items():
             drafts[name].write_text(json.dumps(content, indent=2) + "\n")
         draft = files.enter_context(replacing(Path(folder) / "model.safetensors"))
         try:
-            save_file(contiguous, draft, metadata={"format": "pt"})  # transformers insists on it
-        except SafetensorError as error:  # where the disk is full
+            save_file(contiguous, draft, metadata={"format": "pt"})  # transformers requires it
+        except SafetensorError as error:  # the disk is full
             raise UserError(f"{folder}: cannot be written ({error})") from None
 
 
 def _load_torch_file(file: Path) -> dict[str, Any]:
-    """Load a PyTorch file's tensors by key, nested dicts joined by dots, without running code."""
+    """Load a PyTorch file's tensors without running code; keys join nested dicts by dots."""
     torch = _torch(file, "reading")
     try:
         with torch.serialization.safe_globals(_harmless_globals()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old pickles and odd tensors, told below
+            warnings.simplefilter("ignore")  # about old pickles and odd tensors, reported below
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"(?:GLOBAL|global) `?([\w.]+)", str(error))
@@ -148,14 +149,14 @@ def _load_torch_file(file: Path) -> dict[str, Any]:
             f"{file}: refused, it holds more than tensors: loading it would run code{what} or it "
             "is not a PyTorch file; save its state dict alone (torch.save(model.state_dict(), ...))"
         ) from None
-    except Exception as error:  # damaged pickles raise whatever their opcodes lead to
+    except Exception as error:  # damaged pickles may raise anything
         raise UserError(f"{file}: not readable as a PyTorch file ({first_line(error)})") from None
 
     if not isinstance(content, dict):
         raise UserError(f"{file}: holds a {type(content).__name__}, not a dict of tensors")
     tensors: dict[str, Any] = {}
     waiting: list[tuple[tuple[str, ...], dict[Any, Any]]] = [((), content)]
-    seen = {id(content)}  # a pickle may hold itself
+    seen = {id(content)}  # a pickle may contain itself
     while waiting:
         place, values = waiting.pop(0)
         for key, value in values.items():
@@ -181,7 +182,7 @@ def write_torch_file(file: str | Path, tensors: Mapping[str, np.ndarray]) -> Non
     with replacing(file) as draft:
         try:
             torch.save({"state_dict": state}, draft)
-        except RuntimeError as error:  # where the disk is full
+        except RuntimeError as error:  # the disk is full
             raise UserError(f"{file}: cannot be written ({error})") from None
 
 
@@ -196,10 +197,10 @@ def _torch(file: str | Path, doing: str) -> ModuleType:
 
 
 def _to_numpy(tensor: Any, where: str) -> np.ndarray:
-    """A PyTorch tensor as an array, copied where numpy has no such numbers; arrays as they are.
+    """Convert a PyTorch tensor to an array, widening dtypes that numpy lacks; keep arrays.
 
     Raises:
-        UserError: a tensor that is not a plain array of numbers.
+        UserError: the tensor is not a plain array of numbers.
     """
     if isinstance(tensor, np.ndarray):
         return tensor
@@ -215,7 +216,7 @@ def _to_numpy(tensor: Any, where: str) -> np.ndarray:
         tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
     )
     if odd := [kind for kind, holds in kinds.items() if holds]:
-        raise UserError(f"{where} is a tensor of the kind {odd[0]}; save it as plain float32")
+        raise UserError(f"{where} is a tensor of kind {odd[0]}; save it as plain float32")
     tensor = tensor.resolve_neg()
     try:
         return tensor.numpy()
@@ -224,7 +225,7 @@ def _to_numpy(tensor: Any, where: str) -> np.ndarray:
 
 
 def _harmless_globals() -> list[Any]:
-    """What training scripts leave beside the tensors: numpy scalars and argparse options."""
+    """What training scripts save beside the tensors: numpy scalars and argparse options."""
     import argparse
 
     scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]  # the pickles' own name
