@@ -63,7 +63,7 @@ def test_out_that_is_a_file_is_refused_before_anything_is_computed(
     taken.write_text("kept")
     command = ["forecast", str(video), "--weights", str(forecaster), "--out", str(taken)]
     assert main(command) == 2
-    assert f"{taken}: cannot be made a folder" in capsys.readouterr().err
+    assert f"{taken}: the folder cannot be made" in capsys.readouterr().err
     assert taken.read_text() == "kept"
 
 
@@ -317,7 +317,7 @@ def test_times_that_cannot_be(
     out = str(tmp_path / "out")
     command = ["forecast", str(tmp_path / "k.json"), "--weights", str(forecaster), "--out", out]
     assert main(command) == 2
-    assert "`time` must be seconds that rise" in capsys.readouterr().err
+    assert "`time` must be seconds that increase" in capsys.readouterr().err
 
 
 def test_a_video_that_ends_early(

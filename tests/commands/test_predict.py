@@ -214,7 +214,7 @@ def test_out_is_a_file(
 ) -> None:
     (tmp_path / "out").touch()
     assert run(folder, "--detector", "none") == 2
-    one_line(capsys, "cannot be made a folder")
+    one_line(capsys, "the folder cannot be made")
 
 
 def test_results_that_cannot_be_written(
@@ -237,7 +237,7 @@ def test_a_file_where_the_folder_of_pictures_goes(
     (tmp_path / "out").mkdir()
     (tmp_path / "out/drawn").touch()
     assert run(folder, "--detector", "none", "--draw") == 2
-    one_line(capsys, "drawn: cannot be made a folder")
+    one_line(capsys, "drawn: the folder cannot be made")
     assert results(tmp_path)
 
 
@@ -407,7 +407,9 @@ def test_options_and_boxes_of_no_use_are_told(
         writer.write(np.zeros((64, 64, 3), np.uint8))
     boxes = write_boxes(tmp_path / "b.json", [{"file_name": photo.name, "bbox": [30, 40, 90, 150]}])
     assert run(clip, "--boxes", boxes) == 2
-    one_line(capsys, "b.json", "no box for any of the 1 inputs", "file_name, with the number")
+    one_line(
+        capsys, "b.json", "no box for any of the 1 inputs", "file_name, with the frame's number"
+    )
     assert run(photo, clip, "--boxes", boxes, "--heatmaps", "--smooth") == 0
     told = capsys.readouterr().out
     assert f"{boxes} has no box for 1 video(s): clip.mp4" in told
@@ -476,5 +478,5 @@ def test_formats_that_are_not_read_are_told(
     assert run(folder, "--detector", "none") == 1
     assert [result["file_name"] for result in results(tmp_path)] == ["a.jpg", "b.gif"]
     told = capsys.readouterr().err
-    assert "mixed: files of formats that are not read were left out: 1 .jxl, 2 .psd, 1 .svg" in told
+    assert "mixed: files in unsupported formats were left out: 1 .jxl, 2 .psd, 1 .svg" in told
     assert "b.gif: holds several pictures (an animation or pages); only the first is used" in told

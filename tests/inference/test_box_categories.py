@@ -102,7 +102,7 @@ def test_chosen_categories(tmp_path: Path) -> None:
 
 def test_what_is_left_out_of_a_list_with_numbers_is_told(tmp_path: Path) -> None:
     (note,) = read(tmp_path, bare({"category_id": 1}, {"category_id": 2})).left_out
-    assert "1 of category_id 2 (1 is taken for people, as in COCO; --category chooses)" in note
+    assert "1 of category_id 2 (1 is taken as people, as in COCO; --category changes it)" in note
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_the_file_of_the_field_case(shared: Path) -> None:
 def test_ids_that_contradict_the_images(tmp_path: Path) -> None:
     images = [{"id": 5, "file_name": "a.jpg"}]
     boxes = read(tmp_path, {"image_id": 5}, {"image_id": 1}, images=images)
-    assert "1 box(es) left out, whose image_id is none" in boxes.lost[0]
+    assert "1 box(es) left out, whose image_id is not among" in boxes.lost[0]
     assert "entry 1 (1)" in boxes.lost[0]
     with pytest.raises(UserError, match=r"no boxes of its own images; unknown is entry 0 \(1\)"):
         read(tmp_path, {"image_id": 1}, images=images)

@@ -88,7 +88,7 @@ def test_links_count_as_files_of_their_own(folder: Path) -> None:
     expected = ["a.PNG", "b.jpg", "c.jpg", "clip.mp4", "d.jpg", "gone.jpg"]
     assert [n for _, n in names([folder])] == expected
     with pytest.raises(
-        UserError, match=r"gone\.jpg: is a link to nowhere\.jpg, which is not there"
+        UserError, match=r"gone\.jpg: is a link to nowhere\.jpg, which does not exist"
     ):
         names([folder / "gone.jpg"])
 

@@ -86,7 +86,7 @@ def test_own_keypoints_from_training_to_predictions(fish, trained, tmp_path, cap
     assert main(["predict", str(picture), "--weights", str(weights), *options]) == 0
     (found,) = json.loads((out / "keypoints.json").read_text())
     assert len(found["keypoints"]) == 15
-    assert "taken for those of" not in caplog.text + capsys.readouterr().err
+    assert "assuming those of" not in caplog.text + capsys.readouterr().err
     with pytest.raises(UserError, match=r"keypoints of its own \(tip, left_fin"):
         PoseEstimator.from_pretrained(weights, dataset="coco")
 
@@ -296,7 +296,7 @@ def test_keypoints_nobody_named_are_guessed_aloud(caplog):
     )
     unnamed = PoseModel(type(shape)(shape.backbone, shape.decoder), rngs=nnx.Rngs(0))
     assert PoseEstimator(unnamed).skeleton is SKELETONS["coco"]
-    assert "do not say what their 17 keypoints are: taken for those of coco" in caplog.text
+    assert "do not say what their 17 keypoints are: assuming those of coco" in caplog.text
 
 
 def test_one_set_of_people_is_not_trained_and_evaluated_on(coco_folder, tmp_path):
@@ -304,7 +304,7 @@ def test_one_set_of_people_is_not_trained_and_evaluated_on(coco_folder, tmp_path
     source = coco_folder / "annotations/person_keypoints_train2017.json"
     shutil.copy(source, tmp_path / "own" / "labels.json")
     config = get_config(str(tmp_path / "own"))
-    with pytest.raises(UserError, match="one set of people, without a train and a val"):
+    with pytest.raises(UserError, match="is not divided into train and val"):
         build_problem(config)
     config.val_data = str(coco_folder)
     assert build_problem(config).train_size == 6

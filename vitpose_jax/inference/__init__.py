@@ -1,1 +1,1 @@
-"""From an image, video or folder to people."""
+"""Finding people's poses in images, videos and folders."""

@@ -1,4 +1,4 @@
-"""Work done by other threads while the caller goes on."""
+"""Running work in other threads while the caller continues."""
 
 import contextlib
 import threading
@@ -9,14 +9,14 @@ WAITING = 16
 
 
 class Background(contextlib.AbstractContextManager["Background"]):
-    """A bounded queue of work for threads; a single thread keeps the order.
+    """A bounded queue of work for threads; with a single thread, order is kept.
 
     Closing it finishes the queue, even when an error or Ctrl-C ends the block. After the first
-    error the rest of the queue is dropped, and the next call raises that error.
+    error, the rest of the queue is dropped and the next call raises that error.
     """
 
     def __init__(self, threads: int) -> None:
-        """Start; `threads` pieces of work run at once, and WAITING more may wait."""
+        """Start; up to `threads` tasks run at once, and up to WAITING more are queued."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="vitpose-background")
         self._room = threading.Semaphore(threads + WAITING)
         self._error: Exception | None = None

@@ -1,4 +1,4 @@
-"""People of many images in full batches, and the results back to their images."""
+"""Gathering people of many images into full batches, and returning results to their images."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from vitpose_jax.inference.preparation import Item
 BATCHES_IN_FLIGHT = 2
 
 RunBatch = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[jax.Array, ...]]
-"""crops (B, H, W, 3), center and scale (B, 2) -> arrays (B, ...); need not wait for the device."""
+"""crops (B, H, W, 3), center and scale (B, 2) -> arrays (B, ...), possibly still being computed."""
 
 _Member = tuple[Item, int]
 """An image, and the row of one of its people."""
 
 
 class Batches:
-    """Runs people as soon as they fill a batch, and gives their items the result rows."""
+    """Runs people as soon as they fill a batch, and appends the result rows to their items."""
 
     def __init__(self, run: RunBatch, size: int) -> None:
-        """Start without people; `run` processes a batch of `size`."""
+        """Start with no people; `run` processes a batch of `size`."""
         self._run, self._size = run, size
         self._unbatched: deque[_Member] = deque()
         self._running: deque[tuple[list[_Member], tuple[jax.Array, ...]]] = deque()
@@ -35,16 +35,16 @@ class Batches:
                 self._collect()
 
     def flush(self) -> None:
-        """Run the people that fill no batch and wait; all items are done then."""
+        """Run the remaining people and wait, after which all items are done."""
         while self._unbatched:
             self._launch()
         while self._running:
             self._collect()
 
     def _launch(self) -> None:
-        """Start the next batch and return at once; pad a last one that is not full.
+        """Start the next batch and return at once; the last batch is padded if it is not full.
 
-        On a CPU, where padding costs as much as people do, the last people go one at a time.
+        On a CPU, where padding costs as much as real people, the last ones run one at a time.
         """
         count, size = min(self._size, len(self._unbatched)), self._size
         if count < size and jax.default_backend() == "cpu":
@@ -58,7 +58,7 @@ class Batches:
         self._running.append((members, self._run(*arrays)))
 
     def _collect(self) -> None:
-        """Wait for the oldest batch and hand its rows to their images."""
+        """Wait for the oldest batch and return its rows to their images."""
         members, outputs = self._running.popleft()
         outputs = jax.device_get(outputs)
         for i, (item, _) in enumerate(members):

@@ -1,4 +1,4 @@
-"""Which boxes of a file are people: what the file calls them decides, or the user does."""
+"""Which boxes of a file are people, according to the file's category names or the user."""
 
 import re
 from collections import Counter
@@ -19,7 +19,7 @@ _NAME_KEYS = ("category_name", "category", "class_name", "class", "label", "labe
 
 
 def named_categories(content: Any, where: str) -> dict[Id, str]:
-    """The names by id in a file's `categories`; none where it has no such field.
+    """The category names by id in a file's `categories`; empty if it has no such field.
 
     Raises:
         UserError: the field has another form.
@@ -41,13 +41,13 @@ def named_categories(content: Any, where: str) -> dict[Id, str]:
 
 
 def category_of(where: str, entry: Mapping[str, Any]) -> tuple[Id | None, str | None]:
-    """(id, or name where there is none; name) of an entry's category; None where it has none.
+    """(id, or name if it has no id; name) of an entry's category; None for what it lacks.
 
     Raises:
         UserError: the category is neither a number nor a name.
     """
     if type(number := entry.get("category_id")) is int and entry.keys().isdisjoint(_NAME_KEYS):
-        return number, None  # most are so
+        return number, None  # the common case
     given = {key: entry[key] for key in (*_ID_KEYS, *_NAME_KEYS) if entry.get(key) is not None}
     if not given:
         return None, None
@@ -64,14 +64,15 @@ def people_categories(
 ) -> set[Id | None]:
     """The categories that are people.
 
-    Those the user wants; else those whose names say so; else, where there are only numbers, COCO's
-    person. Boxes without a category are people unless the file's categories say otherwise.
+    These are the ones the user wants; otherwise those with the name of a person; otherwise, if
+    there are only numbers, COCO's person. Boxes without a category count as people unless the
+    file's categories say otherwise.
 
     Args:
         where: the file, for messages.
         counts: number of boxes by category.
-        names: categories' names, as far as they have any.
-        wanted: names or ids.
+        names: names of the categories that have one.
+        wanted: names or ids that the user chose.
 
     Raises:
         UserError: no box is of a person, or only the user can tell which are.
@@ -104,7 +105,7 @@ def people_categories(
 
 
 def describe(counts: Mapping[Id | None, int], names: Mapping[Id, str]) -> str:
-    """Numbers of boxes by category, in words."""
+    """The number of boxes in each category, in words."""
     words = []
     for label, count in sorted(counts.items(), key=lambda item: str(item[0])):
         kind = "no category" if label is None else f"category_id {label}"

@@ -1,4 +1,4 @@
-"""The entries of a file of boxes: whatever form their numbers, ids and names have, or why not."""
+"""Parsing the entries of a box file, in whatever form their numbers, ids and names are."""
 
 import math
 from collections import Counter, defaultdict
@@ -12,11 +12,11 @@ from vitpose_jax.files.names import spelling, tails
 from vitpose_jax.inference.box_categories import PERSON_CATEGORY, category_of
 
 Key = tuple[Id, int | None]
-"""(file name, or image id where the file has no name; frame of a video or None)."""
+"""(file name, or image id if there is no name; frame of a video or None)."""
 
 
 class FileBox(NamedTuple):
-    """A box: x, y, width, height and score; its position in the file, from 0; its category id."""
+    """A box: x, y, width, height and score; its index in the file, from 0; its category id."""
 
     row: list[float]
     entry: int
@@ -24,15 +24,15 @@ class FileBox(NamedTuple):
 
 
 class BoxEntries:
-    """A file's boxes by picture, each with its category, of which some are people.
+    """All boxes of a file by picture, with their categories (not only people).
 
     Attributes:
-        boxes: with the category's id, or name where it has none.
+        boxes: each with its category's id, or name if that has no id.
         ids: the file's own image ids, by picture or frame.
         names: categories' names, by id.
         counts: number of boxes by category.
         crowds: number of crowd regions.
-        lost: boxes whose image is none of the file's, in words.
+        lost: boxes whose image is not listed in the file, in words.
     """
 
     def __init__(self, path: Path, images: list[dict[str, Any]], names: dict[Id, str]) -> None:
@@ -45,7 +45,7 @@ class BoxEntries:
         self._path, self._images, self._finder = path, images, ImageIds(images)
 
     def add(self, index: int, entry: Any) -> None:
-        """Read an entry; a UserError says what is wrong with it."""
+        """Read an entry; raises UserError if something is wrong with it."""
         where = f"{self._path}: entry {index}"
         frame, row = _parse_entry(where, entry)
         label, name = category_of(where, entry)
@@ -61,14 +61,14 @@ class BoxEntries:
             return
         key = picture, frame
         if own is None or (own == picture and isinstance(own, int)):
-            pass  # the picture is called so
+            pass  # the id is the picture's name
         elif (known := self.ids.setdefault(key, own)) != own:
             raise UserError(f"{where}: image_id of {picture} is {own!r}, but {known!r} before")
         category = label if isinstance(label, int) else PERSON_CATEGORY
         self.boxes[key].append((FileBox(row, index, category), label))
 
     def _identity(self, where: str, entry: dict[str, Any]) -> tuple[Id | None, Id | None]:
-        """(name, or id where there is none; own id) of an entry's picture."""
+        """(name, or id if there is no name; the file's own id) of an entry's picture."""
         name, own = entry.get("file_name") or None, entry.get("image_id")
         if self._images:
             row = self._finder.find(own)
@@ -84,13 +84,13 @@ class BoxEntries:
 
 
 def _side(value: Any) -> int:
-    """Pixels of a picture's side; 0 where the file does not say."""
+    """A picture's side in pixels; 0 if the file does not say."""
     pixels = plain_id(value)
     return pixels if isinstance(pixels, int) else 0
 
 
 def _is_crowd(where: str, value: Any) -> bool:
-    """Whether a box is a region of many people, as COCO has."""
+    """Whether a box is a COCO crowd region."""
     text = str(value).lower()
     if text not in ("1", "1.0", "true", "0", "0.0", "false"):
         raise UserError(f"{where}: iscrowd must be 0 or 1, not {value!r:.40}")
@@ -98,13 +98,13 @@ def _is_crowd(where: str, value: Any) -> bool:
 
 
 def _own_id(value: Any) -> Id | None:
-    """An image id as the file has it, whole where it is a float; None if it is none."""
+    """An image id as in the file, but with floats as integers; None if it is not an id."""
     plain = plain_id(value)
     return value if isinstance(value, str) and plain is not None else plain
 
 
 def parse_box(where: str, value: Any) -> list[float]:
-    """Parse a bbox (x, y, width, height, NaN for null), or raise a UserError that says where."""
+    """Parse a bbox (x, y, width, height; null becomes NaN); a UserError says where it is wrong."""
     sides = [math.nan if v is None else number(v) for v in value] if isinstance(value, list) else []
     box = [side for side in sides if side is not None]
     if len(box) != 4 or len(sides) != 4:
@@ -113,7 +113,7 @@ def parse_box(where: str, value: Any) -> list[float]:
 
 
 def parse_score(where: str, name: str, value: Any) -> float:
-    """Parse the score called `name`, or raise a UserError that says where."""
+    """Parse the score in the field `name`; a UserError says where it is wrong."""
     score = number(value)
     if score is None or not math.isfinite(score):
         raise UserError(f"{where}: {name} must be a finite number, not {value!r:.40}")
@@ -121,7 +121,7 @@ def parse_score(where: str, name: str, value: Any) -> float:
 
 
 def split_content(path: Path, content: Any) -> tuple[list[Any], list[dict[str, Any]]]:
-    """The list of boxes, and the file's images, each with its id in one form as `file_id`."""
+    """The list of boxes, and the file's images, each with its normalised id as `file_id`."""
     if isinstance(content, list):
         return content, []
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):

@@ -1,4 +1,4 @@
-"""What a file of boxes calls the pictures and videos that people have at hand."""
+"""Matching the user's pictures and videos to the names in a box file."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from vitpose_jax.inference.inputs import Source
 
 
 class PictureNames:
-    """Finds the name that a file has for a source.
+    """Finds the name that a file uses for a source.
 
-    A source's own name counts first, then any end of its path (val2017/1.jpg, 1.jpg), a picture's
-    number (image_id), the same in another spelling, a name in the file that ends in the source's
-    (images/1.jpg), and at last one without a suffix. A name in another form that could be several
-    is nobody's.
+    These are tried in order: the source's own name; any end of its path (val2017/1.jpg, 1.jpg); a
+    picture's number (image_id); the same names in another spelling; a name in the file that ends
+    with the source's (images/1.jpg); a name without a suffix. An inexact match is only used if it
+    is the only one.
     """
 
     def __init__(self, names: set[Id]) -> None:
-        """Take the file's names of pictures, or of videos; numbers are image ids."""
+        """Use the file's names of pictures, or of videos; numbers are image ids."""
         self._names = names
         self._found: dict[Source, Id | None] = {}
 
     @cached_property
     def _forms(self) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
-        """Names by their spelling, by its ends, and by its number or its form without a suffix."""
+        """Names by normalised spelling, by the ends of that, and by number or suffixless name."""
         whole, ends, bare = (defaultdict[str, list[str]](list) for _ in range(3))
         for name in self._names:
             if isinstance(name, str):
@@ -51,7 +51,7 @@ class PictureNames:
         return self._found[source]
 
     def settle(self, sources: Sequence[Source]) -> None:
-        """Leave names that are exactly one source's to that one."""
+        """Reserve each name that matches a source exactly for that source."""
         exact = {source: self._exact(source) for source in sources}
         claimed = {name for name in exact.values() if name is not None}
         for source, name in exact.items():
@@ -63,7 +63,7 @@ class PictureNames:
         return next((n for n in names if n is not None and n in self._names), None)
 
     def similar(self, source: Source) -> list[str]:
-        """The names that are like the source's in another form, the likest that there are."""
+        """The names that match the source inexactly, by the closest kind of match there is."""
         name, places = spelling(source.name), tails(spelling(source.location))
         whole, ends, bare = self._forms
         stems = [str(PurePosixPath(place).with_suffix("")) for place in (name, *places)]

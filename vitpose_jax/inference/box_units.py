@@ -1,6 +1,6 @@
-"""Whether the boxes of a file are what they should be: x, y, width, height in the picture's pixels.
+"""Checks that a file's boxes are x, y, width, height in pixels of the picture.
 
-A box in other units mostly shows some part of its picture, so that only many together tell.
+A single box in other units often still shows part of its picture; only many boxes together tell.
 """
 
 import numpy as np
@@ -11,10 +11,11 @@ from vitpose_jax.inference.pipeline import Frame, Report, Sink
 from vitpose_jax.keypoints.box_forms import are_corners, beyond_image, normalized
 
 SHARE = 0.1
-"""Of the boxes, from which a form that is not theirs is told."""
+"""Share of boxes that must look wrong before a problem is reported."""
 
-_ENOUGH = 0.9  # of boxes must fit a form that explains them all
-_PERCENT_BOXES, _PERCENT_PIXELS = 10, 250  # below, boxes under 100 may well be pixels
+_ENOUGH = 0.9  # share of boxes that must fit another format
+# With fewer boxes or smaller pictures, coordinates below 100 may well be pixels.
+_PERCENT_BOXES, _PERCENT_PIXELS = 10, 250
 
 Boxes = Float[np.ndarray, "n 4"]
 Sizes = Real[np.ndarray, "n 2"]
@@ -36,7 +37,9 @@ def unit_problem(boxes: Boxes, image_wh: Sizes) -> str | None:
         return f"{words}, and all would fit as centre x, centre y, width, height. {_EXPECTED}"
     inside = _share_inside(boxes, image_wh)
     far = inside < 0.5
-    if far.mean() >= SHARE and (inside[far] > 0).any():  # the others are told one by one
+    if (
+        far.mean() >= SHARE and (inside[far] > 0).any()
+    ):  # boxes wholly outside are reported one by one
         return (
             f"{_share(far)} lie mostly outside their picture: from one of another size? {_EXPECTED}"
         )
@@ -54,7 +57,7 @@ def _share(which: Bool[np.ndarray, " n"]) -> str:
 
 
 def _are_centred(boxes: Boxes, image_wh: Sizes) -> bool:
-    """Whether all fit their pictures if x and y are their centres."""
+    """Whether the boxes fit their pictures if x and y are taken as their centres."""
     low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
     slack = np.maximum(2, 0.02 * boxes[:, 2:])
     fit = ((low >= -slack) & (high <= image_wh + slack)).all(-1)
@@ -62,14 +65,14 @@ def _are_centred(boxes: Boxes, image_wh: Sizes) -> bool:
 
 
 def _share_inside(boxes: Boxes, image_wh: Sizes) -> Float[np.ndarray, " n"]:
-    """How much of each box is in the picture."""
+    """The share of each box's area that lies in the picture."""
     low = np.clip(boxes[:, :2], 0, image_wh)
     high = np.clip(boxes[:, :2] + boxes[:, 2:], 0, image_wh)
     return (high - low).prod(-1) / boxes[:, 2:].prod(-1)
 
 
 class BoxUnitsSink(Sink):
-    """Looks at all boxes that were used, and says at the end what is wrong with them as a whole."""
+    """Collects all boxes that were used, and reports at the end what is wrong with them overall."""
 
     def __init__(self, file: BoxFile) -> None:
         self._file = file
@@ -78,7 +81,7 @@ class BoxUnitsSink(Sink):
         self._resized: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
 
     def write(self, frame: Frame) -> None:
-        """Remember a frame's boxes."""
+        """Store a frame's boxes."""
         if not frame.people or frame.error is not None:
             return
         self._boxes += [person.box for person in frame.people]
@@ -89,7 +92,7 @@ class BoxUnitsSink(Sink):
             self._resized[frame.source.name] = told, frame.image_wh
 
     def close(self) -> Report:
-        """Say what is wrong."""
+        """Report what is wrong."""
         problems = list(self._file.lost)
         if self._boxes:
             boxes, sizes = np.array(self._boxes), np.array(self._sizes, float)
@@ -103,13 +106,13 @@ class BoxUnitsSink(Sink):
                 f"they have (upright): {name} would be {width}x{height}, but is "
                 f"{actual[0]}x{actual[1]}; its boxes may be elsewhere"
             )
-            # Scaled or turned; of another shape it may be another picture altogether.
+            # Scaled or turned. With other proportions it may be another picture altogether.
             same = any(_same_shape(*sizes) for sizes in self._resized.values())
             (problems if same else notes).append(line)
         return Report(problems=tuple(problems), notes=tuple(notes))
 
 
 def _same_shape(told: tuple[int, int], actual: tuple[int, int]) -> bool:
-    """Whether the sizes differ by a factor, or by a quarter turn."""
+    """Whether the sizes differ only by a scale factor or by a quarter turn."""
     ratio = actual[0] * told[1] / (actual[1] * max(told[0], 1))
     return told == actual[::-1] or abs(ratio - 1) < 0.02

@@ -37,12 +37,12 @@ class BoxFile:
     Attributes:
         path: the file.
         boxes: by picture or frame.
-        ids: the file's own image ids, by picture or frame, unless they are its numbers.
-        pictures: names of all pictures that it knows, even without a box of a person.
+        ids: the file's own image ids, by picture or frame, where they differ from its key.
+        pictures: names of all pictures in the file, even without a box of a person.
         sizes: (width, height) that the file gives, by picture.
         skipped: number of boxes of other categories and of crowds.
-        left_out: what they are, in words, if any.
-        lost: a line on boxes whose image is none of the file's, if any.
+        left_out: what the skipped boxes are, in words, if any.
+        lost: a line about boxes whose image is not listed in the file, if any.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class BoxFile:
         return {False: PictureNames(pictures), True: PictureNames(videos)}
 
     def name_of(self, source: Source) -> Id | None:
-        """The file's name for a picture or video; None if it does not know it."""
+        """The file's name for a picture or video; None if it is not in the file."""
         return self._names[source.kind != "image"].find(source)
 
     def of(self, source: Source, frame: int | None = None) -> Float64[np.ndarray, "boxes 5"]:
@@ -72,22 +72,22 @@ class BoxFile:
         return np.array([box.row for box in boxes]).reshape(-1, 5)
 
     def identity(self, source: Source, frame: int | None = None) -> tuple[str, Id | None]:
-        """(file name, image id) of a picture or frame: the file's own where it has them."""
+        """(file name, image id) of a picture or frame, from the file if it has them."""
         name = self.name_of(source)
         own = name if isinstance(name, int) else source.image_id
         known = own if name is None else self.ids.get((name, frame), own)
-        # A text may be an id without a name.
+        # A string may be an id rather than a name.
         named = isinstance(name, str) and name != known
         return str(name) if named else source.name, known
 
     def check(
         self, people: Sequence[Person], source: Source, frame: int | None, image_wh: tuple[int, int]
     ) -> tuple[list[Person], list[str]]:
-        """The people found in the boxes of a picture, and what is wrong with these boxes.
+        """Add categories to the people found in a picture, and check its boxes.
 
         Returns:
-            The people with the categories of their boxes, and a line for each box that shows
-            nothing in an image of (width, height) pixels.
+            The people with the categories of their boxes, and a line for each box that shows no
+            part of an image of this (width, height).
         """
         name = self.name_of(source)
         if not people or name is None:
@@ -103,7 +103,7 @@ class BoxFile:
         return [replace(person, category=box.category) for person, box in labelled], problems
 
     def beyond(self, source: Source, frames: int) -> tuple[str, ...]:
-        """A line on boxes for frames that a video of so many frames, read to its end, lacks."""
+        """A line about boxes for frames beyond the end of a video with `frames` frames, if any."""
         name = self.name_of(source)
         lost = [
             (frame, len(boxes))
@@ -118,7 +118,7 @@ class BoxFile:
         )
 
     def notes(self, sources: Sequence[Source]) -> list[str]:
-        """What the user may not expect: sources without boxes, shared names, boxes left out.
+        """What the user may not expect: sources without boxes, shared names, skipped boxes.
 
         Raises:
             UserError: no source has a box.
@@ -138,8 +138,8 @@ class BoxFile:
             raise UserError(
                 f"{self.path}: has no box for any of the {len(sources)} inputs (such as {asked}), "
                 f"only for {_listed([*map(str, rest)])}; pictures are matched by file_name, or by "
-                "image_id as the number in the file's name, videos by file_name, "
-                "with the number of the frame as frame"
+                "image_id as the number in the file name; videos by file_name, with the frame's "
+                "number as frame"
             )
         notes = []
         for kind, some in (
@@ -163,7 +163,7 @@ class BoxFile:
         return [*notes, *self.left_out]
 
     def _asked(self, source: Source, rest: Collection[Id]) -> str:
-        """A source's name, and the name without a taker that it may have in the file."""
+        """A source's name, and a hint at which unmatched name in the file it may have."""
         is_video = source.kind != "image"
         if self._names[not is_video].find(source) is not None:
             return f"{source.name}, whose boxes have {'no' if is_video else 'a'} frame"
@@ -180,13 +180,14 @@ def read_boxes(
     """Read boxes.
 
     The file is a list of detections ({"image_id" or "file_name", "bbox", and optionally "score",
-    "category_id", "frame"}), or an object with "annotations" and "images" as COCO's.
+    "category_id", "frame"}), or an object with "annotations" and "images" in COCO's format.
 
     Args:
         path: the file.
-        any_category: keep all boxes, as for animals, unless `categories` are given.
-        categories: names or ids of the categories that are people; by default those that the file
-            calls so, or COCO's person where it has only numbers, and boxes without a category.
+        any_category: keep all boxes, for instance of animals, unless `categories` are given.
+        categories: names or ids of the categories that are people. The default is categories with
+            the name of a person (COCO's person if there are only numbers), and boxes without a
+            category.
 
     Raises:
         UserError: a missing, empty or malformed file, or one without boxes.
@@ -216,9 +217,9 @@ def read_boxes(
     if left_out:
         left_out = [f"left out of {path}: {', '.join(left_out)}"]
     if others and not read.names and not categories:
-        left_out[0] += f" ({PERSON_CATEGORY} is taken for people, as in COCO; --category chooses)"
+        left_out[0] += f" ({PERSON_CATEGORY} is taken as people, as in COCO; --category changes it)"
     lost = [
-        f"{path}: {len(read.lost)} box(es) left out, whose image_id is none of the file's images: "
+        f"{path}: {len(read.lost)} box(es) left out, whose image_id is not among its images: "
         f"{_listed(read.lost)}"
     ]
     pictures = {name for name, frame in read.boxes if frame is None}

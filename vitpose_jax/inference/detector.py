@@ -1,9 +1,9 @@
 """Finding people: D-FINE (Peng et al., ICLR 2025) through ONNX Runtime.
 
-Why D-FINE: its code and COCO weights are Apache-2.0 (unlike the AGPL YOLOs); by its authors' table
-its small size reaches 48.5 AP on COCO, where YOLOX-S, the other permissive candidate, reaches 40.5;
-it needs no letterbox, anchors or suppression; and the Hugging Face hub has ready ONNX files, pinned
-here by revision.
+Why D-FINE: its code and COCO weights are Apache-2.0 (unlike the AGPL YOLOs); according to its
+authors, its small size reaches 48.5 AP on COCO, while YOLOX-S, the other permissively licensed
+candidate, reaches 40.5; it needs no letterboxing, anchors or non-maximum suppression; and ready
+ONNX files are on the Hugging Face hub, pinned here by revision.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ MODEL_FILE = "onnx/model.onnx"
 OTHER_WAYS = "or give --boxes FILE, or --detector none to take each whole image as one person"
 
 PERSON_CLASS = {1: 0, 80: 0, 91: 1}
-"""The class of people, by the number of classes (COCO's 80, or its 91 category ids)."""
+"""The index of the person class, by the number of classes (COCO's 80, or its 91 category ids)."""
 
 
 class PersonDetector:
@@ -87,7 +87,7 @@ class PersonDetector:
 def prepare_image(image: Pixels, size: tuple[int, int]) -> Float32[np.ndarray, "1 3 rows columns"]:
     """Stretch an image to (height, width) = size, with values in [0, 1].
 
-    The aspect is not kept, as in D-FINE's training.
+    The aspect ratio is not kept, as in D-FINE's training.
     """
     resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(resized.transpose(2, 0, 1)[None], dtype=np.float32) / 255
@@ -109,8 +109,8 @@ def select_people(
     """
     if logits.shape[-1] not in PERSON_CLASS:
         raise UserError(
-            f"the detector knows {logits.shape[-1]} classes; only COCO's 80 or 91, or people "
-            "alone, are understood"
+            f"the detector has {logits.shape[-1]} classes; only COCO's 80 or 91, or people "
+            "alone, are supported"
         )
     person = PERSON_CLASS[logits.shape[-1]]
     scores = 1 / (1 + np.exp(-logits[:, person].astype(np.float64)))
@@ -124,9 +124,9 @@ def select_people(
 
 
 def _image_input(path: str, inputs: Sequence[Any]) -> tuple[str, tuple[int, int]]:
-    """Name, and height and width, of a detector's only input, (1, 3, height, width) in float32.
+    """Name and (height, width) of a detector's only input, (1, 3, height, width) in float32.
 
-    For a network that takes images of any size, these are the sides that D-FINE was trained at.
+    For a network that takes images of any size, this is the size that D-FINE was trained at.
     """
     shape = inputs[0].shape if len(inputs) == 1 else []
     free = [not isinstance(side, int) for side in shape]  # a free side is a name, or None

@@ -1,4 +1,4 @@
-"""Pictures of people found: boxes, skeletons, heatmaps and forecasts on the image."""
+"""Drawing people on images: boxes, skeletons, heatmaps and forecasts."""
 
 from collections.abc import Sequence
 
@@ -38,10 +38,10 @@ def draw_people(
     """Draw people's skeletons, smaller people first so that they do not cover those in front.
 
     Args:
-        image, people, skeleton: what to draw on, and whom.
+        image, people, skeleton: the image, the people on it, and their skeleton.
         min_score: keypoints with a lower score are left out.
         boxes: draw boxes, with score and track number.
-        legend: say in a corner which colour is which side.
+        legend: show in a corner which colour is which side.
 
     Example:
         >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
@@ -63,7 +63,7 @@ def draw_people(
 def draw_ghosts(
     image: Pixels, poses: Float[np.ndarray, "steps joints 2"], skeleton: Skeleton, track: int
 ) -> Pixels:
-    """Draw a person's future poses in their track's colour, the later the fainter."""
+    """Draw a person's future poses in their track's colour, fading with time."""
     canvas = image
     for step in reversed(range(len(poses))):
         layer = canvas.copy()
@@ -77,7 +77,7 @@ def draw_ghosts(
 def overlay_heatmaps(
     image: Pixels, people: Sequence[Person], input_size: tuple[int, int]
 ) -> Pixels:
-    """Lay the heatmaps of the people who have any over a darkened, grey image.
+    """Overlay people's heatmaps, if they have any, on a darkened, grey image.
 
     `input_size` is the (height, width) of the network's crops.
     """
@@ -99,7 +99,7 @@ def overlay_heatmaps(
 
 
 def track_colour(track: int) -> Colour:
-    """The colour of a person's number, from 1; colours repeat."""
+    """The colour of a track number, from 1; colours repeat."""
     return TRACK_COLOURS[(track - 1) % len(TRACK_COLOURS)]
 
 
@@ -118,7 +118,7 @@ def _draw_box(canvas: Pixels, person: Person) -> None:
 
 
 def _draw_label(canvas: Pixels, text: str, corner: np.ndarray, colour: Colour) -> int:
-    """Write text on a plate that stands on `corner`; return the plate's height."""
+    """Write text on a plate whose lower left corner is `corner`; return the plate's height."""
     font, size = cv2.FONT_HERSHEY_SIMPLEX, float(np.clip(min(canvas.shape[:2]) / 1100, 0.36, 2.0))
     (text_width, text_height), base = cv2.getTextSize(text, font, size, 1)
     pad = max(2, text_height // 4)

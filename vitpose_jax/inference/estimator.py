@@ -1,8 +1,8 @@
-"""From images and boxes to poses: one compiled function, fed full batches of people.
+"""From images and boxes to poses: one compiled function, fed with full batches of people.
 
-Threads on the host read images and crop people while the device works on the batch before. Crops
-travel as bytes; everything from normalisation to image coordinates is one jitted function, compiled
-for a full batch and, on CPUs, for the single people left over at the end.
+Threads on the host read images and crop people while the device works on the previous batch. Crops
+are transferred as uint8; everything from normalisation to image coordinates is one jitted function,
+compiled for a full batch and, on CPUs, for the single people left over at the end.
 """
 
 import logging
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 CPU_BATCH, ACCELERATOR_BATCH = 8, 64
 BATCHES_WAITING = 4
-"""How many batches' worth of images may wait for one of them whose people are in no batch yet."""
+"""How many batches' worth of images may wait for an image whose people are not yet in a batch."""
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -44,8 +44,8 @@ class Prediction:
     Attributes:
         people: one per box, in the boxes' order.
         image_wh: (width, height) of the upright image; (0, 0) if it could not be used.
-        image: None if it could not be used or was not to be kept.
-        problem: what is wrong with the image although it could be used.
+        image: None if it could not be used or was not kept.
+        problem: what is wrong with the image, if it could be used all the same.
         error: why the image could not be used.
     """
 
@@ -64,7 +64,7 @@ class PoseEstimator:
         skeleton: names and limbs of its keypoints.
         input_size: (height, width) of the crops.
         batch_size: people per call of the compiled function.
-        programs: what has been compiled so far, by its number of people.
+        programs: compiled functions so far, by number of people.
 
     Example:
         >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
@@ -87,8 +87,8 @@ class PoseEstimator:
 
         Args:
             model: the network.
-            skeleton: its keypoints; by default those that its configuration holds or names, else
-                the first of `SKELETONS` with as many keypoints, with a warning.
+            skeleton: its keypoints; by default those in its configuration, or else the first of
+                `SKELETONS` with as many keypoints, with a warning.
             flip_test: average with the heatmaps of the mirrored crop (twice the work).
             method: how heatmaps are decoded, see `vitpose_jax.keypoints.decoding`.
             batch_size: people per batch; by default 64 on an accelerator and 8 on a CPU.
@@ -137,13 +137,13 @@ class PoseEstimator:
 
         Args:
             weights: folder, checkpoint file or hub id.
-            dtype: to compute in; by default bfloat16 on an accelerator and float32 on a CPU.
+            dtype: compute dtype; by default bfloat16 on an accelerator and float32 on a CPU.
             flip_test, method, batch_size, keep_heatmaps: as for the constructor.
-            dataset: a key of `SKELETONS`: which of several heads or experts, and whose skeleton.
-            skeleton: what the keypoints are, where the weights do not tell or tell it wrong: one,
-                the name of a known one, or a file as for `read_skeleton`.
-            num_heads: attention heads, where the weights do not tell.
-            input_size: (height, width) of the crops, if other than the weights'.
+            dataset: a key of `SKELETONS`, whose head or expert and skeleton to use.
+            skeleton: the keypoints, if the weights do not name them or name them wrongly: a
+                Skeleton, the name of a known one, or a file as for `read_skeleton`.
+            num_heads: attention heads, if the weights do not tell.
+            input_size: (height, width) of the crops, if different from the weights'.
 
         Raises:
             UserError: the weights cannot be used, or an option does not fit them.
@@ -178,9 +178,9 @@ class PoseEstimator:
         Args:
             image: uint8 RGB array, path or PIL picture (see `load_image`). Boxes and keypoints are
                 in pixels of the upright image.
-            boxes: (N, 4) x, y, width, height, or (N, 5) with a score behind; or a function from
+            boxes: (N, 4) x, y, width, height, or (N, 5) with a score at the end; or a function from
                 the image to such boxes; None takes the whole image as one person. A box that shows
-                nothing (not numbers, without area, outside the image) gives a person of zeros.
+                nothing (NaN, no area, outside the image) gives a person whose keypoints are zero.
 
         Raises:
             UserError: the image cannot be read, or the boxes have another shape.
@@ -197,12 +197,12 @@ class PoseEstimator:
 
         Threads read images, run detectors on them and crop people, a few images ahead of the
         device. The queue is bounded, so `items` may be endless; arrays and PIL pictures are copied
-        when taken, so the caller may reuse them. Errors are raised, or yielded, in their turn.
+        on arrival, so the caller may reuse them. Errors are raised or yielded in order.
 
         Args:
             items: (image, boxes) as for `__call__`.
             skip_errors: yield predictions that carry the error instead of raising it.
-            keep_images: give every `Prediction` its image (large pictures need memory).
+            keep_images: include its image in every `Prediction` (which takes memory).
         """
         waiting: deque[Item] = deque()
         batches = Batches(self._run, self.batch_size)
@@ -220,7 +220,8 @@ class PoseEstimator:
     def compile(self, size: int | None = None) -> None:
         """Compile the function for `size` people now, instead of when it is first needed.
 
-        A full batch by default; 1 is for the people that a CPU has left at the end of a stream.
+        The default is a full batch; on a CPU, 1 is used for people left over at the end of a
+        stream.
         """
         size = size or self.batch_size
         crops = np.zeros((size, *self.input_size, 3), np.uint8)
@@ -283,12 +284,12 @@ def _skeleton_of(model: PoseModel) -> Skeleton:
     if not fitting:
         raise UserError(
             f"the weights do not say what their {config.num_keypoints} keypoints are, and no known "
-            "skeleton has as many: give one (skeleton=, or --skeleton of `vitpose predict` and of "
-            "convert/torch_to_flax.py, which keeps it with the weights)"
+            "skeleton has as many: give one (skeleton=, or --skeleton of `vitpose predict` or of "
+            "convert/torch_to_flax.py, which stores it with the weights)"
         )
     log.warning(
-        "the weights do not say what their %d keypoints are: taken for those of %s, in its order "
-        "(--skeleton or skeleton= says what they are, --dataset or dataset= of which data set)",
+        "the weights do not say what their %d keypoints are: assuming those of %s, in its order "
+        "(to change this, use --skeleton or skeleton=, or --dataset or dataset=)",
         config.num_keypoints,
         fitting[0].name,
     )

@@ -1,4 +1,4 @@
-"""From the people of a video to where they are going to be."""
+"""Forecasting the motion of the people in a video."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,11 +30,11 @@ People = Sequence[Sequence[Person]]
 
 @dataclass(frozen=True)
 class Future:
-    """Where a person is going to be.
+    """A person's forecast poses.
 
     Attributes:
         poses: float32 (m, K, 2), pixels.
-        after_seconds: (m,), when, counted from the frame that the forecast belongs to.
+        after_seconds: (m,) times of the poses, counted from the forecast's frame.
     """
 
     poses: np.ndarray
@@ -42,15 +42,15 @@ class Future:
 
 
 Futures = dict[tuple[int, int], Future]
-"""By frame of the video, and track."""
+"""Forecasts by (frame of the video, track)."""
 
 
 STEADY = 0.2
-"""How much of a frame's usual length the frames of a steady video may differ by."""
+"""By what share of its median length a frame of a steady video may differ."""
 
 
 def frame_rate(times: np.ndarray) -> tuple[float, bool]:
-    """A video's mean frames per second, and whether its frames are all about equally long."""
+    """A video's mean frames per second, and whether all its frames are about equally long."""
     if len(times) < 2:
         return DEFAULT_FPS, True
     lengths = np.diff(times)
@@ -62,7 +62,7 @@ def frame_rate(times: np.ndarray) -> tuple[float, bool]:
 def resample_tracks(
     tracks: Mapping[int, MotionTrack], times: np.ndarray, fps: float
 ) -> dict[int, MotionTrack]:
-    """The tracks of a video whose frames are shown at `times` (seconds), at a steady rate."""
+    """Resample the tracks of a video, whose frames are at `times` (seconds), to a steady rate."""
     return {
         number: resample(track, fps, times[track.frame_ids]) for number, track in tracks.items()
     }
@@ -71,7 +71,7 @@ def resample_tracks(
 def motion_tracks(frames: People, fps: float, min_score: float) -> dict[int, MotionTrack]:
     """Every person's motion from their first to their last frame, by track number.
 
-    Keypoints scored below `min_score`, and frames in which the person is lost, are missing.
+    Keypoints with a score below `min_score` and frames in which the person is lost are missing.
     """
     seen: dict[int, dict[int, Person]] = defaultdict(dict)
     for index, people in enumerate(frames):
@@ -94,11 +94,11 @@ def motion_tracks(frames: People, fps: float, min_score: float) -> dict[int, Mot
 def forecast_tracks(
     model: Forecaster | PosePredictor, tracks: Mapping[int, MotionTrack], times: np.ndarray
 ) -> Futures:
-    """Forecast from every frame in which a person is seen and has been followed long enough.
+    """Forecast from every frame in which a person is seen and has been tracked long enough.
 
-    The tracks' rate may differ from the video's, whose frames are shown at `times`, in seconds. A
-    forecast belongs to the first frame of the video by which everything it is made of has been
-    seen; of several the last is kept.
+    The tracks' rate may differ from that of the video, whose frames are at `times` (seconds). A
+    forecast is assigned to the first frame of the video at which all its input has been seen; if
+    several are assigned to one frame, the last is kept.
     """
     n, keys, late, observed, visible = model.config.observed, [], [], [], []
     for number, track in tracks.items():
@@ -127,7 +127,7 @@ def forecast_tracks(
 
 
 def forecast_results(name: str, futures: Futures) -> Iterator[dict[str, Any]]:
-    """One JSON entry for each forecast of the video `name`; what is not a number is null."""
+    """One JSON entry for each forecast of the video `name`; values that are not finite are null."""
     for (frame, track), future in sorted(futures.items(), key=lambda item: item[0]):
         points = np.round(future.poses, 2).astype(object)
         points[~np.isfinite(future.poses)] = None
@@ -148,7 +148,7 @@ def draw_video(
     skeleton: Skeleton,
     min_score: float,
 ) -> list[str]:
-    """Draw a video's people and where they will be; return what was wrong with its file.
+    """Draw a video's people and their forecasts; return problems with the video file.
 
     Raises:
         UserError: it cannot be read or written.

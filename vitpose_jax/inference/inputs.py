@@ -1,4 +1,4 @@
-"""What the user pointed at (files, folders, globs, videos and cameras) as a flat list."""
+"""Expanding the user's inputs (files, folders, globs, videos and cameras) to a flat list."""
 
 import glob
 import os
@@ -31,7 +31,8 @@ class Source:
     Attributes:
         kind: what it is.
         location: path of a file, number of a camera, or address of a stream.
-        name: its name in results: the file's, or the path below the folder it was found in; unique.
+        name: its unique name in results: the file name, or the path below the folder where it was
+            found.
     """
 
     kind: SourceKind
@@ -40,13 +41,13 @@ class Source:
 
     @property
     def image_id(self) -> int | None:
-        """A picture's COCO id: the number that is the file's name, if it is one."""
+        """A picture's COCO id: its file name without the suffix, if that is a number."""
         stem = Path(self.name).stem
         return int(stem) if self.kind == "image" and stem.isascii() and stem.isdigit() else None
 
 
 class Inputs(list[Source]):
-    """Sources, and `problems`: what was left out of folders, in a line each."""
+    """Sources, and `problems`: what was left out of folders, one line each."""
 
     def __init__(self, sources: Iterable[Source], problems: Sequence[str]) -> None:
         super().__init__(sources)
@@ -54,10 +55,10 @@ class Inputs(list[Source]):
 
 
 def expand_inputs(inputs: Sequence[str]) -> Inputs:
-    """Turn the command's arguments into sources, each name once, folders and globs sorted.
+    """Turn the command's arguments into sources with unique names; folders and globs are sorted.
 
-    Links count as files of their own. A file's content decides what it is read as, and its suffix
-    where that tells nothing. A folder gives the pictures and videos directly inside it
+    Links count as separate files. A file's type is decided by its content, or by its suffix if the
+    content is not recognised. A folder stands for the pictures and videos directly inside it
     (`FOLDER/**/*.jpg` goes deeper); a bare number that is not a file is a camera.
 
     Raises:
@@ -73,7 +74,7 @@ def expand_inputs(inputs: Sequence[str]) -> Inputs:
 
 def _expand(argument: str, problems: dict[str, None]) -> list[Source]:
     path = Path(argument)
-    # Unlike pathlib's, os.path's tests are simply false for what cannot be a path.
+    # os.path's tests return False for strings that cannot be a path; pathlib's raise.
     if os.path.isdir(path):
         return _folder_sources(path, problems)
     if os.path.isfile(path):
@@ -89,14 +90,14 @@ def _expand(argument: str, problems: dict[str, None]) -> list[Source]:
         base = os.path.commonpath([p.parent for p in files])
         return [_file(p, os.path.relpath(p, base or ".")) for p in files]
     if os.path.islink(path):
-        raise UserError(f"{argument}: is a link to {os.readlink(path)}, which is not there")
+        raise UserError(f"{argument}: is a link to {os.readlink(path)}, which does not exist")
     close = nearest_file(argument)
     hint = "" if close is None else f"; is it {close}?"
     raise UserError(f"{argument}: no such file, folder or camera{hint}")
 
 
 def _without_dots(location: str) -> str:
-    """A path's only spelling, links kept: `..` behind a link may lead elsewhere than it seems."""
+    """Normalise a path without resolving links; `..` is kept if it follows a link."""
     plain = os.path.abspath(location)
     try:
         return plain if os.path.samefile(plain, location) else location
@@ -105,7 +106,7 @@ def _without_dots(location: str) -> str:
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """The paths that match; unlike with `glob.glob`, `**` enters no folder twice through links."""
+    """The paths that match; unlike in `glob.glob`, `**` enters no folder twice through links."""
     parts = Path(pattern).parts
     if "**" not in parts:
         yield from glob.iglob(pattern)
@@ -118,7 +119,7 @@ def _matches(pattern: str) -> Iterator[str]:
 
 
 def _folders_below(top: str) -> Iterator[str]:
-    """A folder and those below it, in order, without hidden ones, each real folder once."""
+    """A folder and its subfolders, in order, without hidden ones, each real folder once."""
     seen: set[str] = set()
     for folder, inner, _ in os.walk(top, followlinks=True):
         real = os.path.realpath(folder)
@@ -131,9 +132,9 @@ def _folders_below(top: str) -> Iterator[str]:
 
 
 def _folder_sources(folder: Path, problems: dict[str, None]) -> list[Source]:
-    """The folder's pictures and videos, but not hidden files such as macOS's ._1.jpg.
+    """The folder's pictures and videos, without hidden files such as macOS's ._1.jpg.
 
-    Those of formats that are not read are told in `problems`.
+    Files in unsupported formats are listed in `problems`.
     """
     try:
         paths = sorted(folder.iterdir())
@@ -160,16 +161,16 @@ def _folder_sources(folder: Path, problems: dict[str, None]) -> list[Source]:
 
 
 def _left_out(count: Counter[str]) -> str:
-    """What formats were left out how often, and what to do."""
+    """Which formats were left out, how often, and what to do."""
     kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(count.items()))
     needs_extra = HEIC_SUFFIXES & count.keys()
     remedies = ["for HEIC: pip install 'vitpose-jax[heic]'"] if needs_extra else []
     remedies += ["convert to JPEG, PNG or MP4"] if count.keys() - HEIC_SUFFIXES else []
-    return f"files of formats that are not read were left out: {kinds}; {'; '.join(remedies)}"
+    return f"files in unsupported formats were left out: {kinds}; {'; '.join(remedies)}"
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it is a file, or a link to nothing, which is told when it cannot be read."""
+    """Whether it is a file or a broken link (which is reported when it is read)."""
     return path.is_file() or (path.is_symlink() and not path.exists())
 
 
@@ -180,7 +181,7 @@ def _file(path: Path, name: str) -> Source:
 def _with_unique_names(sources: list[Source]) -> list[Source]:
     """Rename files that share a name to their paths below the folder that holds all files.
 
-    Such a path may already be another file's name; then that file gets its path as well.
+    If such a path is already another file's name, that file is renamed in the same way.
     """
     files = [os.path.abspath(s.location) for s in sources if s.kind != "camera"]
     base = os.path.commonpath(map(os.path.dirname, files)) if files else ""

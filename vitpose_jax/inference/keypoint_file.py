@@ -1,4 +1,4 @@
-"""Keypoints of a video that were found before, from the JSON that `vitpose predict` writes."""
+"""Reading the keypoints of a video from the JSON that `vitpose predict` writes."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ from vitpose_jax.inference.tracking import Tracker
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 MAX_FRAME = 10_000_000
-"""Larger numbers are damage, or ids of something else."""
+"""Larger numbers are errors, or ids of something else."""
 
 
 def read_keypoints(
@@ -25,14 +25,14 @@ def read_keypoints(
     """The people of every frame, from frame 0 on, with track numbers, and the frames' times.
 
     The file is a list of COCO results, each with `frame` (or `image_id`, taken as the frame's
-    number) and K x 3 `keypoints`; if an entry has no `track_id`, people are tracked anew.
+    number) and K x 3 `keypoints`. If any entry lacks `track_id`, people are tracked again.
     Coordinates that are not numbers count as missing.
 
     Args:
         path: the file.
-        skeleton: whose keypoints they are.
-        fps: frames a second; by default the entries' `time` says when frames are.
-        default_fps: frames a second where entries have no `time`.
+        skeleton: the skeleton of the keypoints.
+        fps: frames per second; by default the frames' times are the entries' `time`.
+        default_fps: frames per second if entries have no `time`.
 
     Raises:
         UserError: the file is unreadable, has another form or skeleton, or holds several videos.
@@ -64,7 +64,7 @@ def read_keypoints(
 
 
 def _frame_times(path: Path, entries: list[dict[str, Any]], count: int) -> np.ndarray | None:
-    """Seconds (count,) from the entries' `time`, even ones between; None where there is none."""
+    """Seconds (count,) from the entries' `time`, interpolated in between; None if it is absent."""
     known = {plain_id(e.get("frame", e.get("image_id", 0))): e.get("time") for e in entries}
     if len(known) < 2 or None in known.values():
         return None
@@ -75,12 +75,12 @@ def _frame_times(path: Path, entries: list[dict[str, Any]], count: int) -> np.nd
         times = np.array([math.nan])
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise UserError(
-            f"{path}: `time` must be seconds that rise from frame to frame; correct it, or give "
+            f"{path}: `time` must be seconds that increase with the frame; correct it, or give "
             "--fps N for a steady rate"
         )
     missing = np.arange(count)
     filled = np.interp(missing, frames, times)
-    # Before the first known frame as fast as after it.
+    # Before the first known frame, use the rate just after it.
     early = missing < frames[0]
     pace = (times[1] - times[0]) / (frames[1] - frames[0])
     filled[early] = times[0] - (frames[0] - missing[early]) * pace
@@ -105,7 +105,7 @@ def _parse_entry(where: str, entry: dict[str, Any], skeleton: Skeleton) -> tuple
     if not isinstance(track, int) and entry.get("track_id") is not None:
         raise UserError(
             f"{where}: track_id must be a whole number, not {entry['track_id']!r:.40}; leave it "
-            "out to have people followed anew"
+            "out to have people tracked again"
         )
     try:
         points = np.array(entry["keypoints"], np.float32).reshape(-1, 3)
@@ -128,6 +128,6 @@ def _parse_entry(where: str, entry: dict[str, Any], skeleton: Skeleton) -> tuple
 
 
 def _enclosing_box(points: np.ndarray) -> np.ndarray:
-    """The box (4,) around the points (K, 3) that were found."""
+    """The box (4,) around those of the points (K, 3) that were found."""
     seen = points[points[:, 2] > 0, :2] if (points[:, 2] > 0).any() else np.zeros((1, 2))
     return np.array([*seen.min(0), *np.ptp(seen, axis=0)], np.float64)

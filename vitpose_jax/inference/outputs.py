@@ -1,4 +1,4 @@
-"""Where results go: every input its own file, and never an input's place."""
+"""Where results are written: a separate file for every input, never over an input."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,34 +10,34 @@ from vitpose_jax.files.writing import short_name
 from vitpose_jax.inference.inputs import Source
 
 LONGEST_NAME = 240
-"""Bytes; file systems take 255, and a number may be added."""
+"""In bytes; file systems allow 255, and a number may be added."""
 
 
 def picture_paths(folder: Path, sources: Sequence[Source]) -> dict[str, Path]:
-    """Where drawn pictures go, by source's name: JPEG and PNG under their own names."""
+    """Where drawn pictures go, by the source's name; JPEG and PNG keep their names."""
     pictures = [source.name for source in sources if source.kind == "image"]
     web = (".jpg", ".jpeg", ".png")
     return _paths(folder, {n: "" if n.lower().endswith(web) else ".jpg" for n in pictures})
 
 
 def video_paths(folder: Path, sources: Sequence[Source]) -> dict[str, Path]:
-    """Where annotated videos go, by source's name."""
+    """Where annotated videos go, by the source's name."""
     videos = [source.name for source in sources if source.kind != "image"]
     return _paths(folder, dict.fromkeys(videos, ".poses.mp4"))
 
 
 def _paths(folder: Path, suffixes: Mapping[str, str]) -> dict[str, Path]:
-    """Where something drawn on each source goes, by the source's name.
+    """Output paths in a folder, by the source's name.
 
-    That is into the folder, under the source's name and a suffix, with a number before the last
-    suffix where the path is another source's, a folder above another one, or a folder already.
-    Case does not tell two paths apart, as some file systems ignore it.
+    A path is the source's name plus a suffix. A number is put before the last suffix if the path is
+    taken by another source, is a parent of another path, or exists as a folder. Paths that differ
+    only in case count as equal, as some file systems ignore case.
     """
     wanted = {name: _below(folder, name, suffix) for name, suffix in suffixes.items()}
     folders = {spelling(str(above)) for path in wanted.values() for above in path.parents}
     taken: set[str] = set()
     paths = {}
-    # Who keeps their own name comes first.
+    # Sources that keep their own names come first.
     for name in sorted(wanted, key=lambda name: wanted[name].name != Path(name).name):
         path, number = wanted[name], 2
         while spelling(str(path)) in taken | folders or path.is_dir():
@@ -55,10 +55,10 @@ def _below(folder: Path, name: str, suffix: str) -> Path:
 
 
 def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
-    """Look whether something to be written is an input, directly or through links.
+    """Make sure that no output would overwrite an input, directly or through links.
 
     Raises:
-        UserError: it is.
+        UserError: one would.
     """
     known = {_identity(path): path for path in inputs}
     known.pop(None, None)

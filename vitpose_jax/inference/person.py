@@ -1,4 +1,4 @@
-"""One person found in one image, and the boxes that people are looked for in."""
+"""A person found in an image, and the boxes to search for people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from vitpose_jax.keypoints.oks import oks_nms, person_scores
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 BoxesLike = np.ndarray | Sequence[Any] | None
-"""(N, 4) x, y, width, height, or (N, 5) with a score behind; None is the whole image."""
+"""(N, 4) x, y, width, height, or (N, 5) with a score at the end; None is the whole image."""
 
 MIN_BOX_SIDE = 1e-3
-"""Pixels; far below it, crops and points in float32 can no longer be computed."""
+"""In pixels; for far smaller boxes, float32 is too coarse to compute crops and points."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Person:
 
     Attributes:
         keypoints: (x, y) in pixels of the image.
-        keypoint_scores: the heatmaps' maxima: about 1 where sure, 0 where lost.
-        box: x, y, width, height in pixels of the image, exactly as it was given.
-        box_score: the detector's confidence, 1 where unknown.
+        keypoint_scores: the heatmaps' maxima: about 1 if certain, 0 if not found.
+        box: x, y, width, height in pixels of the image, exactly as given.
+        box_score: the detector's confidence; 1 if unknown.
         track: the person's number throughout a video, from 1; None outside videos.
-        heatmaps: over the box's padded region, if they were asked for.
-        category: COCO's category id; the box's own where a file gave one.
+        heatmaps: over the box's padded region, if requested.
+        category: COCO category id, from the box file if it gives one.
 
     Example:
         >>> points, box = np.zeros((17, 2)), np.array([10.0, 20, 60, 150])
@@ -69,7 +69,7 @@ def box_problem(box: Float[np.ndarray, " sides"], image_wh: tuple[int, int]) -> 
 
 
 def as_boxes(boxes: BoxesLike, image: Pixels) -> Float64[np.ndarray, "boxes 5"]:
-    """Boxes with scores: x, y, width, height, score; the score is 1 where none is given.
+    """Boxes with scores: x, y, width, height, score; the score is 1 if none is given.
 
     Raises:
         UserError: another shape, something other than numbers, or a score that is not finite.
@@ -95,10 +95,10 @@ def as_boxes(boxes: BoxesLike, image: Pixels) -> Float64[np.ndarray, "boxes 5"]:
 def drop_duplicates(
     people: Sequence[Person], skeleton: Skeleton, input_size: tuple[int, int]
 ) -> list[Person]:
-    """The people of one image without those much like a better one (OKS above 0.9), in order.
+    """Drop people who are near-duplicates of a better-scored one (OKS above 0.9), keeping order.
 
-    As in the COCO protocol, the area behind OKS is that of the padded crop of `input_size` (height,
-    width).
+    As in the COCO protocol, the area for OKS is that of the padded crop, which depends on
+    `input_size` (height, width).
     """
     if not people:
         return []

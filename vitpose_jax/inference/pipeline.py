@@ -1,8 +1,8 @@
-"""From what the user pointed at to tracked people, one frame after another.
+"""From the user's inputs to tracked people, frame by frame.
 
     sources -> frames -> estimator -> track, smooth -> sinks
 
-What went wrong, and what is worth telling, comes back as a `Report`.
+Problems and notes for the user are returned as a `Report`.
 """
 
 import contextlib
@@ -34,13 +34,13 @@ class Frame:
         source: the picture or the video.
         total: how many pictures there are, or frames the video claims to have.
         index: the frame's number in its video, from 0; None for pictures.
-        time: of the frame in its video, in seconds from the first one; None for pictures.
+        time: the frame's time in its video, in seconds from the first one; None for pictures.
         fps: the video's mean frames per second; None for pictures.
         people: in the boxes' order; with track numbers in videos.
-        identity: (file name, image id) in results, where a file of boxes has its own.
+        identity: (file name, image id) for results, if a box file has its own.
         image_wh: (width, height) in pixels.
         image: uint8 RGB, if a sink needs it.
-        problems: what is wrong with it, in a line each.
+        problems: what is wrong with it, one line each.
         error: why the picture or the whole video cannot be used.
     """
 
@@ -62,15 +62,15 @@ Frames = Generator[Frame, None, None]
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a run, or of a part of it; reports add up.
+    """The outcome of a run or of a part of it; reports can be added.
 
     Attributes:
-        frames: pictures and frames that could be used.
-        people: found in them.
-        unusable: sources that could not be used.
-        problems: what went wrong, in a line each.
+        frames: number of pictures and frames that could be used.
+        people: number of people found in them.
+        unusable: number of sources that could not be used.
+        problems: what went wrong, one line each.
         notes: what else the user should know, such as where something was written.
-        ended_by: what ended the run early, for the caller to raise.
+        ended_by: the exception that ended the run early, for the caller to raise.
     """
 
     frames: int = 0
@@ -92,7 +92,7 @@ class Report:
 
 
 class Sink:
-    """Takes frames in order: a file of results, drawn pictures, a progress bar.
+    """Consumes frames in order: a file of results, drawn pictures, a progress bar.
 
     Attributes:
         needs_images: the kinds of sources whose images it needs.
@@ -101,11 +101,11 @@ class Sink:
     needs_images: frozenset[SourceKind] = frozenset()
 
     def write(self, frame: Frame) -> None:
-        """Take a frame, even one that could not be used; an error raised ends the run."""
+        """Take a frame, even one that could not be used; raising an error ends the run."""
         raise NotImplementedError
 
     def close(self) -> Report:
-        """Finish, even after an error; say what was written and what went wrong."""
+        """Finish, even after an error; report what was written and what went wrong."""
         return Report()
 
 
@@ -115,10 +115,10 @@ class Pipeline:
 
     Attributes:
         estimator: finds the keypoints.
-        finder: where people are: boxes from a file, a detector, or None to take every whole image
-            as one person.
+        finder: locates people: boxes from a file, a detector, or None to take every whole image as
+            one person.
         nms: drop near-duplicate poses (OKS above 0.9).
-        smooth: steady the poses in videos.
+        smooth: smooth the poses in videos.
     """
 
     estimator: PoseEstimator
@@ -127,10 +127,10 @@ class Pipeline:
     smooth: bool = False
 
     def run(self, sources: Sequence[Source], sinks: Sequence[Sink]) -> Report:
-        """Find the people of all pictures, then of each video, and hand them to every sink in turn.
+        """Find the people of all pictures, then of each video, and pass them to every sink.
 
-        Sinks are closed whatever happens, so that what was found so far is kept; errors and Ctrl-C
-        come back in the report. Ctrl-C merely ends a camera.
+        Sinks are closed whatever happens, so that results so far are kept; errors and Ctrl-C are
+        returned in the report. For a camera, Ctrl-C is the normal end.
         """
         pictures = [source for source in sources if source.kind == "image"]
         videos = [source for source in sources if source.kind != "image"]
@@ -154,7 +154,7 @@ class Pipeline:
             yield self._checked(Frame(source, len(sources)), prediction)
 
     def _run_video(self, source: Source, sinks: Sequence[Sink], keep_images: bool) -> Report:
-        """Hand a video's frames to the sinks; what is wrong with the file is in the report."""
+        """Pass a video's frames to the sinks; the report includes problems with the file."""
         try:
             reader = _open_video(source)
         except UserError as error:
@@ -184,7 +184,7 @@ class Pipeline:
         return self.finder.of(source, index) if isinstance(self.finder, BoxFile) else self.finder
 
     def _checked(self, frame: Frame, prediction: Prediction) -> Frame:
-        """The frame with the people found, without duplicates if so asked, and their problems."""
+        """The frame with the people found (without duplicates if `nms`) and any problems."""
         people, problems, identity = prediction.people, list[str](), None
         if isinstance(self.finder, BoxFile):
             identity = self.finder.identity(frame.source, frame.index)
@@ -214,7 +214,7 @@ def _open_video(source: Source) -> VideoReader:
 
 
 def _drain(frames: Frames, sinks: Sequence[Sink], endless: bool = False) -> Report:
-    """Hand frames to the sinks up to the last one, or up to an error."""
+    """Pass frames to the sinks until the last one or an error."""
     count = people = unusable = 0
     problems: dict[str, None] = {}
     ended_by: Exception | KeyboardInterrupt | None = None

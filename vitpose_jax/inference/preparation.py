@@ -1,4 +1,4 @@
-"""The host's part of an estimate: threads read images and crop people, a little ahead."""
+"""Work on the host: threads read images and crop people, a few images ahead of the device."""
 
 import os
 from collections import deque
@@ -29,13 +29,13 @@ class Item:
     """One image on its way through the batches.
 
     Attributes:
-        image: uint8 RGB, if it is to be kept.
+        image: uint8 RGB, if kept.
         image_wh: (width, height).
         boxes: (N, 5), see `as_boxes`.
-        usable: bool (N,), which boxes show something; these M have crops.
+        usable: bool (N,), which boxes show part of the image; these M boxes have crops.
         crops: uint8 (M, height, width, 3).
         center, scale: (M, 2), the crops' regions.
-        problem: what is wrong with the image although it can be used.
+        problem: what is wrong with the image, if it can be used all the same.
         error: why the image cannot be used.
         rows: the network's outputs so far, in the crops' order.
     """
@@ -53,16 +53,16 @@ class Item:
 
     @property
     def done(self) -> bool:
-        """Whether the network has seen all of the image's people."""
+        """Whether the network has processed all of the image's people."""
         return len(self.rows) == len(self.crops)
 
 
 def prepare_ahead(
     items: Iterable[tuple[ImageLike, BoxSource]], input_size: tuple[int, int], keep_images: bool
 ) -> Iterator[Item]:
-    """Read and crop images in threads that run a little ahead; yield them in order.
+    """Read and crop images in threads that run a few images ahead; yield them in order.
 
-    Errors, including those of a function that finds boxes, come as items, in their turn.
+    Errors, including those of a function that finds boxes, are yielded as items, in order.
 
     `items` is consumed in the caller's thread; `input_size` is the crops' (height, width).
     """
@@ -83,11 +83,11 @@ def prepare_ahead(
 
 
 def snapshot_input(image: ImageLike) -> str | os.PathLike[str] | np.ndarray | UserError:
-    """An image in a form that a thread can safely read later: a file's path, or pixels of its own.
+    """An image in a form that a thread can safely read later: a file's path, or a copy.
 
-    The caller may refill an array meanwhile (one buffer for all frames of a video), and a PIL
-    picture, which reads its file on first use, is not safe to share between threads. An unusable
-    picture is returned as its error, to be raised in its turn.
+    The caller may overwrite an array meanwhile (one buffer for all frames of a video), and a PIL
+    picture, which reads its file on first use, is not safe to share between threads. For an
+    unusable picture the error is returned, to be raised in order.
     """
     if isinstance(image, str | os.PathLike):
         return image

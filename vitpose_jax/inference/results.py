@@ -23,10 +23,10 @@ def coco_result(
 ) -> dict[str, Any]:
     r"""One entry of a COCO results file.
 
-    `keypoints` are x, y, score of every keypoint in turn; `bbox` is the box as it was given.
-    Numbers that are not finite are null. Pictures may have an `image_id`; frames of videos have
-    `frame` (from 0), `time` (seconds from the first frame) and `track_id`. Bytes of a file's name
-    that are not UTF-8 become `\xe9`.
+    `keypoints` are x, y, score of each keypoint in turn; `bbox` is the box as given. Numbers that
+    are not finite are null. Pictures may have an `image_id`; frames of videos have `frame` (from
+    0), `time` (seconds from the first frame) and `track_id`. Bytes of a file name that are not
+    UTF-8 are escaped (`\xe9`).
     """
     points = np.column_stack([person.keypoints, person.keypoint_scores])
     result: dict[str, Any] = {"file_name": name_in_json(file_name)}
@@ -47,7 +47,7 @@ def coco_result(
 
 
 def name_in_json(name: str) -> str:
-    r"""A file's name as text that any reader of JSON takes: `\xe9` for a byte that is not UTF-8."""
+    r"""A file name as valid JSON text; bytes that are not UTF-8 are escaped (`\xe9`)."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
@@ -59,7 +59,7 @@ def _finite(value: float, digits: int | None = None) -> float | None:
 
 
 def write_results(path: str | Path, results: Iterable[dict[str, Any]]) -> None:
-    """Write entries as a JSON list, one a line; an older file stays until the new one is whole.
+    """Write entries as a JSON list, one per line, replacing an older file only when complete.
 
     Raises:
         UserError: the file cannot be written.

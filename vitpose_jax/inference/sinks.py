@@ -19,7 +19,7 @@ from vitpose_jax.inference.preparation import WORKERS
 from vitpose_jax.inference.results import coco_result, write_results
 
 Draw = Callable[[np.ndarray, Sequence[Person]], np.ndarray]
-"""Image (uint8 RGB) and people to a drawn image."""
+"""(image (uint8 RGB), people) -> drawn image."""
 
 
 class ResultsSink(Sink):
@@ -31,7 +31,7 @@ class ResultsSink(Sink):
         self._has_frames = False
 
     def write(self, frame: Frame) -> None:
-        """Remember the frame's people."""
+        """Store the frame's people."""
         if frame.error is None:
             self._has_frames = True
             name, number = frame.identity or (frame.source.name, frame.source.image_id)
@@ -41,7 +41,7 @@ class ResultsSink(Sink):
             ]
 
     def close(self) -> Report:
-        """Write the file; raises UserError where that is impossible."""
+        """Write the file; raises UserError if that fails."""
         if self._has_frames:
             write_results(self._path, self._results)
         return Report()
@@ -55,26 +55,26 @@ class PeopleSink(Sink):
         self.times: list[float] = []
 
     def write(self, frame: Frame) -> None:
-        """Keep the frame's people."""
+        """Store the frame's people."""
         if frame.time is not None:
             self.frames.append(frame.people)
             self.times.append(frame.time)
 
 
 class PictureSink(Sink):
-    """Drawn pictures, made by threads while the network goes on."""
+    """Drawn pictures, made by threads while the network runs."""
 
     needs_images = frozenset[SourceKind]({"image"})
 
     def __init__(self, folder: Path, draw: Draw, paths: Mapping[str, Path]) -> None:
-        """Take the folder, and the paths in it by source's name."""
+        """Set the folder, and the paths in it by the source's name."""
         self._folder, self._draw, self._paths = folder, draw, paths
         self._background = Background(WORKERS)
         self._problems: list[str] = []
         self._notes: dict[str, None] = {}
 
     def write(self, frame: Frame) -> None:
-        """Have a picture drawn; raises UserError once one could not be written."""
+        """Queue a picture; raises UserError if an earlier one could not be written."""
         if frame.index is None and frame.image is not None:
             self._background.submit(self._save, frame.source, frame.image, frame.people)
 
@@ -99,12 +99,12 @@ class PictureSink(Sink):
 
 
 class VideoSink(Sink):
-    """Annotated videos, each drawn and encoded by a thread; a problem says where that fails."""
+    """Annotated videos, each drawn and encoded by a thread; failures become problems."""
 
     needs_images = frozenset[SourceKind]({"video", "camera"})
 
     def __init__(self, draw: Draw, paths: Mapping[str, Path]) -> None:
-        """Take the videos' paths by source's name."""
+        """Set the videos' paths by the source's name."""
         self._draw, self._paths = draw, paths
         self._notes: dict[str, None] = {}
         self._problems: dict[str, None] = {}

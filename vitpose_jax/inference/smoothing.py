@@ -1,4 +1,4 @@
-"""Steadier poses in videos: the One Euro filter (Casiez, Roussel and Vogel, CHI 2012).
+"""Smoothing poses in videos: the One Euro filter (Casiez, Roussel and Vogel, CHI 2012).
 
 A low-pass filter whose cutoff rises with speed: still joints do not jitter, fast ones do not lag.
 """
@@ -22,16 +22,16 @@ class OneEuroFilter:
         """Start without history.
 
         Args:
-            min_cutoff: Hz at rest; lower is steadier.
-            beta: Hz per unit of speed by which the cutoff rises; higher lags less.
-            speed_cutoff: Hz, smooths the speed itself.
+            min_cutoff: cutoff at rest in Hz; lower is steadier.
+            beta: rise of the cutoff in Hz per unit of speed; higher lags less.
+            speed_cutoff: cutoff in Hz for smoothing the speed itself.
         """
         self._min_cutoff, self._beta, self._speed_cutoff = min_cutoff, beta, speed_cutoff
         self._value: np.ndarray | None = None
         self._speed: np.ndarray | float = 0.0
 
     def __call__(self, value: np.ndarray, elapsed: float) -> np.ndarray:
-        """Filter the next value, `elapsed` seconds (> 0) after the one before."""
+        """Filter the next value, `elapsed` seconds (> 0) after the previous one."""
         if self._value is None:
             self._value = np.asarray(value, np.float64)
             return self._value
@@ -50,8 +50,9 @@ def _weight(cutoff: np.ndarray | float, elapsed: float) -> np.ndarray | float:
 class PoseSmoother:
     """Smooths the keypoints of tracked people, with a filter for each person.
 
-    Coordinates are filtered in units of the person's size (the root of the box's area), so that the
-    same settings suit people near and far. A person who was away for half a second starts anew.
+    Coordinates are filtered in units of the person's size (the square root of the box's area), so
+    that the same settings suit people near and far. The filter restarts when a person was missing
+    for half a second.
     """
 
     def __init__(self, min_cutoff: float = 1.5, beta: float = 3.0) -> None:
@@ -60,9 +61,9 @@ class PoseSmoother:
         self._filters: dict[int, tuple[OneEuroFilter, float, float]] = {}
 
     def update(self, people: Sequence[Person], time: float) -> list[Person]:
-        """The next frame's people with smooth keypoints; those without a track unchanged.
+        """The next frame's people with smoothed keypoints; people without a track are unchanged.
 
-        `time` is the frame's, in seconds, later than that of the frame before.
+        `time` is the frame's time in seconds, later than the previous frame's.
         """
         return [p if p.track is None else self._smooth(p, p.track, time) for p in people]
 

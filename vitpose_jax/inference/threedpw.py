@@ -1,7 +1,7 @@
-"""Keypoints of 3DPW's people from its images, found with our own pose model.
+"""Finding the keypoints of 3DPW's people in its images with a pose model.
 
-Boxes come from the annotated actor (the extent of the file's detections, or of the projected 3D
-joints where there are none) or from a detector, whose boxes go to the actors they overlap.
+Boxes come from the annotated actor (the extent of the file's detections or, without those, of the
+projected 3D joints) or from a detector, whose boxes are assigned to the actors they overlap.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ MARGIN = 0.1
 """Boxes around joints are widened by this share of their sides: bodies reach beyond joints."""
 
 MIN_OVERLAP = 0.3
-"""Intersection over union from which a detected box can be an annotated actor."""
+"""Lowest intersection over union of a detected box and the actor it is assigned to."""
 
 
 def image_files(folder: Path, sequence: Sequence) -> list[Path]:

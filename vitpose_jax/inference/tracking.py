@@ -1,4 +1,4 @@
-"""Who is who from one frame of a video to the next."""
+"""Tracking people from one frame of a video to the next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from vitpose_jax.keypoints.oks import object_keypoint_similarity
 from vitpose_jax.keypoints.skeletons import Skeleton
 
 TIME_ROUNDING = 1e-3
-"""Seconds; many containers count in milliseconds."""
+"""In seconds; many containers store times in milliseconds."""
 
 
 @dataclass
@@ -23,17 +23,17 @@ class _Track:
 
 
 class Tracker:
-    """Numbers people throughout a video, by how their boxes overlap and how alike their poses are.
+    """Numbers people throughout a video, by the overlap of their boxes and the likeness of poses.
 
     Each frame's people are matched to the known tracks so that the sum of similarities is largest
-    (Hungarian method). A similarity is the boxes' intersection over union or, if both poses were
-    found, its mean with their object keypoint similarity.
+    (Hungarian method). The similarity is the boxes' intersection over union or, if both poses were
+    found, the mean of that and their object keypoint similarity.
 
     Example:
         >>> box = np.array([10.0, 20, 60, 150])
         >>> person = Person(np.zeros((17, 2)), np.zeros(17), box)
         >>> tracker = Tracker(SKELETONS["coco"])
-        >>> [tracker.update([person])[0].track for frame in range(3)]
+        >>> [tracker.update([person], time)[0].track for time in (0.0, 0.1, 0.2)]
         [1, 1, 1]
     """
 
@@ -42,8 +42,8 @@ class Tracker:
     ) -> None:
         """Start without tracks.
 
-        Pairs less similar than `min_similarity` (0 to 1) are different people; a person who is
-        missing from all frames of the last `patience` seconds is forgotten.
+        Pairs less similar than `min_similarity` (0 to 1) are different people; a person not seen
+        for `patience` seconds is forgotten.
         """
         self._sigmas = np.array(skeleton.sigmas)
         self._min_similarity, self._patience = min_similarity, patience
@@ -53,7 +53,7 @@ class Tracker:
     def update(self, people: Sequence[Person], time: float) -> list[Person]:
         """The same people, in the same order, with `track` set.
 
-        `time` is the frame's, in seconds, later than that of the frame before.
+        `time` is the frame's time in seconds, later than the previous frame's.
         """
         similarity = np.array(
             [[self._similarity(t.person, p) for p in people] for t in self._tracks]
