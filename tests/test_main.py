@@ -112,4 +112,4 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "file").write_text("")
     config = f"--config={Path(__file__).parent / 'tiny_config.py'}"
     done = run_main(config, "--workdir=~/file/run")
-    assert f"{tmp_path / 'file' / 'run'}: cannot be made a folder" in done.stderr
+    assert f"{tmp_path / 'file' / 'run'}: the folder cannot be made" in done.stderr

@@ -49,7 +49,7 @@ def test_places_where_nothing_can_be_written(tmp_path: Path) -> None:
         write_text(tmp_path / "folder", "x")
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match=f"{place}: cannot be made a folder"):
+        with pytest.raises(UserError, match=f"{place}: the folder cannot be made"):
             make_folder(place)
 
 

@@ -69,9 +69,9 @@ def test_compares_any_number_of_checkpoints(
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ({"num_joints": 24}, "num_joints 24, the data has 17"),
-        ({"future": 30}, "future 30, the data has 5"),
-        ({"observed": 7}, "observed 7, the data has 10"),
+        ({"num_joints": 24}, "num_joints 24, but the data has 17"),
+        ({"future": 30}, "future 30, but the data has 5"),
+        ({"observed": 7}, "observed 7, but the data has 10"),
     ],
 )
 def test_checkpoints_of_other_problems(tmp_path: Path, model: dict, said: str) -> None:
@@ -90,7 +90,7 @@ def test_other_frame_rates_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture
     config.compare = (str(tmp_path / "slow"),)
     with caplog.at_level("WARNING"):
         run.evaluate(config, tmp_path / "report")
-    assert "trained at 25 frames a second, the data has 30" in caplog.text
+    assert "trained at 25 frames a second, but the data has 30" in caplog.text
     caplog.clear()
     config.fps = 25.0
     with caplog.at_level("WARNING"):
@@ -144,7 +144,7 @@ def test_what_training_would_end_on_is_refused_before_it(tmp_path: Path) -> None
     config.eval.split = "tset"
     with pytest.raises(UserError, match=r"config\.eval\.split is 'tset'"):
         forecast_task.build_problem(config)
-    with pytest.raises(UserError, match=r"'joints3d'.*synthetic motion goes with"):
+    with pytest.raises(UserError, match=r"'joints3d'.*synthetic motion requires"):
         forecast_task.build_problem(small("synthetic,joints3d"))
 
 

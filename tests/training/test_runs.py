@@ -140,7 +140,7 @@ def test_export_prints_one_line(uninterrupted, tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     text = finish(start(tmp_path / "file" / "run"), 2)
-    assert "run: cannot be made a folder (Not a directory)" in text
+    assert "run: the folder cannot be made (Not a directory)" in text
     assert "Traceback" not in text
 
 

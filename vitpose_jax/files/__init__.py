@@ -1,1 +1,1 @@
-"""Files: JSON, pictures, videos, and the place of the cache."""
+"""Files: JSON, pictures, videos, and the location of the cache."""

@@ -1,4 +1,4 @@
-"""The user's cache folder, and compiled programs in it, so that a network is compiled once."""
+"""The user's cache folder, and JAX's compilation cache in it."""
 
 import os
 import platform
@@ -6,25 +6,25 @@ import sys
 from pathlib import Path
 
 CACHE_VARIABLE = "VITPOSE_COMPILATION_CACHE"
-SHORTEST = 0.1  # seconds; JAX keeps what took one to compile, a start has much that takes less
+SHORTEST = 0.1  # seconds; JAX's default of 1 skips many programs that are compiled at every start
 
 
 def cache_folder(kind: str) -> Path:
-    """Where this package keeps one kind of file for the user, below $XDG_CACHE_HOME or ~/.cache."""
+    """The folder for one kind of cached file, below $XDG_CACHE_HOME or ~/.cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "vitpose_jax" / kind
 
 
 def enable_compilation_cache() -> None:
-    """Turn JAX's persistent compilation cache on, for all that this process compiles from now on.
+    """Turn on JAX's persistent compilation cache for everything that this process compiles next.
 
-    The project's commands do so themselves; from Python it is for the caller to decide, since the
-    setting is the whole process's. It may come before or after JAX is imported.
+    The commands call this themselves; in Python it is up to the caller, since it affects the whole
+    process. It may be called before or after JAX is imported.
 
-    The cache lies in the user's cache folder, apart for every machine, since programs for one
-    processor may not run on another. The environment variable VITPOSE_COMPILATION_CACHE names
-    another folder, or turns it off where it is "off". What JAX's own variables or settings say is
-    left as it is.
+    The cache is in the user's cache folder, with a subfolder for each machine, since programs for
+    one processor may not run on another. The environment variable VITPOSE_COMPILATION_CACHE names
+    another folder, or turns the cache off if it is "off". JAX's own variables and settings take
+    precedence.
 
     Example:
         >>> enable_compilation_cache()

@@ -1,4 +1,4 @@
-"""A digest of arrays and texts, to notice that data are not what they were."""
+"""Digests of arrays, texts and files, to detect that data have changed."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -10,23 +10,23 @@ from etils import epath
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What training data were.
+    """Identifies the state of a data set.
 
     Attributes:
-        samples: their number.
-        digest: of their contents.
+        samples: number of samples.
+        digest: digest of the contents.
     """
 
     samples: int
     digest: str
 
     def to_dict(self) -> dict[str, int | str]:
-        """As JSON holds it."""
+        """Return it as JSON-serialisable values."""
         return asdict(self)
 
 
 def digest(parts: Iterable[np.ndarray | Sequence[str]]) -> str:
-    """A digest of arrays (type, shape and values) and lists of texts, in their order."""
+    """A digest of arrays (type, shape and values) and lists of strings; their order matters."""
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -38,10 +38,10 @@ def digest(parts: Iterable[np.ndarray | Sequence[str]]) -> str:
 
 
 def digest_files(paths: Iterable[str]) -> str | None:
-    """A digest of the bytes of files, and of the names and bytes of those in folders.
+    """A digest of the names and bytes of files, including all files in folders.
 
     Returns:
-        None where one is not there or cannot be read.
+        The digest, or None if a file is missing or cannot be read.
     """
     found = hashlib.blake2b(digest_size=16)
     try:

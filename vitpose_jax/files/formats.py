@@ -1,4 +1,4 @@
-"""Formats of pictures and videos, by their suffix and by how a file begins."""
+"""Formats of pictures and videos, by suffix and by a file's first bytes."""
 
 import importlib.util
 import os
@@ -32,10 +32,10 @@ OTHER_SUFFIXES = _suffixes(
     ".insv .jls .jxl .jxr .kra .mng .pcx .psb .psd .qoi .r3d .ras .sgi .svg .svgz .swf .tga "
     ".wdp .wmf .xbm .xcf .xpm"
 )
-"""Of pictures and videos that are not read."""
+"""Suffixes of picture and video formats that are not supported."""
 
 BEGINNING = 512
-"""Bytes that tell a format."""
+"""How many bytes are needed to recognise a format."""
 
 _FORMATS: tuple[tuple[bytes, MediaKind | None, str], ...] = (
     (rb"\xff\xd8\xff", "image", "JPEG"),
@@ -72,9 +72,9 @@ _TABLE = [(re.compile(begins, re.DOTALL), kind, name) for begins, kind, name in 
 
 
 def format_of(data: bytes) -> tuple[MediaKind | None, str | None]:
-    """What a file is and its format's name, by its first bytes; (None, None) where unknown.
+    """The kind of a file and the name of its format, by its first bytes; (None, None) if unknown.
 
-    The kind is None for formats that are not read.
+    The kind is None for formats that are not supported.
     """
     for begins, kind, name in _TABLE:
         if begins.match(data[:BEGINNING]):
@@ -83,14 +83,14 @@ def format_of(data: bytes) -> tuple[MediaKind | None, str | None]:
 
 
 def kind_of(path: str | Path) -> MediaKind | None:
-    """Whether a file is read as a picture or a video, by how it begins and then by its suffix."""
+    """Whether a file is read as a picture or a video, by its first bytes, then by its suffix."""
     suffix = os.path.splitext(path)[1].lower()
     try:
         with open(path, "rb") as file:
             kind, name = format_of(file.read(BEGINNING))
     except OSError:
         kind, name = None, None
-    if suffix in RAW_SUFFIXES:  # most begin like a TIFF, and would be read as a tiny preview
+    if suffix in RAW_SUFFIXES:  # most look like a TIFF, but only a tiny preview would be read
         return None if name == "TIFF" else kind
     if kind is None and suffix in IMAGE_SUFFIXES:
         return "image"

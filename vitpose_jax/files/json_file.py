@@ -1,4 +1,4 @@
-"""JSON files, most of them written by others: whatever is wrong with one is told in one line."""
+"""Reading JSON files from any source, with one-line errors."""
 
 import codecs
 import json
@@ -12,7 +12,7 @@ from vitpose_jax.errors import UserError
 def read_json(path: epath.PathLike) -> Any:
     """Read a JSON file in UTF-8, with or without a byte-order mark.
 
-    NaN and Infinity, which are not JSON but common, are read as such.
+    NaN and Infinity, which are not JSON but are common, are accepted.
 
     Args:
         path: a local file, or one on `gs://`.
@@ -50,7 +50,7 @@ def read_object(path: epath.PathLike) -> dict[str, Any]:
 
 
 def number(value: Any) -> float | None:
-    """Return a JSON number as a float, infinite where it is too large; None for anything else."""
+    """Return a JSON number as a float, infinite if it is too large; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

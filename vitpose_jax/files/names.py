@@ -1,4 +1,4 @@
-"""Names of files as people and tools spell them: compared, found nearby, and shown."""
+"""Comparing file names that different people and tools spell differently."""
 
 import difflib
 import os
@@ -15,11 +15,11 @@ _NOT_ON_WINDOWS = re.compile(r'[:*?"<>|]')
 
 
 def spelling(name: str) -> str:
-    r"""What names have in common that differ only in how a system or tool spells them.
+    r"""Normalise a name, so that names that differ only in spelling become equal.
 
-    `\` is `/`, characters that Windows forbids are `_`, `%20` is a blank; case, composed or
-    decomposed accents and a leading `./` do not matter. Bytes that are not UTF-8, or stand as
-    `\xe9` as in our results, are read as Latin-1.
+    `\` becomes `/`, characters that Windows forbids become `_`, and `%20` becomes a space; case,
+    composed or decomposed accents and a leading `./` do not matter. Bytes that are not UTF-8, or
+    are escaped as `\xe9` as in our results, are read as Latin-1.
     """
     text = _BYTE.sub(lambda match: chr(int(match[1], 16)), unquote(printable(name)))
     text = text.replace("\\", "/").removeprefix("./")
@@ -27,15 +27,15 @@ def spelling(name: str) -> str:
 
 
 def tails(path: str) -> list[str]:
-    """A path and all its ends below a folder, the longest first."""
+    """A path and its shorter forms without leading folders, longest first."""
     parts = [part for part in path.split("/") if part]
     return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
 def nearest(name: str, others: Iterable[str]) -> str | None:
-    """The one of `others` whose last part looks most like that of `name`; None if none does.
+    """The one of `others` whose last part is most similar to that of `name`, if any is.
 
-    Their numbers must be equal: 138.jpg is not meant by 139.jpg, but 0139.jpg may be.
+    Their numbers must be equal: 139.jpg cannot stand for 138.jpg, but may for 0139.jpg.
     """
     same = [other for other in others if _numbers(other) == _numbers(name)]
     by_end = {spelling(other).rpartition("/")[2]: other for other in reversed(same)}
@@ -49,9 +49,9 @@ def _numbers(name: str) -> list[str]:
 
 
 def nearest_file(path: str | Path) -> Path | None:
-    """The existing file or folder that a path which does not exist most likely means.
+    """The existing file or folder that a nonexistent path most likely refers to.
 
-    A wrong spelling is followed through folders; the last name may differ a little more.
+    Folders may differ in spelling only (see `spelling`); the last name may differ a little more.
     """
     parts = Path(str(path).removeprefix("file://").replace("\\", "/")).parts
     found = Path(parts[0]) if parts and os.path.isabs(parts[0]) else Path()

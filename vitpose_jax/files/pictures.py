@@ -1,6 +1,6 @@
-"""The one reader of pictures, for training and inference alike, and their writer.
+"""Reading pictures, in the same way for training and inference, and writing them.
 
-Whatever a picture comes as, its pixels are uint8 RGB, upright, with transparency laid on white.
+Whatever the format, pixels are returned as uint8 RGB, upright, with transparency on white.
 """
 
 import contextlib
@@ -23,17 +23,17 @@ from vitpose_jax.files.formats import BEGINNING, RAW_SUFFIXES, format_of, kind_o
 from vitpose_jax.files.writing import make_folder, replacing
 
 ImageLike = np.ndarray | str | os.PathLike | Image.Image
-"""What `load_image` reads; as arrays all that NumPy takes, such as JAX's."""
+"""What `load_image` reads; arrays may be anything that NumPy converts, such as JAX arrays."""
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 
 _PILLOW_FORMATS = frozenset(
     {"AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 )
-"""What Pillow may open; others start programs (PostScript) or are read in part."""
+"""Formats that Pillow may open; others start programs (PostScript) or are only partly supported."""
 _SEVERAL_PICTURES = frozenset({"AVIF", "GIF", "PNG", "TIFF", "WEBP"})
 _BYTES_A_PIXEL = 8  # while decoding, at most
-_STRIP = 2**20  # pixels that are converted at once
+_STRIP = 2**20  # pixels converted at a time
 
 # OpenCV's flags by reduction factor; it knows no IMREAD_REDUCED_RGB.
 _JPEG_FLAGS = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
@@ -46,16 +46,16 @@ _JPEG_SCAN, _JPEG_FRAMES = 0xDA, frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xC
 def load_image(source: ImageLike) -> Pixels:
     """Read a picture.
 
-    Files and PIL pictures are turned upright (EXIF), transparency is laid on white, 16-bit greys
-    keep their high byte, and grey, palette and CMYK pictures become RGB; of several pictures in a
-    file the first is taken. Arrays are RGB (or grey, or RGBA, whose alpha is ignored), uint8 or
-    uint16.
+    Files and PIL pictures are turned upright (EXIF), transparency is composited on white, 16-bit
+    greys keep their high byte, and grey, palette and CMYK pictures become RGB. If a file holds
+    several pictures, the first is used. Arrays must be RGB, grey or RGBA (alpha is ignored), and
+    uint8 or uint16.
 
     Args:
         source: path, PIL picture, or array (height, width[, 1, 3 or 4]).
 
     Returns:
-        A new array, even of an array.
+        A new array, even if `source` is an array.
 
     Raises:
         UserError: the file is missing, truncated, not a picture or larger than 178 million pixels,
@@ -78,7 +78,7 @@ def load_image(source: ImageLike) -> Pixels:
 
 
 def read_picture(path: str | os.PathLike[str]) -> tuple[Pixels, str | None]:
-    """Read a picture file as `load_image` does; also return what it holds besides, in words."""
+    """Read a picture file as `load_image` does; also say whether it holds more pictures."""
     with _named(str(path)):
         if Path(path).suffix.lower() in RAW_SUFFIXES and kind_of(os.fspath(path)) is None:
             raise UserError("is a camera's raw file; develop it into a JPEG or PNG")
@@ -97,13 +97,13 @@ def decode_image(data: bytes, image_wh: tuple[int, int] | None = None, factor: i
 
     Args:
         data: the file's bytes.
-        image_wh: the (width, height) that annotations give; where the camera's orientation turns
-            the picture out of that size, it is ignored. None accepts any size.
-        factor: decode a JPEG at 1, 1/2, 1/4 or 1/8 of its resolution, which costs less; other
-            formats come in full.
+        image_wh: the (width, height) that annotations give. If the picture only has that size
+            when its EXIF orientation is ignored, it is ignored. None accepts any size.
+        factor: decode a JPEG at 1, 1/2, 1/4 or 1/8 of its resolution (factor 1, 2, 4, 8), which is
+            faster; other formats are decoded in full.
 
     Raises:
-        UserError: not a picture, damaged, or of another size. The message lacks the file's name.
+        UserError: not a picture, damaged, or of another size. The message omits the file's name.
     """
     pixels = None
     if size := _plain_jpeg_size(data):
@@ -125,7 +125,7 @@ def decode_image(data: bytes, image_wh: tuple[int, int] | None = None, factor: i
 
 
 def picture_size(path: epath.PathLike) -> tuple[int, int]:
-    """Return the (width, height) that a picture file will have, from its first bytes alone.
+    """Return the (width, height) that a picture will have once decoded, from its header alone.
 
     Raises:
         UserError: the file is missing or not a picture.
@@ -141,7 +141,7 @@ def picture_size(path: epath.PathLike) -> tuple[int, int]:
 
 
 def reduction(shrink: float) -> int:
-    """Return the largest factor for `decode_image` that leaves a pixel for each crop pixel.
+    """Return the largest factor for `decode_image` that leaves at least one pixel per crop pixel.
 
     Args:
         shrink: original pixels per crop pixel.
@@ -171,7 +171,7 @@ def write_picture(path: Path, pixels: Pixels) -> None:
         try:
             Image.fromarray(pixels).save(draft, quality=90)
         except OSError as error:
-            if error.errno is None:  # the encoder's, not the system's
+            if error.errno is None:  # from the encoder, not the system
                 raise EncodingError(f"{path}: the picture cannot be encoded ({error})") from None
             raise
 
@@ -197,7 +197,7 @@ def _named(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(data: bytes = b"") -> Iterator[None]:
-    """Turn whatever Pillow raises into one line that lacks the picture's name."""
+    """Turn whatever Pillow raises into a one-line UserError without the picture's name."""
     try:
         yield
     except UserError:
@@ -221,7 +221,7 @@ def _most_pixels() -> float:
 
 
 class PictureMemory:
-    """How many bytes all threads together may use for pictures on their way; one always may."""
+    """Limits the bytes that all threads together use to decode pictures; one always fits."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._used = limit, 0
@@ -230,7 +230,7 @@ class PictureMemory:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Let what this thread claims count until the end of the block."""
+        """Keep counting what this thread claims until the end of the block."""
         self._mine.size = 0
         try:
             yield
@@ -264,7 +264,7 @@ PICTURE_MEMORY = PictureMemory(2**30)
 
 
 def _opened(file: IO[bytes]) -> Image.Image:
-    """Open a picture of a format that is read; the plugin for HEIC is loaded where needed."""
+    """Open a picture in a supported format, loading the HEIC plugin if needed."""
     begins = file.read(BEGINNING)
     file.seek(0)
     if format_of(begins)[1] == "HEIC":
@@ -283,17 +283,17 @@ def _register_heic() -> None:
 
 
 def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of a whole JPEG in grey or colour, which OpenCV reads as Pillow does.
+    """(width, height) of a complete grey or RGB JPEG, which OpenCV reads exactly as Pillow does.
 
-    OpenCV takes less than half the time, but would give what is there of a file cut short: one
-    without an end marker after the start of the first scan. A thumbnail before that has an end
-    marker of its own; after the picture's, anything may come.
+    OpenCV takes less than half the time, but does not reject truncated files. A file counts as
+    truncated if there is no end marker after the start of the first scan; an embedded thumbnail
+    comes before that and has its own end marker, and anything may follow the picture.
     """
     if data[:2] != _JPEG_START:
         return None
     at, channels, width, height = 2, 0, 0, 0
     while at + 9 < len(data) and data[at] == 0xFF and data[at + 1] != _JPEG_SCAN:
-        if data[at + 1] == 0xFF:  # a filling byte
+        if data[at + 1] == 0xFF:  # a fill byte
             at += 1
             continue
         if data[at + 1] in _JPEG_FRAMES:
@@ -305,7 +305,7 @@ def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _decode_jpeg(data: bytes, image_wh: tuple[int, int] | None, factor: int) -> Pixels | None:
-    """Decode with OpenCV; None where it cannot."""
+    """Decode with OpenCV; None if that fails."""
     buffer, flags = np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | _JPEG_FLAGS[factor]
     try:
         pixels = cv2.imdecode(buffer, flags)
@@ -323,7 +323,7 @@ def _reduced(image_wh: tuple[int, int], factor: int) -> tuple[int, int]:
 
 
 def _from_pil(image: Image.Image, image_wh: tuple[int, int] | None = None) -> Pixels:
-    """Convert a picture, which is changed on the way; `image_wh` as for `decode_image`."""
+    """Convert a picture, modifying it; `image_wh` as for `decode_image`."""
     if 0 in image.size:
         raise UserError(f"has no pixels ({image.width} x {image.height})")
     image.load()
@@ -358,8 +358,8 @@ def _to_rgb(image: Image.Image) -> Pixels:
 
 
 def _turn_upright(image: Image.Image, image_wh: tuple[int, int] | None) -> None:
-    """Turn a picture as its EXIF block says, unless that takes it out of the size `image_wh`."""
-    with contextlib.suppress(Exception):  # a damaged EXIF block says nothing about the pixels
+    """Apply the EXIF orientation, unless the picture has the size `image_wh` only without it."""
+    with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to reject the pixels
         on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         fits = image_wh is not None and image.size == tuple(image_wh)
         if not (on_its_side and fits and image.width != image.height):

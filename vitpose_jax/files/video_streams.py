@@ -1,7 +1,7 @@
-"""What videos are decoded by: PyAV for files and addresses, OpenCV for cameras.
+"""Decoding videos: PyAV for files and stream addresses, OpenCV for cameras.
 
-Both give frames with their times, in seconds from the first frame, strictly rising. What went wrong
-on the way is kept beside them, since an end and a failure look alike otherwise.
+Both yield frames with their times, in seconds from the first frame, strictly increasing. Problems
+are recorded separately, since a failure would otherwise look like the end of the video.
 """
 
 import contextlib
@@ -26,9 +26,10 @@ from vitpose_jax.files.pictures import Pixels
 
 DEFAULT_FPS = 30.0
 MOST_PIXELS = 2**26
-"""Of a frame; 8192 x 8192."""
+"""Most pixels of a frame: 8192 x 8192."""
 
-# What may be opened, by name: no playlists, image sequences or scripts, which name other files.
+# Formats that may be opened; playlists, image sequences and scripts, which name other files, may
+# not.
 _FILE_FORMATS = (
     "apng,asf,av1,avi,dv,flv,gif,gxf,h263,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,"
     "mpegvideo,mxf,nut,obu,ogg,rm,vc1,wtv,yuv4mpegpipe"
@@ -37,11 +38,11 @@ _STREAM_FORMATS = f"{_FILE_FORMATS},hls,live_flv,mpjpeg,rtp,rtsp,sdp"
 _STREAM_PROTOCOLS = "crypto,http,httpproxy,https,rtp,rtsp,srtp,tcp,tls,udp"
 _SECONDS_TO_WAIT: float | None = 30.0
 _ERRORS_IN_A_ROW = 16
-# Whose headers tell the length. Of other formats it is an estimate.
+# Formats whose headers give the length; for others it is an estimate.
 _HEADER_WITH_LENGTH = ("asf", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")
-# Pictures in a row and no times.
+# Formats that hold frames without times.
 _WITHOUT_TIMES = ("av1", "h263", "h264", "hevc", "m4v", "mjpeg", "mpegvideo", "obu", "vc1")
-# Whose packets may hold pictures that are not shown.
+# Codecs whose packets may hold frames that are not shown.
 _HIDDEN_PICTURES = ("mpeg4", "vp8", "vp9", "av1")
 
 TimedFrame = tuple[Pixels, float]
@@ -51,9 +52,9 @@ class FrameSource(Protocol):
     """A video or a camera.
 
     Attributes:
-        fps: mean frames per second; 30 where unknown.
-        frame_count: how many frames the source claims to have; None where it does not tell.
-        problems: what went wrong so far, in a line each.
+        fps: mean frames per second; 30 if unknown.
+        frame_count: how many frames the source claims to have; None if unknown.
+        problems: what went wrong so far, one line each.
     """
 
     fps: float
@@ -70,7 +71,7 @@ class FrameSource(Protocol):
 
 
 class Camera:
-    """A camera by its number; times are the clock's."""
+    """A camera by its number; frame times are taken from the clock."""
 
     frame_count: int | None = None
 
@@ -82,7 +83,7 @@ class Camera:
         self.problems: list[str] = []
 
     def frames(self) -> Iterator[TimedFrame]:
-        """Take pictures until the camera gives none any more."""
+        """Take pictures until the camera stops delivering them."""
         count, start = 0, time.monotonic()
         while True:
             with _silent_opencv():
@@ -103,7 +104,7 @@ class Camera:
 
 @contextlib.contextmanager
 def _silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from printing what our one error says."""
+    """Keep OpenCV from printing what our own error says."""
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield
@@ -187,14 +188,14 @@ class Media:
         return stream
 
     def _claimed_duration(self) -> float | None:
-        """Seconds, if the file's header tells."""
+        """Duration in seconds, if the file's header gives it."""
         known = self._container.format.name in _HEADER_WITH_LENGTH
         return (
             self._container.duration / av.time_base if known and self._container.duration else None
         )
 
     def frames(self) -> Iterator[TimedFrame]:
-        """Decode the frames in the order in which they are shown."""
+        """Decode the frames in display order."""
         count, converter = 0, VideoReformatter()
         for frame in self._decoded():
             try:
@@ -230,7 +231,9 @@ class Media:
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         cut = packet is not None and packet.is_corrupt
-        if cut and self._container.format.name != "mpegts":  # there it may be a mere gap before it
+        if (
+            cut and self._container.format.name != "mpegts"
+        ):  # there it may only mark a gap before the packet
             self._damaged += 1
             return []
         try:
@@ -242,7 +245,7 @@ class Media:
             return []
 
     def _note(self, packet: av.Packet) -> None:
-        """Follow how far the file goes."""
+        """Keep track of how far the file goes."""
         if packet.stream_index == self._stream.index and packet.size:
             self._before_key += self._packets == self._before_key and not packet.is_keyframe
             self._packets += 1
@@ -253,7 +256,7 @@ class Media:
             self._reached = max(self._reached, end - self._begins)
 
     def _conclude(self, count: int) -> None:
-        """Say what is missing or was guessed."""
+        """Record what is missing or was guessed."""
         told = self.problems.append
         shortfall = self._shortfall(count)
         if shortfall is not None:
@@ -279,11 +282,11 @@ class Media:
             )
 
     def _shortfall(self, count: int) -> str | None:
-        """How much of how much there was, if that is not all."""
+        """How much of the video was read, in words; None if all of it."""
         claimed, read = self._stream.frames, self._packets
         too_few = 0 < read < claimed
         too_short = self._duration and self._reached < self._duration - 1.5 / self.fps
-        # An edit list may leave frames of an MP4 out; then its duration is right.
+        # An MP4's edit list may leave frames out; its duration is still right.
         if (too_few and (too_short or not self._duration)) or (too_short and not claimed):
             if too_few:
                 return f"{count} of {claimed} frames"
@@ -296,20 +299,20 @@ class Media:
 
 
 class _Clock:
-    """When frames are shown, in seconds from the first one, strictly rising.
+    """When frames are shown, in seconds from the first one, strictly increasing.
 
-    Like ffmpeg it takes the time stamps of presentation or those of decoding, whichever failed to
-    rise less often. A frame that has none comes as the mean rate says; one whose stamp does not
-    rise comes half as late, so that the next may be on time again.
+    Like ffmpeg, it uses presentation or decoding time stamps, whichever failed to increase less
+    often. A frame without a time stamp follows after one mean frame length; a frame whose stamp
+    does not increase follows after half of that, so that the next can be on time again.
     """
 
     def __init__(self, ticks: float, fps: float, decoding_order: bool) -> None:
         """Start.
 
         Args:
-            ticks: seconds that time stamps count.
+            ticks: length of a time stamp's unit, in seconds.
             fps: mean frames per second.
-            decoding_order: the container knows no times of presentation.
+            decoding_order: the container has no presentation time stamps.
         """
         self._ticks, self._step, self._decoding_order = ticks, 1 / fps, decoding_order
         self._first: int | None = None
@@ -332,7 +335,7 @@ class _Clock:
         else:
             self._last += self._step * (1 if self._in_a_row or stamp is None else 0.5)
             self._in_a_row += 1
-            # The last frames come without a time of decoding.
+            # The last frames have no decoding time stamp.
             self.guessed += not (self._decoding_order and stamp is None)
         return self._last
 
@@ -348,7 +351,7 @@ class _Clock:
 
 
 class NamelessFile(contextlib.AbstractContextManager["NamelessFile"]):
-    """A file for libraries that are not to see its name, which may be anything."""
+    """A file for libraries that must not see its name, since they might interpret it."""
 
     def __init__(self, path: Path, mode: str = "rb") -> None:
         self._file = open(path, mode)  # noqa: SIM115 (closed in __exit__)
@@ -371,6 +374,6 @@ def _usable_rate(rate: float | Fraction | None) -> float:
 
 
 def _upright(image: np.ndarray, rotation: int) -> Pixels:
-    """Turn a frame anticlockwise by the degrees that its camera noted."""
+    """Turn a frame anticlockwise by the rotation (degrees) in its metadata."""
     turns = round(rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

@@ -19,24 +19,24 @@ from vitpose_jax.files.pictures import Pixels
 from vitpose_jax.files.video_streams import Camera, FrameSource, Media, NamelessFile, TimedFrame
 from vitpose_jax.files.writing import draft_of
 
-_TICKS = 90_000  # a second, of a written video's time stamps
+_TICKS = 90_000  # time stamps of written videos per second
 
 
 class VideoReader(contextlib.AbstractContextManager["VideoReader"]):
-    """The frames of a video file or camera, one after another, all of the first one's size.
+    """The frames of a video file or camera, one after another, all the size of the first.
 
     Attributes:
-        fps: mean frames per second (30 where the source does not tell).
+        fps: mean frames per second (30 if unknown).
         size: (width, height) of the upright frames.
-        frame_count: how many frames the file claims to have; None where it does not tell.
-        times: when the frames given so far are shown, in seconds from the first; strictly rising.
-        problems: what went wrong so far, in a line each; complete after the last frame.
+        frame_count: how many frames the file claims to have; None if unknown.
+        times: times of the frames so far, in seconds from the first; strictly increasing.
+        problems: what went wrong so far, one line each; complete after the last frame.
     """
 
     def __init__(self, source: str | Path | int) -> None:
-        """Open a file (a path), a camera (its number) or a stream (its address, a text).
+        """Open a file (a path), a camera (its number) or a stream (its address, a string).
 
-        A text is a file where there is one.
+        A string is taken as a file if one of that name exists.
 
         Raises:
             UserError: it cannot be opened or has no frame.
@@ -61,7 +61,7 @@ class VideoReader(contextlib.AbstractContextManager["VideoReader"]):
         resized = False
         while self._next is not None:
             frame, time = self._next
-            self._next = None  # while the frame is looked at, memory for one is enough
+            self._next = None  # hold only one frame in memory while the caller uses it
             if frame.shape[1::-1] != self.size:
                 if not resized:
                     height, width = frame.shape[:2]
@@ -84,7 +84,7 @@ class VideoReader(contextlib.AbstractContextManager["VideoReader"]):
 
 
 def _fit(frame: Pixels, size: tuple[int, int]) -> Pixels:
-    """Scale a frame into (width, height), its proportions kept, on black."""
+    """Fit a frame into (width, height), keeping its proportions, on a black background."""
     height, width = frame.shape[:2]
     scale = min(size[0] / width, size[1] / height)
     inner = max(1, round(scale * width)), max(1, round(scale * height))
@@ -125,11 +125,11 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
 
         Args:
             frame: the picture.
-            time: when it is shown, in seconds from the start; by default as the rate says.
+            time: when it is shown, in seconds from the start; by default according to `fps`.
 
         Raises:
-            UserError: the frame is no such array or of another size than the first; or the file
-                cannot be written, for instance because the disk is full.
+            UserError: the frame is not such an array, or has another size than the first; or the
+                file cannot be written, for instance because the disk is full.
         """
         expected = self._shape or (*frame.shape[:2], 3)
         if frame.shape != expected or frame.dtype != np.uint8:
@@ -137,7 +137,7 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
                 f"{self._path}: a frame is {frame.dtype} {frame.shape}, where uint8 {expected} "
                 "was expected; the video ends before it"
             )
-        # H.264 wants even sides: repeat the last row or column of odd ones.
+        # H.264 needs even sides: repeat the last row or column of odd ones.
         odd = [(0, side % 2) for side in frame.shape[:2]]
         padded = np.pad(frame, [*odd, (0, 0)], mode="edge") if np.any(odd) else frame
         time = self._count / self._fps if time is None else time
@@ -157,24 +157,24 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
             file.flush()
             return NamelessFile(self._draft)
 
-        options = {"movflags": "+faststart"}  # for which it reads what it wrote
+        options = {"movflags": "+faststart"}  # reads the file again to move its index
         container = av.open(file, "w", format="mp4", options=options, io_open=read_again)
         rate = Fraction(self._fps).limit_denominator(1001)
         stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.thread_type = "AUTO"  # by default in slices, which cost time and space
+        stream.thread_type = "AUTO"  # the default is slices, which are slower and larger
         stream.codec_context.time_base = stream.time_base = Fraction(1, _TICKS)
         return container, stream
 
     def _encode(self, picture: av.VideoFrame | None) -> None:
         if self._output is None:
-            raise UserError(f"{self._path}: cannot be written any more")
+            raise UserError(f"{self._path}: can no longer be written")
         container, stream = self._output
         container.mux(stream.encode(picture))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Give up the file where an error occurs."""
+        """Give up the file if an error occurs."""
         try:
             yield
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -190,10 +190,10 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
     def close(self) -> bool:
         """Finish the file and return whether there is one.
 
-        There is none without a frame, or after an error that `write` has raised.
+        There is none if no frame was written, or after `write` has raised an error.
 
         Raises:
-            UserError: the end cannot be written, or the file cannot get its name.
+            UserError: the end cannot be written, or the file cannot be renamed.
         """
         if self._output is None:
             return False

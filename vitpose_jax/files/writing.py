@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and making the folders they go into."""
+"""Writing files atomically, and making the folders they go into."""
 
 import contextlib
 import json
@@ -13,16 +13,16 @@ from etils import epath
 from vitpose_jax.errors import UserError
 
 DRAFT_PREFIX = ".part-"
-"""Starts the names of files that an interrupted process may leave behind."""
+"""Prefix of the temporary files that an interrupted process may leave behind."""
 
 
 def _path(path: epath.PathLike) -> Path:
-    """Leave local paths to pathlib, whose errors say more than epath's."""
+    """Use pathlib for local paths, since its errors say more than epath's."""
     return epath.Path(path) if "://" in os.fspath(path) else Path(path)
 
 
 def make_folder(path: epath.PathLike) -> Path:
-    """Make a folder and those above it, where they are not there yet.
+    """Make a folder and its parents, unless they exist.
 
     Raises:
         UserError: it cannot be made.
@@ -32,19 +32,19 @@ def make_folder(path: epath.PathLike) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be made a folder ({error.strerror or error}); choose another place"
+            f"{path}: the folder cannot be made ({error.strerror or error}); choose another place"
         ) from None
     return folder
 
 
 def draft_of(path: epath.PathLike) -> Path:
-    """Where to write what is to become `path`: beside it, and no other process's draft."""
+    """A temporary path for what will become `path`, beside it and unique to this process."""
     whole = _path(path)
     return whole.with_name(f"{DRAFT_PREFIX}{os.getpid()}-{short_name(whole.name, 220)}")
 
 
 def short_name(name: str, longest: int) -> str:
-    """A file's name, or where that has more bytes than `longest`, its beginning and a checksum."""
+    """A file's name; if it has more bytes than `longest`, its beginning and a checksum instead."""
     data = os.fsencode(name)
     if len(data) <= longest:
         return name
@@ -53,7 +53,7 @@ def short_name(name: str, longest: int) -> str:
 
 @contextlib.contextmanager
 def replacing(path: epath.PathLike) -> Iterator[Path]:
-    """Write a file aside; it gets its name, and replaces an older one, when the block ends well.
+    """Write a file under a temporary name and rename it to `path` when the block succeeds.
 
     Yields:
         The path to write to.
@@ -67,8 +67,8 @@ def replacing(path: epath.PathLike) -> Iterator[Path]:
         draft.replace(path)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); make room there, or choose "
-            "another place"
+            f"{path}: cannot be written ({error.strerror or error}); free some space there, or "
+            "choose another place"
         ) from None
     finally:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The forecasting task: model, loss, data and evaluation against baselines by a configuration."""
+"""The forecasting task: model, loss, data, and evaluation against baselines."""
 
 import dataclasses
 import logging
@@ -42,7 +42,7 @@ from vitpose_jax.weights.sources import is_run
 log = logging.getLogger(__name__)
 
 METRIC = "error_heights_last"
-"""Decides which checkpoint is best."""
+"""The metric that decides which checkpoint is best."""
 
 SMOOTH = 1e-3
 """Distance in person sizes below which the loss is smooth."""
@@ -52,16 +52,16 @@ _forecast = nnx.jit(lambda model, observed, visible: model.forecast(observed, vi
 
 @dataclasses.dataclass(frozen=True)
 class WindowSettings:
-    """`config.eval`: the windows that are evaluated on."""
+    """`config.eval`: the windows used for evaluation."""
 
-    split: str  # of the comparison after training; during training it is validation
+    split: str  # for the comparison after training; during training it is validation
     stride: int  # frames between the starts of windows
     complete: bool  # only windows in which all joints are visible
 
 
 @dataclasses.dataclass(frozen=True)
 class ForecastSettings:
-    """What the forecasting task reads of a configuration; configs/forecast_3dpw.py explains it."""
+    """Entries that the forecasting task reads; configs/forecast_3dpw.py explains them."""
 
     seed: int
     data: str
@@ -105,8 +105,8 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[Forecaster]:
     if not math.isfinite(score(forecasting.baseline("zero_velocity", settings.future))[METRIC]):
         raise UserError(
             f"{settings.data}: no validation window's last future frame shows a joint of a person "
-            "of known size, so the best checkpoint cannot be found; give a shorter config.future "
-            "or other windows"
+            "of known size, so the best checkpoint cannot be chosen; set a shorter config.future "
+            "or use other windows"
         )
     model = initial_model(settings)
     return Problem(
@@ -141,15 +141,15 @@ def open_windows(
 ) -> MotionWindows:
     """Open the windows of a split of `config.data`; see `MotionWindows`.
 
-    Every track is there as it is and once more at each of `paces`, so many times as fast.
+    Every track is included as it is, and again with its speed multiplied by each of `paces`.
 
     Raises:
-        UserError: there are none, or the data do not go with `config.input`.
+        UserError: there are none, or the data do not match `config.input`.
     """
     if (settings.data == "synthetic") != (settings.input == "synthetic"):
         raise UserError(
             f"config.input is {settings.input!r}, config.data {settings.data!r}: synthetic motion "
-            "goes with the input 'synthetic' (2D keypoints) and with no other"
+            "requires the input 'synthetic' (2D keypoints), and the reverse"
         )
     tracks = open_tracks(settings.data, split, settings.input)
     tracks = [resample(track, settings.fps) for track in tracks]
@@ -196,7 +196,7 @@ def initial_model(settings: ForecastSettings) -> Forecaster:
     """Build the model that `config.model` describes, with the weights `config.init_from` if set.
 
     Raises:
-        UserError: these are not weights, or of another forecaster.
+        UserError: the weights cannot be loaded, or are those of another forecaster.
     """
     model = build_forecaster(model_config(settings), settings.seed, "config.model")
     if not isinstance(model, Forecaster):
@@ -206,7 +206,7 @@ def initial_model(settings: ForecastSettings) -> Forecaster:
         if not isinstance(loaded, Forecaster):
             raise UserError(
                 f"config.init_from: {source} holds the original's predictor, which can be compared "
-                "with (config.compare) but not trained further"
+                "with (config.compare), but not trained"
             )
         there, here = (dataclasses.asdict(forecaster.config) for forecaster in (loaded, model))
         free = {name: there[name] for name in ("dropout", "fps")}  # no array depends on them
@@ -236,7 +236,7 @@ def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float
     Prints a table for each metric and writes evaluation.json (by future frame and joint).
 
     Returns:
-        The summary of the run, or where there is none, of the last row.
+        The summary of the run, or if there is no run, of the last row.
 
     Raises:
         UserError: a checkpoint cannot be loaded or does not fit the data, or the file cannot be
@@ -287,22 +287,23 @@ def open_forecaster(source: str | Path) -> Forecaster | PosePredictor:
 
 
 def _forecast_of(source: str | Path, windows: MotionWindows, fps: float) -> forecasting.Forecast:
-    """The forecaster of a source, which must be one for these windows."""
+    """The forecaster from a source, which must fit these windows."""
     model = open_forecaster(source)
     for name in ("num_joints", "dims", "observed", "future"):
         have, want = getattr(model.config, name), getattr(windows, name)
         if have != want:
-            raise UserError(f"{source} was trained with {name} {have}, the data has {want}")
+            raise UserError(f"{source} was trained with {name} {have}, but the data has {want}")
     if model.config.fps != fps:
         log.warning(
-            "%s was trained at %g frames a second, the data has %g: set config.fps=%g to resample",
+            "%s was trained at %g frames a second, but the data has %g: set config.fps=%g to "
+            "resample",
             *(source, model.config.fps, fps, model.config.fps),
         )
     return as_forecast(model)
 
 
 def _as_json(results: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, list[Any]]]:
-    """Rounded, with None for NaN."""
+    """Round, and replace NaN by None."""
     nothing = np.array(None)
     return {
         name: {

@@ -1,4 +1,4 @@
-"""Losses on heatmaps: the original's, and one that learns from scratch on little data."""
+"""Losses on heatmaps: the original's, and one for training from scratch on little data."""
 
 from collections.abc import Callable
 
@@ -27,13 +27,13 @@ def mean_squared_error(heatmaps: Heatmaps, targets: Heatmaps, weights: Weights) 
 
 
 def spatial_cross_entropy(heatmaps: Heatmaps, targets: Heatmaps, weights: Weights) -> Scalar:
-    """Return the cross-entropy of spatial softmaxes, the heatmaps' against the targets'.
+    """Return the cross-entropy between spatial softmaxes of the heatmaps and of the targets.
 
-    Both are sharpened alike, so the best heatmap is the target up to a constant. The squared error,
-    summed over each map, settles that constant and the Gaussian's flanks, which the softmax hardly
-    sees but decoding to a fraction of a pixel needs; so these heatmaps are decoded and scored like
-    any others. The mean is over joints of weight 1. The targets' entropy is subtracted, so that 0
-    is perfect.
+    Both are sharpened by the same factor, so the optimal heatmap is the target up to a constant.
+    The squared error, summed over each map, fixes that constant and the flanks of the Gaussian,
+    which hardly affect the softmax but are needed to decode fractions of a pixel. These heatmaps
+    can therefore be decoded and scored like any others. The mean is over joints of weight 1. The
+    targets' entropy is subtracted, so that 0 is perfect.
     """
     batch, height, width, joints = heatmaps.shape
     heatmaps = heatmaps.astype(jnp.float32).reshape(batch, height * width, joints)
@@ -50,16 +50,16 @@ LOSSES: dict[str, Callable[[Heatmaps, Heatmaps, Weights], Scalar]] = {
     "mse": mean_squared_error,
     "softmax": spatial_cross_entropy,
 }
-"""What `config.loss` may name."""
+"""The choices of `config.loss`."""
 
 
 def heatmap_accuracy(
     heatmaps: Heatmaps, targets: Heatmaps, weights: Weights, threshold: float = 0.05
 ) -> Scalar:
-    """Return the share of peaks within 5% of the map's size of the target's, as the original logs.
+    """Return the share of peaks within 5% of the map's size from the target's peak.
 
-    It is a mean over the joints that are labelled at all. The original divides x by the height and
-    y by the width.
+    This is the accuracy that the original logs: a mean over the joints that are labelled anywhere
+    in the batch. Like the original, it divides x by the height and y by the width.
     """
     _, height, width, _ = heatmaps.shape
     found, wanted = find_peaks(heatmaps)[0], find_peaks(targets)[0]

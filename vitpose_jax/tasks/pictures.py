@@ -1,4 +1,4 @@
-"""What a model sees in a few validation people, drawn on their crops."""
+"""A model's predictions for a few validation people, drawn on their crops."""
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -11,7 +11,7 @@ from vitpose_jax.keypoints.skeletons import Skeleton
 
 COLUMNS = 8
 MIN_SCORE = 0.2
-"""Keypoints below it are not drawn."""
+"""Keypoints with a lower score are not drawn."""
 
 
 def first_people(batches: Iterable[Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:

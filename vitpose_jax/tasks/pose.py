@@ -1,4 +1,4 @@
-"""The pose task: model, loss, data and evaluation by a configuration."""
+"""The pose task: model, loss, data and evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,7 +33,7 @@ from vitpose_jax.weights import load_weights_into, save_pose_model
 from vitpose_jax.weights.loading import Part, check_keypoints
 
 DTYPES = ("float32", "bfloat16")
-"""What `config.dtype` may be."""
+"""The choices of `config.dtype`."""
 
 
 def build_problem(config: ml_collections.ConfigDict) -> Problem[PoseModel]:
@@ -46,8 +46,8 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[PoseModel]:
     train_set, val_set = open_data(settings, "train"), open_data(settings, "val")
     if not val_set.divided and not settings.val_data:
         raise UserError(
-            f"{settings.data} is one set of people, without a train and a val: give another one "
-            "to evaluate on as config.val_data"
+            f"{settings.data} is not divided into train and val: set config.val_data to another "
+            "data set to evaluate on"
         )
     warn_of_shared_images(train_set, val_set)
     if settings.train_share != 1.0:
@@ -80,7 +80,7 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[PoseModel]:
 
 
 def _initialize(model: PoseModel, settings: PoseSettings) -> None:
-    """Load the weights that training starts from, and draw the positions if these are random."""
+    """Load the initial weights, and draw random position embeddings if configured."""
     if settings.init_from:
         load_weights_into(model, settings.init_from, settings.init_parts)
     if settings.random_positions:
@@ -90,7 +90,7 @@ def _initialize(model: PoseModel, settings: PoseSettings) -> None:
 
 
 def open_data(settings: PoseSettings, split: str) -> PoseDataset:
-    """Open the split of `config.data`; for "val" that of `config.val_data` where it is set."""
+    """Open a split of `config.data`; for "val", of `config.val_data` if that is set."""
     backbone = read_section(ViTConfig, settings.model.backbone, "config.model.backbone")
     return open_pose_dataset(
         settings.data if split == "train" else settings.val_data or settings.data,
@@ -105,10 +105,10 @@ def open_data(settings: PoseSettings, split: str) -> PoseDataset:
 def pose_loss(
     model: PoseModel, batch: Batch, key: jax.Array, settings: PoseSettings
 ) -> tuple[jax.Array, Metrics]:
-    """Compute the loss of uint8 crops; they are normalised and targets drawn on the device.
+    """Compute the loss of uint8 crops, normalising them and drawing targets on the device.
 
-    Parts that are frozen whole run as in inference, so that batch norm's statistics stay; with
-    `config.drop_in_frozen` a frozen backbone keeps its stochastic depth.
+    Wholly frozen parts run as in inference, so batch norm statistics do not change; with
+    `config.drop_in_frozen`, a frozen backbone keeps its stochastic depth.
     """
     config, frozen = model.config, settings.frozen
     crops = normalize_crops(batch["crop"], model.dtype)
@@ -146,12 +146,12 @@ def save_model(model: PoseModel, folder: Path) -> None:
 
 
 def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
-    """Evaluate the run's best checkpoint; where there is no run, the weights `config.init_from`.
+    """Evaluate the run's best checkpoint or, if there is no run, the weights `config.init_from`.
 
-    Only the validation data is opened. The figures are printed and written to evaluation.json.
+    Only the validation data is opened. The metrics are printed and written to evaluation.json.
 
     Raises:
-        UserError: there is neither, they do not fit, or the file cannot be written.
+        UserError: there is neither, the model does not fit the data, or the file cannot be written.
     """
     settings = read_part(PoseSettings, config)
     settings = replace(settings, eval=replace(settings.eval, per_keypoint=True))
@@ -182,8 +182,10 @@ def build_evaluation(
 ) -> tuple[PoseModel, PoseEvaluation]:
     """Open the validation data and build the model that is evaluated on it.
 
-    The model has the weights `config.init_from`; or random ones to be replaced by a run's, if the
-    shape of that one's model is given (`trained`).
+    Args:
+        settings: the task's settings.
+        trained: the configuration of a run's model. If given, the model has random weights, to be
+            replaced by the run's; otherwise it has the weights `config.init_from`.
 
     Raises:
         UserError: a mistake in the configuration, or weights for other keypoints.

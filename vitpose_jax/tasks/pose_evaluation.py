@@ -1,4 +1,4 @@
-"""Evaluating a pose model on a data set: predict everybody once, over all devices, and score."""
+"""Evaluating a pose model: predict every person once, over all devices, and score."""
 
 import logging
 from collections.abc import Mapping
@@ -37,29 +37,29 @@ from vitpose_jax.training.sharding import (
 log = logging.getLogger(__name__)
 
 METRICS = {"coco": "AP", "pck_torso": "PCK", "pck_box": "PCK_box"}
-"""What `config.eval.metrics` may list -> the name of its main figure."""
+"""The choices of `config.eval.metrics` -> the name of the main metric of each."""
 
 INPUTS = ("crop", "center", "scale", "dataset_index")
-"""The entries of a batch that the prediction needs."""
+"""The entries of a batch that prediction needs."""
 
 PCK_THRESHOLD = 0.2
 DRAWN_PEOPLE = 16
 
 
 class PoseEvaluation:
-    """The validation people and what is to be measured on them.
+    """The validation people and the metrics to compute on them.
 
     Attributes:
         dataset: the validation data.
-        batches: its people.
-        metric: the figure that decides which checkpoint is best.
+        batches: its people, in batches.
+        metric: the metric that decides which checkpoint is best.
     """
 
     def __init__(self, dataset: PoseDataset, settings: EvaluationSettings) -> None:
         """Check the settings and prepare to read the people.
 
         Raises:
-            UserError: a wrong setting, or a metric that these data cannot be measured by.
+            UserError: a wrong setting, or a metric that cannot be computed on these data.
         """
         self.dataset, self._settings = dataset, settings
         self._mesh = device_mesh()
@@ -82,7 +82,7 @@ class PoseEvaluation:
             min_box_score=settings.min_box_score,
             shard=process_shard(),
         )
-        for metric in set(metrics) - {"coco"}:  # better refused now than after training
+        for metric in set(metrics) - {"coco"}:  # better to fail now than after training
             judged_joints(dataset.people.visible, _pck_sizes(metric, dataset.people, dataset))
         if "coco" in metrics:
             _warn_of_crowds(dataset, settings.max_people)
@@ -94,7 +94,7 @@ class PoseEvaluation:
         return score_predictions(predictions, self.dataset, self._settings)
 
     def predict(self, model: PoseModel) -> PosePredictions:
-        """Predict every validation person once; all processes get all predictions."""
+        """Predict every validation person once; every process gets all predictions."""
         skeleton, settings = self.dataset.skeleton, self._settings
         flip = tuple(map(int, skeleton.flip_index)) if settings.flip_test else None
         predict = Predictor(model, PredictionOptions(flip, settings.decode, mirrored_apart=True))
@@ -109,11 +109,11 @@ class PoseEvaluation:
         columns = {
             name: gather_rows(np.concatenate([part[name] for part in parts])) for name in parts[0]
         }
-        valid = columns.pop("valid")  # the others fill up the last batch
+        valid = columns.pop("valid")  # the other rows pad the last batch
         return PosePredictions(**{name: rows[valid] for name, rows in columns.items()})
 
     def draw(self, model: PoseModel) -> np.ndarray | None:
-        """Draw the same few people every time, as the model sees them."""
+        """Draw the model's predictions for a few people, the same every time."""
         if jax.process_count() > 1:
             return None
         if self._drawn is None:
@@ -169,7 +169,7 @@ def _predictions_of(
 def score_predictions(
     predictions: PosePredictions, dataset: PoseDataset, settings: EvaluationSettings
 ) -> dict[str, float]:
-    """Return the figures that `config.eval` asks for."""
+    """Return the metrics that `config.eval` asks for."""
     scores: dict[str, float] = {}
     skeleton = dataset.skeleton
     if "coco" in settings.metrics:
@@ -192,7 +192,7 @@ def _warn_of_crowds(dataset: PoseDataset, max_people: int) -> None:
     if crowded := crowded_images(dataset.coco_gt, max_people):
         log.warning(
             "%s: %d images have more than %d labelled people, the first is image %s; AP and AR "
-            "look at no more an image, the others count as missed (raise config.eval.max_people)",
+            "use no more per image, so the others count as missed (raise config.eval.max_people)",
             *(dataset.name, len(crowded), max_people, crowded[0]),
         )
 

@@ -1,4 +1,4 @@
-"""What a configuration says about the pose task, and the model it describes."""
+"""The settings of the pose task, and the model that they describe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ from vitpose_jax.weights.loading import Part
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """`config.model`: fields of ViTConfig, DecoderConfig, NeckConfig, but for what follows."""
+    """`config.model`: fields of ViTConfig, DecoderConfig and NeckConfig.
+
+    Those that follow from the data or the other parts are left out; see `pose_config`.
+    """
 
     backbone: Mapping[str, Any]
     decoder: Mapping[str, Any]
@@ -32,17 +35,17 @@ class EvaluationSettings:
 
     metrics: tuple[str, ...]  # names in METRICS; the first decides which checkpoint is best
     boxes: str  # "gt" or a file of detections
-    min_box_score: float  # detections below it are left out
-    max_people: int  # so many predictions of an image count for AP and AR
+    min_box_score: float  # detections with a lower score are left out
+    max_people: int  # most predictions per image that count for AP and AR
     flip_test: bool  # average with the mirrored crop's heatmaps
     decode: DecodeMethod
     batch_size: int
-    per_keypoint: bool  # measure each keypoint by itself too
+    per_keypoint: bool  # also measure each keypoint by itself
 
 
 @dataclass(frozen=True)
 class PoseSettings:
-    """What the pose task reads of a configuration; recipes.py explains the values."""
+    """The entries of a configuration that the pose task reads; recipes.py explains them."""
 
     seed: int
     data: DataSource
@@ -69,7 +72,7 @@ class PoseSettings:
 def pose_config(settings: PoseSettings, skeleton: Skeleton) -> PoseConfig:
     """Complete `config.model` with the data's keypoints and the channels between the parts.
 
-    A mixture of experts is for the data set of the expert that `config.dataset_index` picks.
+    With a mixture of experts, `config.dataset_index` selects the expert, and so the data set.
 
     Raises:
         UserError: a field is wrong or missing, or there is no such expert.

@@ -1,6 +1,6 @@
 """The recipes that configurations start from: functions that return a complete ConfigDict.
 
-Every value that training reads is set here, so defaults stand nowhere else.
+Every value that training reads is set here; there are no defaults elsewhere.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,10 +21,10 @@ LAYER_DECAY = {"small": 0.8, "base": 0.75, "large": 0.8, "huge": 0.85}
 
 
 def training_recipe(task: str, data: str) -> ml_collections.ConfigDict:
-    """What every task sets, with the original's values: AdamW 5e-4, 210 epochs in batches of 512.
+    """Settings common to all tasks, as in the original: AdamW 5e-4, 210 epochs in batches of 512.
 
-    Milestones, `eval_every` and `checkpoint_every` count in epochs where `epochs` is set, and in
-    steps where `steps` is; the other one is None or 0. `log_every` always counts in steps.
+    Milestones, `eval_every` and `checkpoint_every` count in epochs if `epochs` is set, and in steps
+    if `steps` is; the unused one is None or 0. `log_every` always counts in steps.
     """
     config = ml_collections.ConfigDict()
     config.task = task
@@ -60,15 +60,15 @@ def training_recipe(task: str, data: str) -> ml_collections.ConfigDict:
     config.checkpoint_every = 1.0
     config.eval_first = False
     config.log_every = 50
-    config.allow_changed_data = False  # whether a run may go on with other data than before
+    config.allow_changed_data = False  # whether a run may resume on changed data
     return config
 
 
 def original_recipe(size: str, data: str, decoder: str = "classic") -> ml_collections.ConfigDict:
     """ViTPose's own training on COCO: lr / 10 at epochs 170 and 200 of 210.
 
-    The backbone starts at random unless `init_from` names MAE's pretrained weights, as the
-    original's does.
+    The backbone has random weights unless `init_from` names pretrained ones; the original starts
+    from MAE's.
 
     Args:
         size: small, base, large or huge.
@@ -80,8 +80,8 @@ def original_recipe(size: str, data: str, decoder: str = "classic") -> ml_collec
     config.train_share = 1.0  # of the training images
     config.dataset_index = 0  # the expert to train, for ViTPose+
     config.num_workers = 0
-    config.category = ""  # of the annotations, to read alone; "" for that with most people
-    config.max_bad_share = MAX_BAD_SHARE  # of annotations or images that may be unusable
+    config.category = ""  # the one to read; "" for the one with most people
+    config.max_bad_share = MAX_BAD_SHARE  # share of annotations or images that may be unusable
 
     config.model = {
         "backbone": asdict(VIT_SIZES[size]),
@@ -101,7 +101,7 @@ def original_recipe(size: str, data: str, decoder: str = "classic") -> ml_collec
         "metrics": ("coco",),
         "boxes": "gt",
         "min_box_score": 0.0,
-        "max_people": 20,  # predictions an image that AP and AR look at; COCO's number
+        "max_people": 20,  # predictions per image that AP and AR use; COCO's number
         "flip_test": True,
         "decode": "udp",
         "batch_size": 64,
@@ -116,8 +116,8 @@ def small_recipe(
     """A ViT small enough for a laptop CPU, on 128x96 crops, from scratch.
 
     Spatial-softmax loss, Muon 3e-3 without layer decay, cosine schedule, float32, and milder
-    augmentation than the original's. On synthetic people 300 steps of Muon came as far as 450 of
-    AdamW (experiments/lspet_from_scratch).
+    augmentation than the original's. On synthetic people, 300 steps of Muon achieved as much as 450
+    of AdamW (experiments/lspet_from_scratch).
     """
     config = original_recipe("small", data)
     config.model.backbone.update(
@@ -139,9 +139,9 @@ def small_recipe(
 
 
 def quickstart_recipe(data: str = "synthetic-solo") -> ml_collections.ConfigDict:
-    """A few minutes of training, evaluated before, during and after it.
+    """A few minutes of training, with evaluation before, during and after it.
 
-    A million parameters, and crops that are mirrored but not moved.
+    The model has a million parameters; the only augmentation is mirroring.
     """
     config = small_recipe(data, width=128, depth=4, steps=1500)
     config.augmentation = asdict(NO_AUGMENTATION) | {"flip_probability": 0.5}
@@ -188,18 +188,18 @@ def published_pyramid(*strides: int) -> dict[str, object]:
 
 
 def read_words(argument: str, defaults: str, **choices: Iterable[str]) -> list[str]:
-    """The words of a configuration's argument, put in order: one of each choice, then the data set.
+    """Sort the words of a configuration's argument: one of each choice, then the data set.
 
     >>> read_words("data/mine,large", "base,coco", size=("base", "large"))
     ['large', 'data/mine']
 
     Args:
         argument: words in any order, separated by commas.
-        defaults: the words for what `argument` leaves out, in order.
-        choices: the words there are, by what they choose.
+        defaults: the words to use for what `argument` leaves out, in order.
+        choices: the allowed words of each choice.
 
     Raises:
-        UserError: a word that is nothing, or two words for the same thing.
+        UserError: an unknown word, or two words for the same choice.
     """
     names = ("coco", *SYNTHETIC)
     found = dict(zip((*choices, "data set"), defaults.split(","), strict=True))

@@ -19,11 +19,11 @@ from vitpose_jax.training.task import Task
 log = logging.getLogger(__name__)
 
 TASKS: dict[str, Task[Any]] = {"pose": pose, "forecast": forecasting}
-"""What `config.task` may name."""
+"""The choices of `config.task`."""
 
 
 def task_of(config: ml_collections.ConfigDict) -> Task[Any]:
-    """Return the task that a configuration names; UserError where there is no such task."""
+    """Return the task that a configuration names; UserError if there is no such task."""
     name = config.get("task")
     if name not in TASKS:
         raise UserError(f"config.task is {name!r}; choose one of {', '.join(TASKS)}")
@@ -31,7 +31,7 @@ def task_of(config: ml_collections.ConfigDict) -> Task[Any]:
 
 
 def train(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
-    """Train to the end, from where the run in `folder` stopped; return the last evaluation.
+    """Train to the end, resuming the run in `folder` if any; return the last evaluation.
 
     Raises:
         UserError: a mistake in the configuration or the data, or as for `loop.train`.
@@ -46,7 +46,7 @@ def train(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
 
 
 def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
-    """Evaluate the run in `folder`, or weights; print the figures and write evaluation.json.
+    """Evaluate the run in `folder`, or weights; print the metrics and write evaluation.json.
 
     Raises:
         UserError: there is nothing to evaluate, or it does not fit the data.
@@ -55,7 +55,7 @@ def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float
 
 
 def load_trained(folder: str | Path, which: str = "best") -> tuple[int, nnx.Module]:
-    """Return (step, model) of a run's checkpoint; needs neither its data nor its devices.
+    """Return (step, model) of a run's checkpoint, without needing its data or devices.
 
     `which` is "best" by the run's metric, "latest", or a step.
 
@@ -108,7 +108,7 @@ def join_processes(coordinator: str | None, count: int | None, index: int | None
     """Become process `index` of `count`; TPU pods and Slurm need no arguments.
 
     Raises:
-        UserError: the processes do not find each other at the coordinator's host:port.
+        UserError: the processes cannot connect through the coordinator's host:port.
     """
     platforms = jax.config.jax_platforms  # type: ignore[attr-defined]  # made at run time
     if platforms == "cpu" or (coordinator or "").startswith("localhost"):

@@ -134,7 +134,9 @@ def test_other_folders_and_settings_are_refused(coco_folder, tmp_path):
         prepare(str(out), tmp_path / "out2")
     (tmp_path / "file").write_text("x")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match=rf"{place}: cannot be made a folder .*choose another"):
+        with pytest.raises(
+            UserError, match=rf"{place}: the folder cannot be made .*choose another"
+        ):
             prepare(str(coco_folder), place)
 
 
