@@ -17,7 +17,7 @@ class UserError(ValueError):
         ...     load_pose_model("missing.pth")
         ... except UserError as error:
         ...     print(error)
-        missing.pth: no such file or folder (nor a hub id of the form owner/name)
+        missing.pth: no such file or folder (nor a hub id of the form owner/name ...)
     """
 
 
