@@ -81,10 +81,10 @@ def export_run(folder: str | Path, out: str | Path, which: str = "best") -> int:
 
 
 def log_plainly() -> None:
-    """Send our messages to stderr with the time of day; of libraries' only warnings.
+    """Log to stderr with the time of day; other libraries log warnings only.
 
-    Not what orbax says of a checkpoint that it cannot write, by way of absl, asyncio, warnings and
-    its threads: it raises these errors too, and we tell them.
+    Orbax's messages about a checkpoint that it cannot write (through absl, asyncio, warnings and
+    its threads) are silenced: it also raises these errors, and we report them.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
