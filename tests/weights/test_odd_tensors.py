@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_odd_values_in_our_own_config(
     ids=str,
 )
 def test_skeletons_that_do_not_fit(native: Path, tmp_path: Path, skeleton: dict) -> None:
-    good = json.loads(json.dumps(SKELETONS["coco"].__dict__))
+    good = json.loads(json.dumps(asdict(SKELETONS["coco"])))
     load_pose_model(edited(native, "skeleton", good, tmp_path / "good"))
     refused(edited(native, "skeleton", good | skeleton, tmp_path / "bad"), "config.json: .*skelet")
 
