@@ -109,7 +109,7 @@ def test_other_frame_rates(
     source = keypoints_json(tmp_path / "keypoints.json", make_person)
     command = ["forecast", str(source), "--weights", str(forecaster), "--fps", "15"]
     assert main([*command, "--out", str(tmp_path / "a")]) == 0
-    assert "warning: the frames are 15 a second" in capsys.readouterr().err
+    assert "warning: the input has 15 frames a second" in capsys.readouterr().err
     assert main([*command, "--out", str(tmp_path / "b"), "--resample"]) == 0
     assert "warning" not in capsys.readouterr().err
     found = json.loads((tmp_path / "b" / "forecast.json").read_text())
