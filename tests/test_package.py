@@ -10,15 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from vitpose_jax.cli import COMMANDS, load_command, main
+
+Capsys = pytest.CaptureFixture
 REPOSITORY = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "jax", "flax", "tensorflow", "cv2", "grain", "numpy", "etils")
 
 
-@pytest.mark.parametrize("statement", ["import vitpose_jax", "import vitpose_jax.cli"])
+@pytest.mark.parametrize("statement", ["", *(f"load_command({name!r})" for name in COMMANDS)])
 def test_import_is_light(statement: str) -> None:
-    code = f"{statement}; import sys; print([m for m in {HEAVY} if m in sys.modules])"
+    """So that help and mistakes in the options are shown at once."""
+    code = f"from vitpose_jax.cli import main, load_command; main(['--help']); {statement}\n"
+    code += f"import sys; print([m for m in {HEAVY} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    assert out.stdout.splitlines()[-1] == "[]"
 
 
 def test_public_names_exist() -> None:
@@ -32,13 +37,30 @@ def test_public_names_exist() -> None:
         assert value is vitpose_jax.SKELETONS or value.__name__ == name
 
 
-def test_help_lists_subcommands() -> None:
-    out = subprocess.run(
-        [sys.executable, "-m", "vitpose_jax.cli", "--help"], capture_output=True, text=True
-    )
-    assert out.returncode == 0
-    for command in ("predict", "prepare", "quickstart", "export", "forecast"):
-        assert command in out.stdout
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_the_bare_command_lists_subcommands(words: list[str], capsys: Capsys) -> None:
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, line in COMMANDS.items():
+        assert [name, *line.split()] in [shown.split() for shown in lines]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_describes_itself(name: str, capsys: Capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: vitpose {name} ")
+    _, parser = load_command(name)
+    assert parser.description
+    assert all(action.help for action in parser._actions if not action.option_strings)
+
+
+def test_a_command_that_is_not_there(capsys: Capsys) -> None:
+    assert main(["predcit", "a.jpg"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean 'predict'?" in line
 
 
 @pytest.mark.parametrize("folder", ["configs", "convert"])

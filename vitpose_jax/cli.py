@@ -1,39 +1,62 @@
 """The `vitpose` command: find the subcommand and run it.
 
-Subcommands import what they need when they run, so that `vitpose --help` stays instant.
+A subcommand is a module of `vitpose_jax.commands`, imported when it is asked for, and imports what
+it needs when it runs, so that `vitpose --help` stays instant.
 """
 
 import argparse
+import difflib
+import importlib
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from types import ModuleType
 
 from vitpose_jax import __version__
-from vitpose_jax.commands import (
-    check,
-    export,
-    forecast,
-    predict,
-    prepare,
-    prepare_3dpw,
-    quickstart,
-)
 from vitpose_jax.errors import Terminated, UserError, printable
 from vitpose_jax.files.cache import enable_compilation_cache
 
+COMMANDS = {
+    "predict": "find people's poses in pictures and videos",
+    "forecast": "forecast people's next poses in a video",
+    "check": "show what a data set, boxes or weights contain, and what is wrong with them",
+    "export": "turn a training run into weights",
+    "prepare": "write a data set's people as ArrayRecord crops, for fast training",
+    "prepare-3dpw": "find the keypoints of 3DPW's people with a pose model",
+    "quickstart": "train a small model on synthetic people, in minutes",
+}
+"""The subcommands, with what each does."""
 
-def build_parser() -> argparse.ArgumentParser:
-    """Assemble the command line; every subcommand sets `run`, which takes the parsed options."""
-    parser = argparse.ArgumentParser(
-        prog="vitpose",
-        description="Human pose estimation and motion forecasting with ViTPose in JAX.",
+
+def overview() -> str:
+    """Describe the command and list the subcommands."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {line}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: vitpose COMMAND ...",
+            "\nHuman pose estimation and motion forecasting with ViTPose in JAX.\n",
+            *lines,
+            "\n`vitpose COMMAND --help` shows a command's options.",
+        ]
     )
-    parser.add_argument("--version", action="version", version=f"vitpose-jax {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (predict, quickstart, check, export, forecast, prepare, prepare_3dpw):
-        command.add_parser(commands)
-    return parser
+
+
+def load_command(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
+    """Return a subcommand's module and the parser of its options.
+
+    Raises:
+        UserError: there is no such subcommand.
+    """
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"there is no command {name!r}; {meant}`vitpose` lists the commands")
+    module = importlib.import_module(f"vitpose_jax.commands.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(prog=f"vitpose {name}")
+    module.add_options(parser)
+    return module, parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,14 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: all went well; 1: something was skipped or cut short; 2: nothing was done, for a reason that
     the user can fix; 130 or 143: stopped by Ctrl-C or SIGTERM.
     """
-    options = build_parser().parse_args(argv)
+    name, *words = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    if name in ("-h", "--help", "--version"):
+        print(f"vitpose-jax {__version__}" if name == "--version" else overview())
+        return 0
     enable_compilation_cache()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # our errors say more about damaged pictures
     handler = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return options.run(options)
+        command, parser = load_command(name)
+        return command.run(parser.parse_intermixed_args(words))
     except UserError as error:
-        print(printable(f"vitpose {options.command}: {error}"), file=sys.stderr)
+        print(printable(f"vitpose {name}: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         return 143 if isinstance(stop, Terminated) else 130

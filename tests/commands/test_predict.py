@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import time
-from argparse import _SubParsersAction
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitpose_jax.cli import build_parser, main
+from vitpose_jax.cli import load_command, main
 from vitpose_jax.files.videos import VideoReader, VideoWriter
 from vitpose_jax.keypoints.decoding import DECODE_METHODS
 
@@ -445,8 +444,8 @@ def test_bad_size_option(capsys: pytest.CaptureFixture) -> None:
 
 def test_decoders_offered_are_those_there_are() -> None:
     """Both lists are written out, so that `vitpose --help` need not import the decoders."""
-    (commands,) = (a for a in build_parser()._actions if isinstance(a, _SubParsersAction))
-    (decoder,) = (a for a in commands.choices["predict"]._actions if a.dest == "decoder")
+    _, parser = load_command("predict")
+    (decoder,) = (action for action in parser._actions if action.dest == "decoder")
     assert set(decoder.choices) == set(DECODE_METHODS)
 
 

@@ -1,1 +1,1 @@
-"""One module per command: its options (`add_parser`) and what it does (`run`)."""
+"""One module per command: its options (`add_options`) and what it does (`run`)."""

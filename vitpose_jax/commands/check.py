@@ -7,19 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vitpose_jax.commands.options import Commands, add_category, add_num_heads, parse_size
+from vitpose_jax.commands.options import add_category, add_num_heads, parse_size
 from vitpose_jax.errors import UserError, printable
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command's options."""
-    parser = commands.add_parser(
-        "check",
-        help="show what a data set, boxes or weights contain, and what is wrong with them",
-        description="Reads a data set as training would, a file of boxes, or weights, and reports "
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its options."""
+    parser.description = (
+        "Reads a data set as training would, a file of boxes, or weights, and reports "
         "what they contain: counts, keypoints, left-right pairs, limbs, and anything unusual. "
         "The exit status is 1 if data or ground truth would be lost, and 2 if something cannot be "
-        "read at all.",
+        "read at all."
     )
     add = parser.add_argument
     add(
@@ -39,7 +37,6 @@ def add_parser(commands: Commands) -> None:
     add("--input-size", type=parse_size, default=(256, 192), metavar="HxW", help="crop size")
     add_num_heads(parser)
     add("--html", metavar="OUT", help="also write a page with pictures of people and findings")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

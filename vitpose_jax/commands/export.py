@@ -2,16 +2,12 @@
 
 import argparse
 
-from vitpose_jax.commands.options import Commands
 
-
-def add_parser(commands: Commands) -> None:
-    """Add the command's options."""
-    parser = commands.add_parser(
-        "export",
-        help="turn a training run into weights",
-        description="Writes the model of a training run as a weights folder, for use with "
-        "--weights and config.init_from.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its options."""
+    parser.description = (
+        "Writes the model of a training run as a weights folder, for use with "
+        "--weights and config.init_from."
     )
     add = parser.add_argument
     add("workdir", metavar="WORKDIR", help="the run's folder")
@@ -22,7 +18,6 @@ def add_parser(commands: Commands) -> None:
         default="best",
         help="which checkpoint: best (by the run's metric; the default), latest, or a step",
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

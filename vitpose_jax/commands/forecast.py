@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitpose_jax.commands.options import Commands, add_category, add_min_score, add_num_heads
+from vitpose_jax.commands.options import add_category, add_min_score, add_num_heads
 from vitpose_jax.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -20,15 +20,13 @@ RATE_TOLERANCE = 0.02
 """Relative difference of frame rates that does not matter, such as 29.97 to 30."""
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command's options."""
-    parser = commands.add_parser(
-        "forecast",
-        help="forecast people's next poses in a video",
-        description="Finds people in a video, tracks them and forecasts their next poses. Writes "
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its options."""
+    parser.description = (
+        "Finds people in a video, tracks them and forecasts their next poses. Writes "
         "forecast.json, keypoints.json and the video with the forecasts as ghosts into --out. "
         "Exit status: 0 all went well; 1 something was skipped or is missing, such as the video; "
-        "2 nothing was forecast; 130 or 143 stopped.",
+        "2 nothing was forecast; 130 or 143 stopped."
     )
     add = parser.add_argument
     add("input", metavar="INPUT", help="a video, or the keypoints.json of `vitpose predict`")
@@ -51,7 +49,6 @@ def add_parser(commands: Commands) -> None:
     )
     add_min_score(parser, "keypoints with a lower score count as missing")
     add("--out", default="forecast", metavar="DIR", help="folder (default: %(default)s)")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

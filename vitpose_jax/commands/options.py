@@ -1,10 +1,6 @@
 """Options that several commands share."""
 
 import argparse
-from typing import TypeAlias
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""The subparsers to which a command adds its own."""
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from vitpose_jax.commands.options import (
-    Commands,
     add_category,
     add_min_score,
     add_num_heads,
@@ -18,15 +17,13 @@ RESULTS_FILE = "keypoints.json"
 ANIMALS = ("ap10k", "apt36k")
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command's options."""
-    parser = commands.add_parser(
-        "predict",
-        help="find people's poses in pictures and videos",
-        description="Finds people's poses in pictures, folders, videos and cameras. Writes "
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its options."""
+    parser.description = (
+        "Finds people's poses in pictures, folders, videos and cameras. Writes "
         "keypoints.json (COCO results) into the folder --out, and pictures or videos beside it. "
         "Exit status: 0 all went well; 1 results were written, but something was skipped or cut "
-        "short (each case is reported at the end); 2 nothing could be done; 130 or 143 stopped.",
+        "short (each case is reported at the end); 2 nothing could be done; 130 or 143 stopped."
     )
     add = parser.add_argument
     add(
@@ -101,7 +98,6 @@ def add_parser(commands: Commands) -> None:
     add("--heatmaps", action="store_true", help="write pictures overlaid with their heatmaps")
     add_min_score(output, "draw only keypoints with at least this score")
     add("--smooth", action="store_true", help="smooth the poses in videos (One Euro filter)")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

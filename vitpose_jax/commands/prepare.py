@@ -2,18 +2,16 @@
 
 import argparse
 
-from vitpose_jax.commands.options import Commands, parse_size
+from vitpose_jax.commands.options import parse_size
 from vitpose_jax.data.tolerance import MAX_BAD_SHARE
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command's options."""
-    parser = commands.add_parser(
-        "prepare",
-        help="write a data set's people as ArrayRecord crops, for fast training",
-        description="Crops every person in a data set once and writes the crops as ArrayRecord "
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its options."""
+    parser.description = (
+        "Crops every person in a data set once and writes the crops as ArrayRecord "
         "files, which train faster than whole images and can also be read from gs://. To train on "
-        "them, give the folder as the data set. After an interruption, it starts over.",
+        "them, give the folder as the data set. After an interruption, it starts over."
     )
     add = parser.add_argument
     add("source", metavar="SRC", help="coco, synthetic, or a folder in COCO's layout")
@@ -34,7 +32,6 @@ def add_parser(commands: Commands) -> None:
         help="give up above this share of unusable annotations or images; one or two are always "
         "tolerated unless it is 0 (default: %(default)s)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,18 +3,16 @@
 import argparse
 from pathlib import Path
 
-from vitpose_jax.commands.options import Commands, add_num_heads
+from vitpose_jax.commands.options import add_num_heads
 from vitpose_jax.errors import UserError
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command's options."""
-    parser = commands.add_parser(
-        "prepare-3dpw",
-        help="find the keypoints of 3DPW's people with a pose model",
-        description="Runs a pose model over 3DPW's images and writes DATA/keypoints, which "
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its options."""
+    parser.description = (
+        "Runs a pose model over 3DPW's images and writes DATA/keypoints, which "
         "--config=forecast_3dpw:DATA,keypoints trains on. To resume after an interruption, "
-        "repeat the command.",
+        "repeat the command."
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="the folder with sequenceFiles and imageFiles")
@@ -23,7 +21,6 @@ def add_parser(commands: Commands) -> None:
     add("--splits", nargs="+", default=["train", "validation", "test"], metavar="SPLIT")
     add("--detector", metavar="NAME", help="use detected boxes that overlap the actors'")
     add("--again", action="store_true", help="redo sequences that are done already")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,21 +4,16 @@ import argparse
 import time
 from pathlib import Path
 
-from vitpose_jax.commands.options import Commands
 
-
-def add_parser(commands: Commands) -> None:
-    """Add the command's options."""
-    parser = commands.add_parser(
-        "quickstart",
-        help="train a small model on synthetic people, in minutes",
-        description="Trains a small ViTPose on synthetic people (nothing is downloaded), evaluates "
-        "it before and after, and draws its predictions. To resume, repeat the command.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the command and its options."""
+    parser.description = (
+        "Trains a small ViTPose on synthetic people (nothing is downloaded), evaluates "
+        "it before and after, and draws its predictions. To resume, repeat the command."
     )
     parser.add_argument(
         "--out", metavar="DIR", default="runs/quickstart", help="folder of the run (%(default)s)"
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
