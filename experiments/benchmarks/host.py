@@ -58,7 +58,7 @@ def main() -> None:
     estimator = PoseEstimator(random_model("base", "classic", "float32"), batch_size=BATCH)
     for size in (BATCH, 1):
         known = jnp.zeros((size, 17, 2)), jnp.zeros((size, 17))
-        estimator.programs[size] = lambda *_, known=known: known
+        estimator.network.programs[size] = lambda *_, known=known: known
     rows = []
     for workers in options.workers:
         preparation.WORKERS = workers

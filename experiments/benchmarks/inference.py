@@ -197,7 +197,7 @@ def end_to_end(options: argparse.Namespace, _: dict[str, float]) -> list[dict[st
                 "processor s/person": each["processor"] / count,
                 "ratio": times[first]["median"] / each["median"],
                 "moved": moved(found[name], exact) if name in found else None,
-                "compiled": len(estimators[name].programs) if name in estimators else None,
+                "compiled": len(estimators[name].network.programs) if name in estimators else None,
             }
             rows.append(row)
             print(json.dumps(row), flush=True)

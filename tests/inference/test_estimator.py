@@ -74,8 +74,10 @@ def test_stream_equals_calls_and_compiles_once(
         "compiler_options",
         lambda dtype, count: images.append(count) or options(dtype, count),
     )
-    compiled, compile_ = [], estimator.compile
-    monkeypatch.setattr(estimator, "compile", lambda size: compiled.append(size) or compile_(size))
+    compiled, compile_ = [], estimator.network.compile
+    monkeypatch.setattr(
+        estimator.network, "compile", lambda size: compiled.append(size) or compile_(size)
+    )
     paths = sorted(photos.iterdir())[:7]
     counts = [2, 0, 5, 1, 0, 0, 3]
     grow = np.array([3, 2, 1, 1])
@@ -95,11 +97,11 @@ def test_stream_equals_calls_and_compiles_once(
 
 
 def test_an_image_without_people_runs_nothing(estimator: PoseEstimator, photos: Path) -> None:
-    fresh = PoseEstimator(estimator.model, batch_size=4)
+    fresh = PoseEstimator(estimator.network.model, batch_size=4)
     path = sorted(photos.iterdir())[0]
     for boxes in ([], np.zeros((0, 4)), np.zeros((0, 5))):
         assert fresh(path, boxes) == []
-    assert not fresh.programs
+    assert not fresh.network.programs
 
 
 def test_images_of_every_form(estimator: PoseEstimator, photos: Path) -> None:
@@ -266,7 +268,7 @@ def test_mixture_of_experts_by_name(golden: Path, dataset: str) -> None:
 def test_points_are_the_decoded_heatmaps(
     estimator: PoseEstimator, photos: Path, method: str
 ) -> None:
-    other = PoseEstimator(estimator.model, method=method, batch_size=3, keep_heatmaps=True)
+    other = PoseEstimator(estimator.network.model, method=method, batch_size=3, keep_heatmaps=True)
     people = other(sorted(photos.iterdir())[0], BOXES)
     heatmaps = np.stack([person.heatmaps for person in people])
     assert heatmaps.shape == (3, 64, 48, 17)
@@ -282,14 +284,14 @@ def test_points_are_the_decoded_heatmaps(
 def test_options_that_do_not_fit(estimator: PoseEstimator, weights: Path) -> None:
     for size in (0, 2.5):
         with pytest.raises(UserError, match="at least 1"):
-            PoseEstimator(estimator.model, batch_size=size)
+            PoseEstimator(estimator.network.model, batch_size=size)
     with pytest.raises(UserError, match="no decoder 'argmax'"):
-        PoseEstimator(estimator.model, method="argmax")
+        PoseEstimator(estimator.network.model, method="argmax")
     for dtype in ("int8", "no type"):
         with pytest.raises(UserError, match=f"no dtype '{dtype}'"):
             PoseEstimator.from_pretrained(weights, dtype, num_heads=3)
     with pytest.raises(UserError, match="skeleton has 133"):
-        PoseEstimator(estimator.model, skeleton=SKELETONS["wholebody"])
+        PoseEstimator(estimator.network.model, skeleton=SKELETONS["wholebody"])
     with pytest.raises(UserError, match="no data set 'hands'"):
         PoseEstimator.from_pretrained(weights, num_heads=3, dataset="hands")
 
@@ -335,9 +337,9 @@ def formula(key: str, shape: list[int]) -> np.ndarray:
 
 def test_matrices_are_kept_in_the_compute_dtype_and_change_nothing(weights: Path) -> None:
     estimator = PoseEstimator.from_pretrained(weights, "bfloat16", num_heads=3, batch_size=1)
-    model = estimator.model
-    arrays = jax.tree.leaves(estimator._state)
+    model = estimator.network.model
+    arrays = jax.tree.leaves(estimator.network._state)
     assert {a.dtype for a in arrays if a.ndim == 2} == {jnp.dtype("bfloat16")}
     crops = np.random.default_rng(0).standard_normal((1, *model.config.input_size, 3), np.float32)
-    stored = nnx.merge(nnx.split(model)[0], estimator._state)
+    stored = nnx.merge(nnx.split(model)[0], estimator.network._state)
     np.testing.assert_array_equal(nnx.jit(stored)(crops), nnx.jit(model)(crops))

@@ -102,8 +102,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    import jax
-
     from vitpose_jax.commands.people import ProgressBar, conclude, open_finder
     from vitpose_jax.files.writing import make_folder
     from vitpose_jax.inference.box_units import BoxUnitsSink
@@ -144,8 +142,9 @@ def run(options: argparse.Namespace) -> int:
         keep_heatmaps=options.heatmaps,
     )
     # One picture rarely shows enough people for a CPU's full batch.
-    is_small = [source.kind for source in sources] == ["image"] and jax.default_backend() == "cpu"
-    estimator.compile(1 if is_small else None)
+    is_small = [source.kind for source in sources] == ["image"]
+    full = estimator.batch_size
+    estimator.compile(estimator.network.rows(1, full) if is_small else full)
 
     draw = partial(draw_people, skeleton=estimator.skeleton, min_score=options.min_score)
     overlay = partial(overlay_heatmaps, input_size=estimator.input_size)
@@ -163,8 +162,8 @@ def run(options: argparse.Namespace) -> int:
     where = printable("; ".join([str(out / RESULTS_FILE), *notes, *report.notes]))
     print(
         f"{report.people} people in {report.frames} images ({report.people / seconds:.1f} "
-        f"people/s, {report.frames / seconds:.1f} images/s on {jax.default_backend()}, "
-        f"{estimator.model.dtype}): {where}"
+        f"people/s, {report.frames / seconds:.1f} images/s on {estimator.network.description}): "
+        f"{where}"
     )
     return 1 if report.problems else 0
 

@@ -1,17 +1,14 @@
 """Gathering people of many images into full batches, and returning results to their images."""
 
 from collections import deque
-from collections.abc import Callable
+from typing import Any
 
-import jax
 import numpy as np
 
+from vitpose_jax.inference.network import Network
 from vitpose_jax.inference.preparation import Item
 
 BATCHES_IN_FLIGHT = 2
-
-RunBatch = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[jax.Array, ...]]
-"""crops (B, H, W, 3), center and scale (B, 2) -> arrays (B, ...), possibly still being computed."""
 
 _Member = tuple[Item, int]
 """An image, and the row of one of its people."""
@@ -20,11 +17,11 @@ _Member = tuple[Item, int]
 class Batches:
     """Runs people as soon as they fill a batch, and appends the result rows to their items."""
 
-    def __init__(self, run: RunBatch, size: int) -> None:
-        """Start with no people; `run` processes a batch of `size`."""
-        self._run, self._size = run, size
+    def __init__(self, network: Network, size: int) -> None:
+        """Start with no people; the network takes `size` at once."""
+        self._network, self._size = network, size
         self._unbatched: deque[_Member] = deque()
-        self._running: deque[tuple[list[_Member], tuple[jax.Array, ...]]] = deque()
+        self._running: deque[tuple[list[_Member], tuple[Any, ...]]] = deque()
 
     def add(self, item: Item) -> None:
         """Queue an image's people; wait for the device only if it falls behind."""
@@ -42,24 +39,21 @@ class Batches:
             self._collect()
 
     def _launch(self) -> None:
-        """Start the next batch and return at once; the last batch is padded if it is not full.
-
-        On a CPU, where padding costs as much as real people, the last ones run one at a time.
-        """
-        count, size = min(self._size, len(self._unbatched)), self._size
-        if count < size and jax.default_backend() == "cpu":
-            count = size = 1
+        """Start the next batch and return at once; the network says how the last ones are run."""
+        waiting = len(self._unbatched)
+        size = self._size if waiting >= self._size else self._network.rows(waiting, self._size)
+        count = min(size, waiting)
         members = [self._unbatched.popleft() for _ in range(count)]
         padded = members + [members[-1]] * (size - count)
         arrays = (
             np.stack([getattr(item, name)[row] for item, row in padded])
             for name in ("crops", "center", "scale")
         )
-        self._running.append((members, self._run(*arrays)))
+        self._running.append((members, self._network.run(*arrays)))
 
     def _collect(self) -> None:
         """Wait for the oldest batch and return its rows to their images."""
         members, outputs = self._running.popleft()
-        outputs = jax.device_get(outputs)
+        outputs = tuple(np.asarray(output) for output in outputs)
         for i, (item, _) in enumerate(members):
             item.rows.append(tuple(np.array(output[i]) for output in outputs))

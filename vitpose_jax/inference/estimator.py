@@ -1,40 +1,34 @@
-"""From images and boxes to poses: one compiled function, fed with full batches of people.
+"""From images and boxes to poses: a network fed with full batches of people.
 
-Threads on the host read images and crop people while the device works on the previous batch. Crops
-are transferred as uint8; everything from normalisation to image coordinates is one jitted function,
-compiled for a full batch and, on CPUs, for the single people left over at the end.
+Threads on the host read images and crop people while the device works on the previous batch. This
+module needs no JAX: the network may be a model (`model_network`) or an exported file.
 """
 
-import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jax.typing import DTypeLike
 
 from vitpose_jax.data.coco.skeleton_file import read_skeleton
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.pictures import ImageLike, Pixels
 from vitpose_jax.inference.batching import Batches
+from vitpose_jax.inference.network import Network
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.preparation import BoxSource, Item, prepare_ahead
-from vitpose_jax.keypoints.decoding import DECODE_METHODS, DecodeMethod
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
-from vitpose_jax.models.pose import PoseModel
-from vitpose_jax.models.prediction import PredictionOptions, cast_matrices, prediction_program
-from vitpose_jax.weights import load_pose_model
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from jax.typing import DTypeLike
 
-CPU_BATCH, ACCELERATOR_BATCH = 8, 64
+    from vitpose_jax.keypoints.decoding import DecodeMethod
+    from vitpose_jax.models.pose import PoseModel
+
 BATCHES_WAITING = 4
 """How many batches' worth of images may wait for an image whose people are not yet in a batch."""
-COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -60,11 +54,10 @@ class PoseEstimator:
     """Finds the keypoints of people whose boxes are known.
 
     Attributes:
-        model: the network.
+        network: what finds them: a `ModelNetwork`, or an exported file.
         skeleton: names and limbs of its keypoints.
         input_size: (height, width) of the crops.
-        batch_size: people per call of the compiled function.
-        programs: compiled functions so far, by number of people.
+        batch_size: people per call of the network.
 
     Example:
         >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
@@ -75,15 +68,15 @@ class PoseEstimator:
 
     def __init__(
         self,
-        model: PoseModel,
+        model: "PoseModel",
         *,
         skeleton: Skeleton | None = None,
         flip_test: bool = True,
-        method: DecodeMethod = "udp",
+        method: "DecodeMethod" = "udp",
         batch_size: int | None = None,
         keep_heatmaps: bool = False,
     ) -> None:
-        """Wrap a network.
+        """Wrap a model.
 
         Args:
             model: the network.
@@ -97,39 +90,29 @@ class PoseEstimator:
         Raises:
             UserError: an unusable batch size or method, or a skeleton that does not fit.
         """
-        on_cpu = jax.default_backend() == "cpu"
-        default_batch = CPU_BATCH if on_cpu else ACCELERATOR_BATCH
-        self.model = model
-        self.batch_size = batch_size if batch_size is not None else default_batch
+        from vitpose_jax.inference.model_network import ModelNetwork
+
+        self._use(ModelNetwork(model, skeleton, flip_test, method, keep_heatmaps), batch_size)
+
+    def _use(self, network: Network, batch_size: int | None) -> None:
+        self.network, self.skeleton = network, network.skeleton
+        self.input_size = network.input_size
+        self.batch_size = network.batch_size if batch_size is None else batch_size
         if not isinstance(self.batch_size, int | np.integer) or self.batch_size < 1:
             raise UserError(f"batch size {batch_size!r}: must be a whole number, at least 1")
-        if method not in DECODE_METHODS:
-            raise UserError(f"no decoder {method!r}: choose one of {', '.join(DECODE_METHODS)}")
-        self.input_size = model.config.input_size
-        self.skeleton = skeleton or _skeleton_of(model)
-        if self.skeleton.num_keypoints != model.config.num_keypoints:
-            raise UserError(
-                f"the {self.skeleton.name} skeleton has {self.skeleton.num_keypoints} keypoints, "
-                f"but the network gives {model.config.num_keypoints}"
-            )
-        self._graph, state = nnx.split(model)
-        self._state = cast_matrices(state, model.dtype)
-        flip_index = tuple(map(int, self.skeleton.flip_index)) if flip_test else None
-        self._options = PredictionOptions(flip_index, method, keep_heatmaps=keep_heatmaps)
-        self.programs: dict[int, jax.stages.Compiled] = {}
 
     @classmethod
     def from_pretrained(
         cls,
         weights: str | Path,
-        dtype: DTypeLike | None = None,
+        dtype: "DTypeLike | None" = None,
         flip_test: bool = True,
         *,
         dataset: str | None = None,
         skeleton: Skeleton | str | Path | None = None,
         num_heads: int | None = None,
         input_size: tuple[int, int] | None = None,
-        method: DecodeMethod = "udp",
+        method: "DecodeMethod" = "udp",
         batch_size: int | None = None,
         keep_heatmaps: bool = False,
     ) -> "PoseEstimator":
@@ -150,9 +133,12 @@ class PoseEstimator:
         """
         if dataset is not None and dataset not in SKELETONS:
             raise UserError(f"no data set {dataset!r}: choose one of {', '.join(SKELETONS)}")
+        from vitpose_jax.inference.model_network import compute_dtype
+        from vitpose_jax.weights import load_pose_model
+
         model = load_pose_model(
             weights,
-            dtype=_compute_dtype(dtype),
+            dtype=compute_dtype(dtype),
             input_size=input_size,
             num_heads=num_heads,
             dataset=dataset,
@@ -205,7 +191,7 @@ class PoseEstimator:
             keep_images: include its image in every `Prediction` (which takes memory).
         """
         waiting: deque[Item] = deque()
-        batches = Batches(self._run, self.batch_size)
+        batches = Batches(self.network, self.batch_size)
         for item in prepare_ahead(items, self.input_size, keep_images):
             waiting.append(item)
             batches.add(item)
@@ -218,28 +204,12 @@ class PoseEstimator:
             yield self._finish(item, skip_errors)
 
     def compile(self, size: int | None = None) -> None:
-        """Compile the function for `size` people now, instead of when it is first needed.
+        """Compile the network for `size` people now, instead of when they first come.
 
         The default is a full batch; on a CPU, 1 is used for people left over at the end of a
         stream.
         """
-        size = size or self.batch_size
-        crops = np.zeros((size, *self.input_size, 3), np.uint8)
-        region = np.ones((size, 2), np.float32)
-        batch = {"crop": crops, "center": region, "scale": region}
-        images = size if self._options.flip_index is None else 2 * size
-        program = prediction_program(self.model.dtype, images)
-        lowered = program.lower(self._graph, self._state, batch, self._options)
-        self.programs[size] = lowered.compile()
-
-    def _run(
-        self, crops: np.ndarray, center: np.ndarray, scale: np.ndarray
-    ) -> tuple[jax.Array, ...]:
-        size = len(crops)
-        if size not in self.programs:
-            self.compile(size)
-        batch = {"crop": crops, "center": center, "scale": scale}
-        return self.programs[size](self._state, batch)
+        self.network.compile(size or self.batch_size)
 
     def _finish(self, item: Item, skip_errors: bool) -> Prediction:
         if isinstance(item.error, UserError) and skip_errors:
@@ -258,39 +228,5 @@ class PoseEstimator:
         """The network's output for a box that shows nothing."""
         count = self.skeleton.num_keypoints
         zeros = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
-        heatmaps = np.zeros((*self.model.config.heatmap_size, count), np.float32)
-        return (*zeros, heatmaps) if self._options.keep_heatmaps else zeros
-
-
-def _compute_dtype(dtype: DTypeLike | None) -> jnp.dtype:
-    if dtype is None:
-        return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    try:
-        found = jnp.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or found.name not in COMPUTE_DTYPES:
-        raise UserError(f"no dtype {dtype!r}: choose one of {', '.join(COMPUTE_DTYPES)}")
-    return found
-
-
-def _skeleton_of(model: PoseModel) -> Skeleton:
-    config = model.config
-    if config.skeleton is not None:
-        return config.skeleton
-    if config.dataset is not None:
-        return SKELETONS[config.dataset]
-    fitting = [s for s in SKELETONS.values() if s.num_keypoints == config.num_keypoints]
-    if not fitting:
-        raise UserError(
-            f"the weights do not say what their {config.num_keypoints} keypoints are, and no known "
-            "skeleton has as many: give one (skeleton=, or --skeleton of `vitpose predict` or of "
-            "convert/torch_to_flax.py, which stores it with the weights)"
-        )
-    log.warning(
-        "the weights do not say what their %d keypoints are: assuming those of %s, in its order "
-        "(to change this, use --skeleton or skeleton=, or --dataset or dataset=)",
-        config.num_keypoints,
-        fitting[0].name,
-    )
-    return fitting[0]
+        heatmaps = np.zeros((*self.network.heatmap_size, count), np.float32)
+        return (*zeros, heatmaps) if self.network.keep_heatmaps else zeros
