@@ -12,7 +12,7 @@ from flax import nnx
 
 from vitpose_jax.cli import main
 from vitpose_jax.files.videos import VideoReader, VideoWriter
-from vitpose_jax.inference import estimator, preparation
+from vitpose_jax.inference import model_network, preparation
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.results import coco_result, write_results
 from vitpose_jax.weights.forecaster import build_forecaster, save_forecaster
@@ -177,7 +177,7 @@ def test_an_interrupted_video_keeps_the_people_found(
 
     monkeypatch.setattr(VideoReader, "__iter__", interrupted)
     monkeypatch.setattr(preparation, "WORKERS", 1)
-    monkeypatch.setattr(estimator, "CPU_BATCH", 2)
+    monkeypatch.setattr(model_network, "CPU_BATCH", 2)
     models = ["--weights", str(forecaster), "--pose-weights", str(weights), "--num-heads", "3"]
     command = ["forecast", str(video), *models, "--detector", "none"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 130

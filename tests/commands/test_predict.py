@@ -276,8 +276,8 @@ def test_damaged_weights_lose_nothing(
 ) -> None:
     nothing = np.full((17, 2), np.nan, np.float32), np.full(17, np.nan, np.float32)
     monkeypatch.setattr(
-        "vitpose_jax.inference.batching.jax.device_get",
-        lambda arrays: [np.stack([row] * len(a)) for row, a in zip(nothing, arrays, strict=True)],
+        "vitpose_jax.inference.model_network.ModelNetwork.run",
+        lambda self, crops, center, scale: [np.stack([row] * len(crops)) for row in nothing],
     )
     assert run(folder, "--detector", "none", "--draw", "--nms") == 1
     assert "1 problem(s)" in (told := capsys.readouterr().err)
