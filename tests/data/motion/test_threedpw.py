@@ -2,10 +2,16 @@
 
 import os
 import pickle
+import pickletools
+import tempfile
+import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vitpose_jax.data.motion import threedpw
 from vitpose_jax.data.motion.array_pickle import load_pickle
@@ -172,6 +178,7 @@ def test_truncated_anywhere(tmp_path: Path) -> None:
         ({"jointPositions": []}, "has 0 actors, 'poses2d' 1"),
         ({"cam_poses": np.zeros((5, 4, 4))}, "cam_poses"),
         ({"cam_intrinsics": "no"}, "'cam_intrinsics' is str"),
+        *(({"sequence": name}, "not the plain name") for name in ("../..", "/", ".", "a/b", "a\0")),
     ],
 )
 def test_arrays_that_do_not_fit(tmp_path: Path, change: dict, said: str) -> None:
@@ -206,3 +213,95 @@ def test_missing_joints_are_marked(tmp_path: Path) -> None:
     np.testing.assert_array_equal(track.visible, expected)
     assert np.isfinite(track.positions).all()
     assert not threedpw.joint_tracks(sequence)[0].visible[7].any()
+
+
+def op(name: str) -> bytes:
+    return next(o.code for o in pickletools.opcodes if o.name == name).encode("latin1")
+
+
+BOMBS = {
+    "a place in the memo far away": b"\x80\x02]" + op("LONG_BINPUT") + b"\xff\xff\xff\x1f.",
+    "bytes longer than the file": b"\x80\x05" + op("BYTEARRAY8") + b"\0\0\0\0\1\0\0\0.",
+    "tuples doubled, as a key": b"\x80\x02}(" + b"\x85q\0h\0h\0\x86" * 40 + b"K\1u.",
+    "lists doubled": b"\x80\x02K\1" + b"q\0h\0\x86" * 60 + b".",
+    "a list in itself": b"\x80\x02]q\0h\0a.",
+    "marks": b"(" * 250_000 + b".",
+    "numbers without end": b"\x80\x02" + b"K\1" * 250_000 + b".",
+    "a number without end": b"I" + b"9" * 100_000 + b"\n.",
+    "a name without end": b"c" + b"n" * 100_000 + b"\n" + b"m" * 100_000 + b"\n.",
+    "text without quotes": b"S" + b"n" * 100_000 + b"\n.",
+    "one text, many arrays": (
+        b"\x80\x02cnumpy\ndtype\nq\0X\2\0\0\0u1\x85Rq\1B"
+        + (2**20).to_bytes(4, "little")
+        + bytes(2**20)
+        + b"q\2cnumpy.core.multiarray\n_reconstruct\nq\3("
+        + b"h\3)R(K\1J\0\0\x10\0\x85h\1\x89h\2tb" * 5_000
+        + b"l."
+    ),
+}
+
+
+@pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS.keys())
+def test_a_few_bytes_cost_little(tmp_path: Path, data: bytes) -> None:
+    """Neither memory, nor a long message; that none takes long is what the fault campaign shows."""
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError) as caught:
+            threedpw.read_sequence(path)
+        assert tracemalloc.get_traced_memory()[1] < 40e6 + 8 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < len(str(path)) + 300
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_any_damage_is_read_or_refused(data: st.DataObject) -> None:
+    """Bytes changed, cut out, doubled: a sequence or one line, and no warning."""
+    protocol = data.draw(st.sampled_from([0, 2, 5]))
+    whole = bytearray(pickle.dumps(content(3), protocol))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(whole) - 1))
+        match data.draw(st.sampled_from(["change", "cut", "double"])):
+            case "change":
+                whole[at] = data.draw(st.integers(0, 255))
+            case "cut":
+                del whole[at : at + data.draw(st.integers(1, 30))]
+            case "double":
+                whole[at:at] = whole[at : at + 40]
+        whole = whole or bytearray(b".")
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = Path(folder, "a.pkl")
+        path.write_bytes(whole)
+        message = ""
+        try:
+            sequence = threedpw.read_sequence(path)
+            threedpw.detection_tracks(sequence)
+            threedpw.projected_tracks(sequence)
+        except UserError as error:
+            message = str(error).removeprefix(str(path))
+    assert len(message) < 400
+
+
+PYTHON_2 = {
+    "cPickle, protocol 2": (
+        b"\x80\x02}q\x01U\x01aq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04"
+        b"K\x00\x85U\x01b\x87Rq\x05(K\x01K\x02\x85cnumpy\ndtype\nq\x06U\x02u1K\x00K\x01\x87Rq\x07"
+        b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x02\xe9\x0atbs."
+    ),
+    "pickle, protocol 0": (
+        b"(dp0\nS'a'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntp4\n"
+        b"S'b'\np5\ntp6\nRp7\n(I1\n(I2\ntp8\ncnumpy\ndtype\np9\n(S'u1'\np10\nI0\nI1\ntp11\nRp12\n"
+        b"(I3\nS'|'\np13\nNNNI-1\nI-1\nI0\ntp14\nbI00\nS'\\xe9\\n'\np15\ntp16\nbs."
+    ),
+}
+
+
+@pytest.mark.parametrize("data", PYTHON_2.values(), ids=PYTHON_2.keys())
+def test_reads_what_python_2_wrote(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.pkl").write_bytes(data)
+    assert load_pickle(tmp_path / "a.pkl")["a"].tolist() == [0xE9, 10]
+    np.testing.assert_array_equal(pickle.loads(data, encoding="latin1")["a"], [0xE9, 10])

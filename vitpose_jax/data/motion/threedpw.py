@@ -1,5 +1,6 @@
 """3DPW ("3D Poses in the Wild") sequence files: people in motion, in 2D and in 3D."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from vitpose_jax.data.motion.windows import MotionTrack, make_track
 from vitpose_jax.errors import UserError
 
 FPS = 30.0
+_NAME = re.compile(r"[\w-][\w .-]{0,99}")
 SPLITS = ("train", "validation", "test")
 
 # Row i holds the OpenPose-18 joint that is COCO-17 joint i (the neck has no counterpart).
@@ -62,8 +64,9 @@ class Sequence:
     intrinsics: np.ndarray
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def read_sequence(path: str | Path) -> Sequence:
-    """Read one sequence file.
+    """Read one sequence file; numbers too large for float32 become infinite, and so unknown.
 
     Raises:
         UserError: the file is not a pickle, holds anything but arrays and plain containers, lacks a
@@ -81,15 +84,16 @@ def read_sequence(path: str | Path) -> Sequence:
     cam_poses = _array(path, content, "cam_poses", (frames, 4, 4))
     intrinsics = _array(path, content, "cam_intrinsics", (3, 3))
     frame_ids = _array(path, content, "img_frame_ids", (frames,))
+    if not (np.abs(frame_ids.astype(np.float64)) < 2**31).all():
+        raise UserError(f"{path}: 'img_frame_ids' are no numbers of frames; download it again")
     for key, values in (("jointPositions", joints), ("campose_valid", valid)):
         if len(values) != len(poses2d):
             raise UserError(
                 f"{path}: '{key}' has {len(values)} actors, 'poses2d' {len(poses2d)}; "
                 "the file is damaged, download it again"
             )
-    name = content.get("sequence")
     return Sequence(
-        name=name if isinstance(name, str) and name else path.stem,
+        name=_name(path, content),
         actors=[_actor(pose, joint) for pose, joint in zip(poses2d, joints, strict=True)],
         frame_ids=frame_ids.astype(np.int64),
         cam_poses=cam_poses.astype(np.float32),
@@ -125,6 +129,7 @@ def sequence_files(folder: str | Path, split: str) -> list[Path]:
     return files
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def project(joints3d: np.ndarray, cam_poses: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """Project world points (T, J, 3) in metres to pixels (T, J, 2); NaN behind the camera."""
     rotation, offset = cam_poses[:, :3, :3], cam_poses[:, :3, 3]
@@ -172,6 +177,19 @@ def _track(sequence: Sequence, index: int, points: np.ndarray, seen: np.ndarray)
     return make_track(
         points, seen, fps=FPS, name=f"{sequence.name}/{index}", frame_ids=sequence.frame_ids
     )
+
+
+def _name(path: Path, content: dict[str, Any]) -> str:
+    """The sequence's name, which becomes the name of a folder."""
+    name = content.get("sequence")
+    if not isinstance(name, str) or not name:
+        return path.stem
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{path}: 'sequence' is {name[:40]!r}, not the plain name of a folder; the file is "
+            "damaged or malicious, download it again"
+        )
+    return name
 
 
 Shape = tuple[int | None, ...]
