@@ -15,6 +15,8 @@ The argument gives a row of this table and a data set, in either order (default:
 | simple               | ViTDet's simple pyramid, up to the heatmaps' size       |       |       |
 | residual             | blocks 3, 7 and 11, added to the last map; starts as    |       |       |
 |                      | exactly ViTPose-B, and only the pyramid learns          |       |       |
+| detail               | sees the picture again and corrects the heatmaps; also  |       |       |
+|                      | starts as exactly ViTPose-B; also fpn_detail.py         |       |       |
 | head_baseline        | no pyramid: what training a new decoder alone achieves  |       |       |
 
 The first five are as the study coded them. For intermediate maps, its backbone had no row for the
@@ -35,6 +37,7 @@ NECKS = {
     "intermediate_3_7_11": FUSED | {"taps": (3, 7, 11)},
     "simple": {"kind": "simple", "channels": 256},
     "residual": {"kind": "residual", "taps": (3, 7), "strides": (1, 2, 4), "channels": 256},
+    "detail": {"kind": "detail", "channels": 64},
     "head_baseline": None,
 }
 
@@ -46,6 +49,6 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         config.random_positions = config.drop_in_frozen = True
     elif row == "simple":
         config.model.decoder.filters = ()
-    elif row == "residual":
+    elif row in ("residual", "detail"):
         config.init_parts = config.frozen = ("backbone", "decoder")
     return config

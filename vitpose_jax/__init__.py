@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
     from vitpose_jax.models.decoders import DecoderConfig
     from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
-    from vitpose_jax.models.necks import NeckConfig
+    from vitpose_jax.models.neck_config import NeckConfig
     from vitpose_jax.models.pose import PoseConfig, PoseModel
     from vitpose_jax.models.vit import ViTConfig
     from vitpose_jax.weights.forecaster import load_forecaster, save_forecaster
@@ -63,7 +63,7 @@ _HOMES = {
     "keypoints.skeletons": ("SKELETONS", "Skeleton"),
     "models.decoders": ("DecoderConfig",),
     "models.forecaster": ("Forecaster", "ForecasterConfig"),
-    "models.necks": ("NeckConfig",),
+    "models.neck_config": ("NeckConfig",),
     "models.pose": ("PoseConfig", "PoseModel"),
     "models.vit": ("ViTConfig",),
     "weights": ("load_forecaster", "load_pose_model", "save_forecaster", "save_pose_model"),

@@ -27,7 +27,7 @@ from vitpose_jax.keypoints.encoding import encode_heatmaps
 from vitpose_jax.keypoints.normalization import normalize_crops
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
-from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.neck_config import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import VIT_SIZES, ViTConfig
 from vitpose_jax.tasks.losses import mean_squared_error

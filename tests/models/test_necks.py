@@ -11,7 +11,8 @@ from flax import nnx
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.decoders import DecoderConfig
-from vitpose_jax.models.necks import NECKS, Neck, NeckConfig
+from vitpose_jax.models.neck_config import KINDS, NeckConfig
+from vitpose_jax.models.necks import NECKS, Neck
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.resampling import average_pool, resize_bilinear, resize_nearest
 from vitpose_jax.models.vit import ViTConfig
@@ -116,6 +117,7 @@ NECKS_UNDER_TEST = [
     NeckConfig("blocks", 24, (2, 1), taps=(0, 1)),
     NeckConfig("simple", 24, channels=8),
     NeckConfig("residual", 24, (1, 2), taps=(1,), channels=8),
+    NeckConfig("detail", 24, taps=(0,), channels=8),
 ]
 
 
@@ -213,6 +215,10 @@ def test_average_pool_is_the_mean_of_what_lies_in_each_window():
 def test_impossible_necks_are_refused(wrong):
     with pytest.raises(UserError, match="neck"):
         NeckConfig(width=24, **wrong)
+
+
+def test_every_kind_has_a_class():
+    assert {*NECKS, "detail"} == set(KINDS)
 
 
 def test_mismatched_parts_are_refused():

@@ -16,7 +16,7 @@ from flax import nnx
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.decoders import DecoderConfig
-from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.neck_config import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import fpn, fpn_dense
+from configs import fpn, fpn_dense, fpn_detail
 from vitpose_jax.data.batches import train_batches
 from vitpose_jax.data.dataset import choose_images
 from vitpose_jax.data.opening import open_pose_dataset
@@ -21,6 +21,7 @@ from vitpose_jax.training.state import split_model
 TRAINED = {name: ["decoder", "neck"] for name in fpn.NECKS} | {
     "head_baseline": ["decoder"],
     "residual": ["neck"],
+    "detail": ["neck"],
 }
 
 
@@ -40,6 +41,13 @@ def test_only_the_head_is_trained(name: str, trained: list[str]) -> None:
 
 def test_the_dense_pyramid_has_a_file_of_its_own() -> None:
     assert fpn_dense.get_config("coco").to_json() == fpn.get_config("dense,coco").to_json()
+
+
+def test_the_detail_pyramid_is_trained_on_all_images() -> None:
+    config = fpn_detail.get_config("synthetic")
+    assert config.model.neck == fpn.get_config("detail,synthetic").model.neck
+    assert config.frozen == ("backbone", "decoder")
+    assert config.train_share == 1
 
 
 def test_the_tenth_is_that_of_the_original_study() -> None:

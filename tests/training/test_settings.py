@@ -9,7 +9,7 @@ from tiny_config import get_config
 from configs.forecast_3dpw import get_config as get_forecast_config
 from vitpose_jax.data.augmentation import Augmentation
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.neck_config import NeckConfig
 from vitpose_jax.tasks import run
 from vitpose_jax.tasks.pose import build_problem
 from vitpose_jax.training.settings import RunSettings, read_part, read_section

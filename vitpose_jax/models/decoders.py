@@ -46,6 +46,13 @@ class DecoderConfig:
         """Heatmap size over feature map size."""
         return 2 ** len(self.filters) if self.kind == "classic" else SIMPLE_UPSCALING
 
+    @property
+    def last_channels(self) -> int:
+        """Channels of the map that `with_last_map` returns beside the heatmaps."""
+        return (
+            (self.in_channels, *self.filters)[-1] if self.kind == "classic" else self.num_keypoints
+        )
+
 
 SIMPLE_UPSCALING = 4
 
@@ -72,10 +79,16 @@ class ClassicDecoder(nnx.Module):
         self, features: Float[Array, "b h w _"], *, train: bool = False
     ) -> Float32[Array, "b _ _ _"]:
         """Heatmaps of a feature map; `train` uses and updates batch statistics."""
+        return self.with_last_map(features, train=train)[0]
+
+    def with_last_map(
+        self, features: Float[Array, "b h w _"], *, train: bool = False
+    ) -> tuple[Float32[Array, "b _ _ _"], Float[Array, "b _ _ _"]]:
+        """Heatmaps, and the map from which the last layer computes them."""
         x = features
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
             x = jax.nn.relu(norm(deconv(x), train=train))
-        return self.final(x).astype(jnp.float32)
+        return self.final(x).astype(jnp.float32), x
 
 
 class SimpleDecoder(nnx.Module):
@@ -115,6 +128,13 @@ class SimpleDecoder(nnx.Module):
         shifted = [taps[:, i : i + height, j : j + width, i, j] for i in range(3) for j in range(3)]
         assert self.final.bias is not None
         return reduce(jnp.add, shifted) + self.final.bias[...]
+
+    def with_last_map(
+        self, features: Float[Array, "b h w _"], *, train: bool = False
+    ) -> tuple[Float32[Array, "b 4*h 4*w _"], Float32[Array, "b 4*h 4*w _"]]:
+        """Heatmaps, twice: they are the only map of their size that this decoder has."""
+        heatmaps = self(features, train=train)
+        return heatmaps, heatmaps
 
 
 Decoder = ClassicDecoder | SimpleDecoder

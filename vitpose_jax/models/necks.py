@@ -18,8 +18,6 @@ as its default, so that a study can change one at a time.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 
 import jax.numpy as jnp
@@ -27,8 +25,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vitpose_jax.errors import UserError
-from vitpose_jax.models.layers import BatchNorm, Dense, LayerNorm
+from vitpose_jax.models.layers import BatchNorm, Dense
+from vitpose_jax.models.neck_config import Features, NeckConfig, NewLayers, Taps
 from vitpose_jax.models.resampling import (
     average_pool,
     resize_bilinear,
@@ -36,122 +34,6 @@ from vitpose_jax.models.resampling import (
     size_of,
     subsample,
 )
-
-
-@dataclass(frozen=True)
-class NeckConfig:
-    """The kind of neck, and its options.
-
-    Attributes:
-        kind: "strided", "blocks", "simple" or "residual" (see the module's docstring).
-        width: channels of the backbone's maps.
-        strides: "strided", "blocks" and "residual": one per level. The original's default for
-            "blocks" is 3 ** i, coarsest first: (9, 3, 1).
-        taps: "blocks" and "residual": indices (from 0) of the blocks whose outputs are read.
-        tap_norm: pass the tapped outputs through the backbone's final norm (the original does
-            not).
-        channels: width of the pyramid's own maps ("simple", "residual").
-        cumulative: "strided": each level's stride applies to the preceding level, so that strides
-            multiply (original), instead of to the backbone's map.
-        downsample: "average" takes the mean of each stride x stride window, "subsample" keeps
-            one pixel of it, as a strided 1x1 convolution does (original). "strided" only.
-        top_down: "next" adds the next coarser level, upsampled, to each level; "coarsest" adds the
-            coarsest level to all (original). "strided" only.
-        fuse: "concat" resizes all maps to the first one's size and concatenates them; "first"
-            returns only the first map. "strided" only.
-        init_std: standard deviation of the new convolutions' initial weights, as in the
-            original (0.001); None scales them by their fan-in.
-
-    Example:
-        >>> neck = NeckConfig("residual", width=24, strides=(1, 2), taps=(0,), channels=16)
-        >>> backbone = ViTConfig(width=24, depth=1, num_heads=3)
-        >>> config = PoseConfig(backbone, DecoderConfig(in_channels=neck.out_channels), neck)
-    """
-
-    kind: str
-    width: int
-    strides: tuple[int, ...] = (1, 2, 4, 8)
-    taps: tuple[int, ...] = ()
-    tap_norm: bool = True
-    channels: int = 256
-    cumulative: bool = False
-    downsample: str = "average"
-    top_down: str = "next"
-    fuse: str = "concat"
-    init_std: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, allowed in {
-            "kind": tuple(NECKS),
-            "downsample": ("average", "subsample"),
-            "top_down": ("next", "coarsest"),
-            "fuse": ("concat", "first"),
-        }.items():
-            if getattr(self, name) not in allowed:
-                raise UserError(f"neck {name}={getattr(self, name)!r}: choose one of {allowed}")
-        for name in ("strides", "taps"):  # lists, as JSON and ml_collections give them
-            object.__setattr__(self, name, tuple(int(value) for value in getattr(self, name)))
-        if not self.strides or min(self.strides) < 1:
-            raise UserError(f"neck strides={self.strides}: one whole number >= 1 per level")
-        if self.kind == "blocks" and len(self.taps) != len(self.strides):
-            raise UserError(
-                f"neck taps={self.taps} and strides={self.strides}: give one stride per tapped "
-                "block"
-            )
-        if self.kind == "strided" and self.taps:
-            raise UserError('neck taps: kind="strided" reads the last map only; use "blocks"')
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the map that the decoder receives."""
-        if self.kind == "strided" and self.fuse == "concat":
-            return len(self.strides) * self.width
-        return self.channels if self.kind == "simple" else self.width
-
-    @property
-    def upscaling(self) -> int:
-        """Size of the neck's output over the backbone's map."""
-        return 4 if self.kind == "simple" else 1
-
-
-Features = Float[Array, "batch height width channels"]
-Taps = Sequence[Float[Array, "batch height width channels"]]
-
-
-@dataclass(frozen=True)
-class _NewLayers:
-    """Makes a neck's layers; `std` is for their kernels, None scales it by their fan-in."""
-
-    std: float | None
-    dtype: DTypeLike
-    rngs: nnx.Rngs
-
-    def _kernel_init(self) -> nnx.Initializer:
-        if self.std is None:
-            return nnx.initializers.lecun_normal()
-        return nnx.initializers.normal(self.std)
-
-    def linear(self, inputs: int, outputs: int) -> Dense:
-        """A 1x1 convolution; as a matrix product it is several times faster on CPUs."""
-        return Dense(
-            inputs, outputs, kernel_init=self._kernel_init(), dtype=self.dtype, rngs=self.rngs
-        )
-
-    def conv3x3(self, inputs: int, outputs: int, *, stride: int = 1, groups: int = 1) -> nnx.Conv:
-        return nnx.Conv(
-            inputs,
-            outputs,
-            (3, 3),
-            strides=stride,
-            padding=1,
-            feature_group_count=groups,
-            kernel_init=self._kernel_init(),
-            dtype=self.dtype,
-            rngs=self.rngs,
-        )
-
-    def layer_norm(self, channels: int) -> LayerNorm:
-        return LayerNorm(channels, dtype=self.dtype, rngs=self.rngs)
 
 
 class StridedPyramid(nnx.Module):
@@ -164,7 +46,7 @@ class StridedPyramid(nnx.Module):
 
     def __init__(self, config: NeckConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.config = config
-        new, width = _NewLayers(config.init_std, dtype, rngs), config.width
+        new, width = NewLayers(config.init_std, dtype, rngs), config.width
         self.bottom_convs = nnx.List([new.linear(width, width) for _ in config.strides])
         self.lateral_convs = nnx.List([new.linear(width, width) for _ in config.strides])
         self.output_convs = nnx.List([new.conv3x3(width, width) for _ in config.strides])
@@ -206,7 +88,7 @@ class BlockFusion(nnx.Module):
         width = config.width
         # In the original only the smoothing convolutions have small initial weights; the first two
         # keep PyTorch's default, which is scaled by the fan-in.
-        first, smooth = _NewLayers(None, dtype, rngs), _NewLayers(config.init_std, dtype, rngs)
+        first, smooth = NewLayers(None, dtype, rngs), NewLayers(config.init_std, dtype, rngs)
         self.proj_layers = nnx.List([first.linear(width, width) for _ in config.taps])
         self.stride_convs = nnx.List(
             [first.conv3x3(width, width, stride=s) for s in config.strides]
@@ -233,7 +115,7 @@ class BlockFusion(nnx.Module):
 class _Level(nnx.Module):
     """1x1 convolution, norm, 3x3 convolution, norm: ViTDet's layers for every level."""
 
-    def __init__(self, inputs: int, outputs: int, new: _NewLayers) -> None:
+    def __init__(self, inputs: int, outputs: int, new: NewLayers) -> None:
         self.lateral = new.linear(inputs, outputs)
         self.lateral_norm = new.layer_norm(outputs)
         self.output = new.conv3x3(outputs, outputs)
@@ -249,7 +131,7 @@ class _Upsample2(nnx.Module):
     Its windows do not overlap, so it is one matrix product.
     """
 
-    def __init__(self, inputs: int, outputs: int, new: _NewLayers) -> None:
+    def __init__(self, inputs: int, outputs: int, new: NewLayers) -> None:
         self.linear = new.linear(inputs, 4 * outputs)
 
     def __call__(self, x: Array) -> Array:
@@ -269,7 +151,7 @@ class SimplePyramid(nnx.Module):
 
     def __init__(self, config: NeckConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.config = config
-        new, width = _NewLayers(config.init_std, dtype, rngs), config.width
+        new, width = NewLayers(config.init_std, dtype, rngs), config.width
         half, quarter = width // 2, width // 4
         self.up_first = _Upsample2(width, half, new)
         self.up_norm = new.layer_norm(half)
@@ -303,7 +185,7 @@ class ResidualPyramid(nnx.Module):
 
     def __init__(self, config: NeckConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.config = config
-        new = _NewLayers(config.init_std, dtype, rngs)
+        new = NewLayers(config.init_std, dtype, rngs)
         width, channels = config.width, config.channels
         self.proj_layers = nnx.List(
             [new.linear(width, channels) for _ in range(len(config.taps) + 1)]

@@ -14,8 +14,10 @@ from jaxtyping import Array, Float, Float32
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import Skeleton, expert_index
 from vitpose_jax.models.decoders import DECODERS, DecoderConfig
+from vitpose_jax.models.detail_pyramid import HEATMAP_STRIDE, DetailPyramid
 from vitpose_jax.models.layers import full_precision
-from vitpose_jax.models.necks import NECKS, NeckConfig
+from vitpose_jax.models.neck_config import NeckConfig
+from vitpose_jax.models.necks import NECKS, Neck
 from vitpose_jax.models.vit import Crops, ViT, ViTConfig
 
 
@@ -62,6 +64,8 @@ class PoseConfig:
                 f"the decoder takes {self.decoder.in_channels} channels but the "
                 f"{'backbone' if self.neck is None else 'neck'} gives {given}"
             )
+        if self.neck is not None and self.neck.kind == "detail":
+            self._check_detail()
         if self.dataset is not None:
             expert_index(self.dataset)
         if self.skeleton is not None and self.skeleton.num_keypoints != self.num_keypoints:
@@ -69,6 +73,22 @@ class PoseConfig:
                 f"the decoder gives {self.num_keypoints} keypoints but the {self.skeleton.name} "
                 f"skeleton has {self.skeleton.num_keypoints}"
             )
+
+    def _check_detail(self) -> None:
+        """Raise UserError unless the detail pyramid's maps have the other parts' sizes."""
+        (height, width), (rows, columns) = self.input_size, self.backbone.grid_size
+        scale = self.decoder.upscaling
+        for part, stride, theirs in (
+            ("backbone's map", 16, (rows, columns)),
+            ("decoder's heatmaps", HEATMAP_STRIDE, (rows * scale, columns * scale)),
+        ):
+            ours = height // stride, width // stride
+            if ours != theirs:
+                raise UserError(
+                    f"the detail pyramid's map at 1/{stride} of the crop is {ours[0]}x{ours[1]}, "
+                    f"but the {part} {theirs[0]}x{theirs[1]}: it needs patches of 16x16 pixels and "
+                    "heatmaps of a quarter of the crop"
+                )
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -123,9 +143,7 @@ class PoseModel(nnx.Module):
         self.config = config
         self.dtype = jnp.dtype(dtype)
         self.backbone = ViT(config.backbone, dtype=dtype, rngs=rngs)
-        self.neck = (
-            NECKS[config.neck.kind](config.neck, dtype=dtype, rngs=rngs) if config.neck else None
-        )
+        self.neck = _build_neck(config, dtype, rngs)
         self.decoder = DECODERS[config.decoder.kind](config.decoder, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -171,6 +189,7 @@ class PoseModel(nnx.Module):
             if freeze_backbone:
                 features, tapped = jax.lax.stop_gradient((features, tapped))
             return self.head(
+                crops,
                 features,
                 tapped,
                 train=train,
@@ -180,6 +199,7 @@ class PoseModel(nnx.Module):
 
     def head(
         self,
+        crops: Crops,
         features: Float[Array, "batch _ _ _"],
         tapped: Sequence[Float[Array, "batch _ _ _"]] = (),
         *,
@@ -189,9 +209,23 @@ class PoseModel(nnx.Module):
     ) -> Float32[Array, "batch _ _ _"]:
         """Heatmaps from the backbone's map after the final norm and the maps of `neck.taps`.
 
-        This is the part of `__call__` after the backbone.
+        This is the part of `__call__` after the backbone. Only a "detail" neck reads the crops.
         """
+        train_decoder = train and not freeze_decoder
         with full_precision(self.dtype):
+            if isinstance(self.neck, DetailPyramid):
+                heatmaps, last = self.decoder.with_last_map(features, train=train_decoder)
+                return self.neck(crops, features, tapped, last, heatmaps)
             if self.neck is not None:
                 features = self.neck(features, tapped, train=train and not freeze_neck)
-            return self.decoder(features, train=train and not freeze_decoder)
+            return self.decoder(features, train=train_decoder)
+
+
+def _build_neck(
+    config: PoseConfig, dtype: DTypeLike, rngs: nnx.Rngs
+) -> Neck | DetailPyramid | None:
+    if config.neck is None:
+        return None
+    if config.neck.kind == "detail":
+        return DetailPyramid(config.neck, config.decoder, dtype=dtype, rngs=rngs)
+    return NECKS[config.neck.kind](config.neck, dtype=dtype, rngs=rngs)

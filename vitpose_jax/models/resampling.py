@@ -24,6 +24,30 @@ def resize_bilinear(
     return jax.image.resize(x, shape, method="bilinear", antialias=False)
 
 
+def resize_aligned(
+    x: Float[Array, "batch _ _ channels"], size: Size
+) -> Float[Array, "batch _ _ channels"]:
+    """Bilinear upsampling in which the centres of the corner pixels stay (align_corners=True).
+
+    This is UDP's convention for heatmaps: the same keypoint is at the same share of width - 1.
+    """
+    if size_of(x) == size:
+        return x
+    scale = jnp.array([(new - 1) / (old - 1) for old, new in zip(size_of(x), size, strict=True)])
+    shape = (x.shape[0], *size, x.shape[3])
+    shift = 0.5 - 0.5 * scale
+    return jax.image.scale_and_translate(
+        x, shape, (1, 2), scale, shift, "bilinear", antialias=False
+    )
+
+
+def space_to_depth(x: Float[Array, "batch _ _ channels"], side: int) -> Float[Array, "batch _ _ _"]:
+    """Gather the pixels of side x side windows into channels: (B, h / side, w / side, side^2 C)."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // side, side, width // side, side, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // side, width // side, -1)
+
+
 def resize_nearest(
     x: Float[Array, "batch _ _ channels"], size: Size
 ) -> Float[Array, "batch _ _ channels"]:

@@ -10,7 +10,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.decoding import DecodeMethod
 from vitpose_jax.keypoints.skeletons import EXPERT_DATASETS, SKELETONS, Skeleton
 from vitpose_jax.models.decoders import DecoderConfig
-from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.neck_config import NeckConfig
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.training.settings import read_section

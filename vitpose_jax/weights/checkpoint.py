@@ -10,7 +10,7 @@ import numpy as np
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import Skeleton
 from vitpose_jax.models.decoders import DecoderConfig
-from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.neck_config import NeckConfig
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.weights.mapping import Naming
 from vitpose_jax.weights.tensors import read_config, read_network

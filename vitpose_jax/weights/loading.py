@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, expert_index, plain_names
-from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.neck_config import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
 from vitpose_jax.weights.checkpoint import Hints

@@ -14,7 +14,7 @@ import numpy as np
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.models.decoders import DecoderConfig
-from vitpose_jax.models.necks import NeckConfig
+from vitpose_jax.models.neck_config import NeckConfig
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.models.vit import ViTConfig
 
