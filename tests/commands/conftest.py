@@ -12,10 +12,11 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def run(weights: Path, tmp_path: Path) -> Run:
-    """Predict into tmp_path/out; gives the exit status."""
+    """Predict into tmp_path/out, replacing what is there; gives the exit status."""
 
     def run(*arguments: object) -> int:
         options = ["--weights", weights, "--num-heads", 3, "--out", tmp_path / "out"]
+        options += [] if "--resume" in arguments else ["--overwrite"]
         return main(["predict", *map(str, [*arguments, *options])])
 
     return run

@@ -81,7 +81,7 @@ def test_keypoints_that_the_weights_do_not_name(
     torch.save(tensors, tmp_path / "fish.pth")
     names = tmp_path / "names.json"
     names.write_text(json.dumps(["snout", "left_fin", "right_fin", "tail"]))
-    options = ["--num-heads", 3, "--detector", "none", "--out", tmp_path / "out"]
+    options = ["--num-heads", 3, "--detector", "none", "--out", tmp_path / "out", "--overwrite"]
     command = ["predict", next(folder.iterdir()), "--weights", tmp_path / "fish.pth", *options]
     assert main([*map(str, command)]) == 2
     assert "what their 4 keypoints are" in capsys.readouterr().err
@@ -368,9 +368,9 @@ def test_without_an_encoder_there_are_results_and_a_problem(
 
 def interrupt_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the person of that number, from 1, is written down."""
-    from vitpose_jax.inference import sinks
+    from vitpose_jax.inference import results
 
-    original, taken = sinks.coco_result, []
+    original, taken = results.coco_result, []
 
     def interrupt(*arguments: object) -> dict:
         taken.append(1)
@@ -378,7 +378,7 @@ def interrupt_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(sinks, "coco_result", interrupt)
+    monkeypatch.setattr(results, "coco_result", interrupt)
 
 
 def test_an_interrupted_video_is_closed_with_all_its_frames(

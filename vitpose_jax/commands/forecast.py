@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitpose_jax.commands.options import add_category, add_min_score, add_num_heads
+from vitpose_jax.commands.options import add_category, add_min_score, add_num_heads, add_results
 from vitpose_jax.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="forecast at the frame rate that the forecaster was trained at",
     )
     add_min_score(parser, "keypoints with a lower score count as missing")
-    add("--out", default="forecast", metavar="DIR", help="folder (default: %(default)s)")
+    add_results(parser, "forecast")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,8 +64,9 @@ def run(options: argparse.Namespace) -> int:
         motion_tracks,
         resample_tracks,
     )
+    from vitpose_jax.inference.journal import JOURNAL_FILE
     from vitpose_jax.inference.keypoint_file import read_keypoints
-    from vitpose_jax.inference.outputs import refuse_overwriting
+    from vitpose_jax.inference.outputs import refuse_earlier_results, refuse_overwriting
     from vitpose_jax.inference.results import write_results
     from vitpose_jax.keypoints.skeletons import SKELETONS
     from vitpose_jax.tasks.forecasting import open_forecaster
@@ -85,16 +86,19 @@ def run(options: argparse.Namespace) -> int:
     source, out = Path(options.input), Path(options.out)
     is_found = source.suffix.lower() == ".json"
     video = Path(options.video) if is_found and options.video else None if is_found else source
-    written = [out / RESULTS_FILE] if is_found else [out / RESULTS_FILE, out / KEYPOINTS_FILE]
+    written = [out / RESULTS_FILE]
+    written += [] if is_found else [out / JOURNAL_FILE, out / KEYPOINTS_FILE]
     written += [out / f"{video.stem}.forecast.mp4"] if video else []
     given = [source, video, options.boxes, options.weights, options.pose_weights]
     refuse_overwriting(written, filter(None, given))
+    if not options.overwrite and not (options.resume and (out / JOURNAL_FILE).exists()):
+        refuse_earlier_results(written)
     make_folder(out)
     problems: tuple[str, ...] = ()
     if is_found:
         frames, times = read_keypoints(source, skeleton, options.fps, rate)
     else:
-        frames, times, problems = _find_people(options, joints, out / KEYPOINTS_FILE)
+        frames, times, problems = _find_people(options, joints, written)
     if not any(frames):
         raise UserError(f"{source}: nobody was found in {len(frames)} frames")
 
@@ -136,21 +140,28 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _find_people(
-    options: argparse.Namespace, joints: int, results: Path
+    options: argparse.Namespace, joints: int, outputs: list[Path]
 ) -> tuple[list[list["Person"]], "np.ndarray", tuple[str, ...]]:
     """The people of every frame of a video, the frames' times, and any problems.
 
-    As this takes longest, the people found are written to `results`, even after an interruption.
+    As this takes longest, what is found is kept in a journal; keypoints.json is made from it even
+    after an interruption.
     """
-    import numpy as np
-
-    from vitpose_jax.commands.people import ProgressBar, conclude, open_finder
+    from vitpose_jax.commands.people import (
+        ProgressBar,
+        conclude,
+        finish,
+        open_finder,
+        open_journal,
+    )
+    from vitpose_jax.files.fingerprint import digest_files
     from vitpose_jax.inference.box_units import BoxUnitsSink
     from vitpose_jax.inference.boxes import BoxFile
     from vitpose_jax.inference.estimator import PoseEstimator
     from vitpose_jax.inference.inputs import Source
+    from vitpose_jax.inference.keypoint_file import journal_people
     from vitpose_jax.inference.pipeline import Pipeline, Sink
-    from vitpose_jax.inference.sinks import PeopleSink, ResultsSink
+    from vitpose_jax.inference.sinks import Recorder
 
     path = Path(options.input)
     if not options.pose_weights:
@@ -167,9 +178,16 @@ def _find_people(
         raise UserError(
             f"{options.pose_weights} finds {found} keypoints, {options.weights} forecasts {joints}"
         )
-    people = PeopleSink()
-    sinks: list[Sink] = [ResultsSink(results), people, ProgressBar()]
-    sinks += [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
-    report = Pipeline(estimator, finder).run([source], sinks)
-    conclude(report, 1, results)
-    return people.frames, np.array(people.times), report.problems
+    settings = {
+        "--boxes": digest_files([options.boxes]) if options.boxes else None,
+        "--detector": options.detector,
+        "--category": options.category,
+    }
+    checks: list[Sink] = [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
+    with open_journal(options, outputs, settings, [source], estimator) as journal:
+        left = [source][journal.done :]
+        sinks = [Recorder(journal), ProgressBar(), *checks]
+        report = journal.report + Pipeline(estimator, finder).run(left, sinks)
+        report = finish(report, journal, ["json"])
+    conclude(report, 1, Path(options.out) / KEYPOINTS_FILE)
+    return *journal_people(journal.path, estimator.skeleton), report.problems

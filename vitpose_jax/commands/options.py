@@ -34,3 +34,15 @@ def add_min_score(parser: argparse._ActionsContainer, what: str) -> None:
     parser.add_argument(
         "--min-score", type=float, default=0.3, metavar="S", help=f"{what} (default: %(default)s)"
     )
+
+
+def add_results(parser: argparse._ActionsContainer, folder: str) -> None:
+    """Add the options on a run's folder; `folder` is its default."""
+    add = parser.add_argument
+    add("--out", default=folder, metavar="DIR", help="folder (default: %(default)s)")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with a run that was stopped: the same command, with the inputs that are left",
+    )
+    add("--overwrite", action="store_true", help="replace the results of an earlier run in --out")

@@ -4,16 +4,21 @@ import argparse
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vitpose_jax.commands.options import (
     add_category,
     add_min_score,
     add_num_heads,
+    add_results,
     parse_size,
 )
 from vitpose_jax.errors import printable
 
-RESULTS_FILE = "keypoints.json"
+if TYPE_CHECKING:
+    from vitpose_jax.inference.estimator import PoseEstimator
+
+FORMATS = ("json", "jsonl", "csv")
 ANIMALS = ("ap10k", "apt36k")
 
 
@@ -22,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Finds people's poses in pictures, folders, videos and cameras. Writes "
         "keypoints.json (COCO results) into the folder --out, and pictures or videos beside it. "
+        "What is found is kept as it is found: --resume goes on with a run that was stopped. "
         "Exit status: 0 all went well; 1 results were written, but something was skipped or cut "
         "short (each case is reported at the end); 2 nothing could be done; 130 or 143 stopped."
     )
@@ -93,7 +99,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     output = parser.add_argument_group("what is written")
     add = output.add_argument
-    add("--out", default="predictions", metavar="DIR", help="folder (default: %(default)s)")
+    add_results(output, "predictions")
+    add(
+        "--format",
+        action="append",
+        choices=FORMATS,
+        help="json: COCO results (the default); jsonl: one JSON object a person, with names; csv: "
+        "a table, one row a person; may be repeated",
+    )
     add("--draw", action="store_true", help="write pictures with boxes and skeletons")
     add("--heatmaps", action="store_true", help="write pictures overlaid with their heatmaps")
     add_min_score(output, "draw only keypoints with at least this score")
@@ -102,32 +115,48 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from vitpose_jax.commands.people import ProgressBar, conclude, open_finder
+    from vitpose_jax.commands.people import (
+        ProgressBar,
+        conclude,
+        finish,
+        open_finder,
+        open_journal,
+    )
     from vitpose_jax.files.writing import make_folder
     from vitpose_jax.inference.box_units import BoxUnitsSink
     from vitpose_jax.inference.boxes import BoxFile
     from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
     from vitpose_jax.inference.estimator import PoseEstimator
+    from vitpose_jax.inference.formats import results_path
     from vitpose_jax.inference.inputs import expand_inputs
-    from vitpose_jax.inference.outputs import picture_paths, refuse_overwriting, video_paths
-    from vitpose_jax.inference.pipeline import Pipeline, Report, Sink
-    from vitpose_jax.inference.sinks import PictureSink, ResultsSink, VideoSink
+    from vitpose_jax.inference.journal import JOURNAL_FILE
+    from vitpose_jax.inference.outputs import (
+        picture_paths,
+        refuse_earlier_results,
+        refuse_overwriting,
+        video_paths,
+    )
+    from vitpose_jax.inference.pipeline import Pipeline, Report, Sink, in_order
+    from vitpose_jax.inference.sinks import PictureSink, Recorder, VideoSink
 
     sources = expand_inputs(options.inputs)
     is_animal = options.dataset in ANIMALS
     finder = open_finder(options.boxes, options.detector, is_animal, options.category)
     notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
     notes += _useless_options(options, {source.kind for source in sources})
-    folder = Path(options.out)
+    folder, formats = Path(options.out), tuple(options.format or FORMATS[:1])
     drawn = picture_paths(folder / "drawn", sources) if options.draw else {}
     heatmaps = picture_paths(folder / "heatmaps", sources) if options.heatmaps else {}
     videos = video_paths(folder, sources)
-    written = [folder / RESULTS_FILE, *(p for x in (drawn, heatmaps, videos) for p in x.values())]
+    written = [folder / JOURNAL_FILE, *(results_path(folder, name) for name in FORMATS)]
+    written += [path for paths in (drawn, heatmaps, videos) for path in paths.values()]
     plain = {n: (Path(n).name, f"{Path(n).name}.jpg") for n in drawn}
     if renamed := [f"{n} as {p.name}" for n, p in drawn.items() if p.name not in plain[n]]:
         notes.append(f"{len(renamed)} drawn under another name, such as {renamed[0]}")
     given = [source.location for source in sources if source.kind != "camera"]
     refuse_overwriting(written, [*given, *filter(None, (options.boxes, options.weights))])
+    if not options.overwrite and not (options.resume and written[0].exists()):
+        refuse_earlier_results(written)
     out = make_folder(folder)
     estimator = PoseEstimator.from_pretrained(
         options.weights,
@@ -141,31 +170,53 @@ def run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         keep_heatmaps=options.heatmaps,
     )
-    # One picture rarely shows enough people for a CPU's full batch.
-    is_small = [source.kind for source in sources] == ["image"]
-    full = estimator.batch_size
-    estimator.compile(estimator.network.rows(1, full) if is_small else full)
-
     draw = partial(draw_people, skeleton=estimator.skeleton, min_score=options.min_score)
     overlay = partial(overlay_heatmaps, input_size=estimator.input_size)
-    sinks: list[Sink] = [ResultsSink(out / RESULTS_FILE)]
-    sinks += [PictureSink(out / "drawn", draw, drawn)] if options.draw else []
-    sinks += [PictureSink(out / "heatmaps", overlay, heatmaps)] if options.heatmaps else []
-    sinks += [VideoSink(draw, videos), ProgressBar()]
-    sinks += [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
-    started = time.perf_counter()
+    outputs: list[Sink] = [PictureSink(out / "drawn", draw, drawn)] if options.draw else []
+    outputs += [PictureSink(out / "heatmaps", overlay, heatmaps)] if options.heatmaps else []
+    outputs += [VideoSink(draw, videos)]
+    checks: list[Sink] = [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
     pipeline = Pipeline(estimator, finder, nms=options.nms, smooth=options.smooth)
-    report = Report(problems=sources.problems) + pipeline.run(sources, sinks)
-    seconds = time.perf_counter() - started
+    settings = _settings(options, estimator)
+    with open_journal(options, written, settings, sources, estimator) as journal:
+        left = in_order(sources)[journal.done :]
+        # One picture rarely shows enough people for a CPU's full batch.
+        is_small = [source.kind for source in sources] == ["image"]
+        full = estimator.batch_size
+        estimator.compile(estimator.network.rows(1, full) if is_small else full)
+        started = time.perf_counter()
+        found = pipeline.run(left, [Recorder(journal, outputs), ProgressBar(), *checks])
+        seconds = time.perf_counter() - started
+        report = finish(
+            Report(problems=sources.problems) + journal.report + found, journal, formats
+        )
 
-    conclude(report, len(sources), out / RESULTS_FILE)
-    where = printable("; ".join([str(out / RESULTS_FILE), *notes, *report.notes]))
+    results = results_path(out, formats[0])
+    conclude(report, len(sources), results)
+    paths = [str(results_path(out, name)) for name in formats]
+    where = printable("; ".join([*paths, *notes, *report.notes]))
     print(
-        f"{report.people} people in {report.frames} images ({report.people / seconds:.1f} "
-        f"people/s, {report.frames / seconds:.1f} images/s on {estimator.network.description}): "
+        f"{report.people} people in {report.frames} images ({found.people / seconds:.1f} "
+        f"people/s, {found.frames / seconds:.1f} images/s on {estimator.network.description}): "
         f"{where}"
     )
     return 1 if report.problems else 0
+
+
+def _settings(options: argparse.Namespace, estimator: "PoseEstimator") -> dict[str, Any]:
+    """Everything besides inputs and weights that the results depend on."""
+    from vitpose_jax.files.fingerprint import digest_files
+
+    names = ["category", "nms", "flip_test", "decoder", "dataset", "num_heads", "smooth"]
+    names += ["draw", "heatmaps", "min_score"]
+    files = {name: getattr(options, name) for name in ("boxes", "detector")}
+    return {
+        **{f"--{name.replace('_', '-')}": getattr(options, name) for name in names},
+        **{f"--{n}": digest_files([x]) if x and Path(x).is_file() else x for n, x in files.items()},
+        "--dtype": estimator.network.description,
+        "--batch-size": estimator.batch_size,
+        "--input-size": "{}x{}".format(*estimator.input_size),
+    }
 
 
 def _useless_options(options: argparse.Namespace, kinds: set[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Digests of arrays, texts and files, to detect that data have changed."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -25,15 +25,16 @@ class Fingerprint:
         return asdict(self)
 
 
-def digest(parts: Iterable[np.ndarray | Sequence[str]]) -> str:
-    """A digest of arrays (type, shape and values) and lists of strings; their order matters."""
+def digest(parts: Iterable[np.ndarray | Iterable[str]]) -> str:
+    """A digest of arrays (type, shape and values) and series of strings; their order matters."""
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         if isinstance(part, np.ndarray):
             found.update(f"{part.dtype.str}{part.shape}".encode())
             found.update(np.ascontiguousarray(part).data)
         else:
-            found.update("\0".join(part).encode("utf-8", "surrogateescape"))
+            for index, text in enumerate(part):
+                found.update(("\0" * bool(index) + text).encode("utf-8", "surrogateescape"))
     return found.hexdigest()
 
 

@@ -18,7 +18,8 @@ class Background(contextlib.AbstractContextManager["Background"]):
     def __init__(self, threads: int) -> None:
         """Start; up to `threads` tasks run at once, and up to WAITING more are queued."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="vitpose-background")
-        self._room = threading.Semaphore(threads + WAITING)
+        self._places = threads + WAITING
+        self._room = threading.Semaphore(self._places)
         self._error: Exception | None = None
 
     def submit(self, work: Callable[..., None], *arguments: object) -> None:
@@ -41,6 +42,18 @@ class Background(contextlib.AbstractContextManager["Background"]):
             self._error = self._error or error
         finally:
             self._room.release()
+
+    def wait(self) -> None:
+        """Wait until everything so far is done; raise as `submit` does."""
+        taken = 0
+        try:
+            while taken < self._places:
+                self._room.acquire()
+                taken += 1
+        finally:
+            self._room.release(taken) if taken else None
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Wait until everything is done; raise as `submit` does."""

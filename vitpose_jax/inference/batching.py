@@ -23,6 +23,11 @@ class Batches:
         self._unbatched: deque[_Member] = deque()
         self._running: deque[tuple[list[_Member], tuple[Any, ...]]] = deque()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no person waits for a batch to be filled."""
+        return not self._unbatched
+
     def add(self, item: Item) -> None:
         """Queue an image's people; wait for the device only if it falls behind."""
         self._unbatched.extend((item, row) for row in range(len(item.crops)))
@@ -35,6 +40,10 @@ class Batches:
         """Run the remaining people and wait, after which all items are done."""
         while self._unbatched:
             self._launch()
+        self.collect()
+
+    def collect(self) -> None:
+        """Wait for the people who are in batches."""
         while self._running:
             self._collect()
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vitpose_jax.models.pose import PoseModel
 
 BATCHES_WAITING = 4
-"""How many batches' worth of images may wait for an image whose people are not yet in a batch."""
+"""After how many batches' worth of images an incomplete batch is run."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Prediction:
         image: None if it could not be used or was not kept.
         problem: what is wrong with the image, if it could be used all the same.
         error: why the image could not be used.
+        batch_ends: whether the people of later images are in other batches than those of this and
+            earlier images.
     """
 
     people: list[Person]
@@ -48,6 +50,7 @@ class Prediction:
     image: Pixels | None = None
     problem: str | None = None
     error: UserError | None = None
+    batch_ends: bool = False
 
 
 class PoseEstimator:
@@ -58,6 +61,7 @@ class PoseEstimator:
         skeleton: names and limbs of its keypoints.
         input_size: (height, width) of the crops.
         batch_size: people per call of the network.
+        weights: where the weights were loaded from; None if the model was given.
 
     Example:
         >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
@@ -96,6 +100,7 @@ class PoseEstimator:
 
     def _use(self, network: Network, batch_size: int | None) -> None:
         self.network, self.skeleton = network, network.skeleton
+        self.weights: str | None = None
         self.input_size = network.input_size
         self.batch_size = network.batch_size if batch_size is None else batch_size
         if not isinstance(self.batch_size, int | np.integer) or self.batch_size < 1:
@@ -150,13 +155,20 @@ class PoseEstimator:
                 f"{weights} finds keypoints of its own ({', '.join(own.keypoint_names)}), "
                 f"not those of {dataset}: leave the data set out"
             )
-        return cls(
+        estimator = cls(
             model,
             flip_test=flip_test,
             method=method,
             batch_size=batch_size,
             keep_heatmaps=keep_heatmaps,
         )
+        estimator.weights = str(weights)
+        return estimator
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Where the weights came from, if known, and a digest of their values."""
+        return {"weights": self.weights, "digest": self.network.digest()}
 
     def __call__(self, image: ImageLike, boxes: BoxSource = None) -> list[Person]:
         """The people of one image, one per box, in the boxes' order.
@@ -192,14 +204,25 @@ class PoseEstimator:
         """
         waiting: deque[Item] = deque()
         batches = Batches(self.network, self.batch_size)
+        # What is run together depends only on the images since a batch ended, so that a stream may
+        # be cut there without any effect on the results.
+        since = 0
         for item in prepare_ahead(items, self.input_size, keep_images):
             waiting.append(item)
             batches.add(item)
-            if len(waiting) > BATCHES_WAITING * self.batch_size:
+            since += 1
+            if since > BATCHES_WAITING * self.batch_size:
                 batches.flush()
+            elif len(waiting) > 2 * BATCHES_WAITING * self.batch_size:
+                batches.collect()
+            item.batch_ends = batches.is_empty
+            if item.batch_ends:
+                since = 0
             while waiting and waiting[0].done:
                 yield self._finish(waiting.popleft(), skip_errors)
         batches.flush()
+        if waiting:
+            waiting[-1].batch_ends = True
         for item in waiting:
             yield self._finish(item, skip_errors)
 
@@ -213,7 +236,7 @@ class PoseEstimator:
 
     def _finish(self, item: Item, skip_errors: bool) -> Prediction:
         if isinstance(item.error, UserError) and skip_errors:
-            return Prediction([], error=item.error)
+            return Prediction([], error=item.error, batch_ends=item.batch_ends)
         if item.error is not None:
             raise item.error
         rows = iter(item.rows)
@@ -222,7 +245,9 @@ class PoseEstimator:
             xy, scores, *kept = next(rows) if usable else self._empty_pose()
             heatmaps = kept[0] if kept else None
             people.append(Person(xy, scores, box[:4], float(box[4]), heatmaps=heatmaps))
-        return Prediction(people, item.image_wh, item.image, item.problem)
+        return Prediction(
+            people, item.image_wh, item.image, item.problem, batch_ends=item.batch_ends
+        )
 
     def _empty_pose(self) -> tuple[np.ndarray, ...]:
         """The network's output for a box that shows nothing."""

@@ -1,5 +1,6 @@
-"""Reading the keypoints of a video from the JSON that `vitpose predict` writes."""
+"""Reading the keypoints of a video from the JSON that `vitpose predict` writes, or its journal."""
 
+import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ from vitpose_jax.data.coco.ids import plain_id
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.json_file import read_json
 from vitpose_jax.inference.box_entries import parse_box, parse_score
+from vitpose_jax.inference.journal import read_journal
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.tracking import Tracker
 from vitpose_jax.keypoints.skeletons import Skeleton
@@ -61,6 +63,21 @@ def read_keypoints(
         return frames, times
     tracker = Tracker(skeleton)
     return [tracker.update(*frame) for frame in zip(frames, times.tolist(), strict=True)], times
+
+
+def journal_people(path: Path, skeleton: Skeleton) -> tuple[list[list[Person]], np.ndarray]:
+    """The people of every frame of the video that a journal is of, and the frames' times.
+
+    Raises:
+        UserError: the journal cannot be read.
+    """
+    frames, times = list[list[Person]](), list[float]()
+    for entry in read_journal(path)[1]:
+        if "time" in entry.head:
+            rows = map(json.loads, entry.rows)
+            frames.append([_parse_entry(str(path), row, skeleton)[1] for row in rows])
+            times.append(entry.head["time"])
+    return frames, np.array(times)
 
 
 def _frame_times(path: Path, entries: list[dict[str, Any]], count: int) -> np.ndarray | None:

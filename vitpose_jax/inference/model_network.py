@@ -13,6 +13,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.fingerprint import digest
 from vitpose_jax.keypoints.decoding import DECODE_METHODS, DecodeMethod
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
 from vitpose_jax.models.pose import PoseModel
@@ -68,6 +69,11 @@ class ModelNetwork:
     def rows(self, waiting: int, full: int) -> int:
         """One on a CPU, where padding costs as much as real people; a padded batch elsewhere."""
         return 1 if self._on_cpu else full
+
+    def digest(self) -> str:
+        """A digest of the model's parameters, whatever file they came from."""
+        state = nnx.to_flat_state(nnx.state(self.model, nnx.Any(nnx.Param, nnx.BatchStat)))
+        return digest(np.asarray(variable.get_value()) for _, variable in state)
 
     def compile(self, size: int) -> None:
         """Compile the program for `size` people."""

@@ -33,6 +33,10 @@ class Network(Protocol):
         """
         ...
 
+    def digest(self) -> str:
+        """A digest of the weights."""
+        ...
+
     def compile(self, size: int) -> None:
         """Compile what runs `size` people, if there is anything to compile."""
         ...

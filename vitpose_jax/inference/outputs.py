@@ -1,12 +1,12 @@
 """Where results are written: a separate file for every input, never over an input."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.names import spelling
-from vitpose_jax.files.writing import short_name
+from vitpose_jax.files.writing import DRAFT_PREFIX, short_name
 from vitpose_jax.inference.inputs import Source
 
 LONGEST_NAME = 240
@@ -67,6 +67,28 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | Path]) ->
             raise UserError(
                 f"{path}: would be written, but is the input {given}; choose another --out"
             )
+
+
+def refuse_earlier_results(outputs: Iterable[Path]) -> None:
+    """Make sure that nothing is where outputs will be written.
+
+    Raises:
+        UserError: something is, for instance an earlier run's results.
+    """
+    for path in outputs:
+        if os.path.lexists(path):
+            raise UserError(
+                f"{path}: is there already; --resume goes on with a run that was stopped, "
+                "--overwrite starts anew, --out chooses another folder"
+            )
+
+
+def remove_drafts(outputs: Collection[Path]) -> None:
+    """Remove what a killed process was writing to become one of these files."""
+    for folder in {path.parent for path in outputs}:
+        for draft in folder.glob(f"{DRAFT_PREFIX}*"):
+            if folder / draft.name.removeprefix(DRAFT_PREFIX).partition("-")[2] in outputs:
+                draft.unlink(missing_ok=True)
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:

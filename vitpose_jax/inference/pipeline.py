@@ -23,6 +23,8 @@ from vitpose_jax.inference.preparation import BoxSource
 from vitpose_jax.inference.smoothing import PoseSmoother
 from vitpose_jax.inference.tracking import Tracker
 
+MOST_PROBLEMS = 1000
+"""How many problems a report holds, so that it stays small however many inputs are bad."""
 DAMAGED_WEIGHTS = "the network gives scores that are not numbers (null): are the weights damaged?"
 
 
@@ -42,6 +44,7 @@ class Frame:
         image: uint8 RGB, if a sink needs it.
         problems: what is wrong with it, one line each.
         error: why the picture or the whole video cannot be used.
+        restart: whether what follows is computed independently of it and of all before it.
     """
 
     source: Source
@@ -55,6 +58,7 @@ class Frame:
     image: np.ndarray | None = None
     problems: Sequence[str] = ()
     error: UserError | None = None
+    restart: bool = False
 
 
 Frames = Generator[Frame, None, None]
@@ -68,7 +72,8 @@ class Report:
         frames: number of pictures and frames that could be used.
         people: number of people found in them.
         unusable: number of sources that could not be used.
-        problems: what went wrong, one line each.
+        problems: what went wrong, one line each; only the first `MOST_PROBLEMS`.
+        more_problems: how many were left out.
         notes: what else the user should know, such as where something was written.
         ended_by: the exception that ended the run early, for the caller to raise.
     """
@@ -79,15 +84,21 @@ class Report:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     ended_by: Exception | KeyboardInterrupt | None = None
+    more_problems: int = 0
 
     def __add__(self, other: "Report") -> "Report":
+        problems, more = self.problems, self.more_problems + other.more_problems
+        if other.problems:
+            both = tuple(dict.fromkeys(problems + other.problems))
+            problems, more = both[:MOST_PROBLEMS], more + len(both[MOST_PROBLEMS:])
         return Report(
             self.frames + other.frames,
             self.people + other.people,
             self.unusable + other.unusable,
-            tuple(dict.fromkeys(self.problems + other.problems)),
+            problems,
             tuple(dict.fromkeys(self.notes + other.notes)),
             other.ended_by or self.ended_by,
+            more,
         )
 
 
@@ -104,8 +115,15 @@ class Sink:
         """Take a frame, even one that could not be used; raising an error ends the run."""
         raise NotImplementedError
 
+    def end(self, source: Source, report: Report) -> None:
+        """Take the end of a video, with the problems found in its file."""
+
+    def settle(self) -> Report:
+        """Wait until all pictures and ended videos are on disk; report what is new since."""
+        return Report()
+
     def close(self) -> Report:
-        """Finish, even after an error; report what was written and what went wrong."""
+        """Finish, even after an error; report what is new since `settle`."""
         return Report()
 
 
@@ -127,16 +145,15 @@ class Pipeline:
     smooth: bool = False
 
     def run(self, sources: Sequence[Source], sinks: Sequence[Sink]) -> Report:
-        """Find the people of all pictures, then of each video, and pass them to every sink.
+        """Find the people of the sources, pictures first, and pass them to every sink.
 
         Sinks are closed whatever happens, so that results so far are kept; errors and Ctrl-C are
         returned in the report. For a camera, Ctrl-C is the normal end.
         """
         pictures = [source for source in sources if source.kind == "image"]
-        videos = [source for source in sources if source.kind != "image"]
         needed = frozenset[SourceKind]().union(*(sink.needs_images for sink in sinks))
         report = _drain(self.pictures(pictures, "image" in needed), sinks)
-        for video in videos:
+        for video in in_order(sources)[len(pictures) :]:
             if report.ended_by is None:
                 report += self._run_video(video, sinks, video.kind in needed)
         for sink in sinks:
@@ -158,14 +175,15 @@ class Pipeline:
         try:
             reader = _open_video(source)
         except UserError as error:
-            return _drain((frame for frame in [Frame(source, error=error)]), sinks)
+            report = _drain((frame for frame in [Frame(source, error=error)]), sinks)
+            return report + _end(source, Report(), sinks, report)
         with reader:
             frames = self.video(source, reader, keep_images)
             report = _drain(frames, sinks, endless=source.kind == "camera")
             problems = tuple(reader.problems)
             if isinstance(self.finder, BoxFile) and report.frames and not report.ended_by:
                 problems += self.finder.beyond(source, report.frames)
-            return report + Report(problems=problems)
+        return report + _end(source, Report(problems=problems), sinks, report)
 
     def video(self, source: Source, reader: VideoReader, keep_images: bool) -> Frames:
         """The people of a video's frames, in order, with track numbers."""
@@ -204,7 +222,13 @@ class Pipeline:
             image=prediction.image,
             problems=problems,
             error=prediction.error,
+            restart=prediction.batch_ends and frame.source.kind == "image",
         )
+
+
+def in_order(sources: Sequence[Source]) -> list[Source]:
+    """Sources in the order in which they are processed: pictures, then videos and cameras."""
+    return sorted(sources, key=lambda source: source.kind != "image")
 
 
 def _open_video(source: Source) -> VideoReader:
@@ -213,10 +237,21 @@ def _open_video(source: Source) -> VideoReader:
     return VideoReader(int(source.location) if source.location.isdigit() else source.location)
 
 
+def _end(source: Source, report: Report, sinks: Sequence[Sink], before: Report) -> Report:
+    """Pass the end of a video to the sinks, unless the run ended before; the report to add."""
+    try:
+        if before.ended_by is None:
+            for sink in sinks:
+                sink.end(source, report)
+    except (Exception, KeyboardInterrupt) as error:
+        report += Report(ended_by=error)
+    return report
+
+
 def _drain(frames: Frames, sinks: Sequence[Sink], endless: bool = False) -> Report:
     """Pass frames to the sinks until the last one or an error."""
-    count = people = unusable = 0
-    problems: dict[str, None] = {}
+    count = people = 0
+    bad = Report()
     ended_by: Exception | KeyboardInterrupt | None = None
     try:
         with contextlib.closing(frames):
@@ -224,14 +259,14 @@ def _drain(frames: Frames, sinks: Sequence[Sink], endless: bool = False) -> Repo
                 for sink in sinks:
                     sink.write(frame)
                 if frame.error is not None:
-                    unusable += 1
-                    problems[str(frame.error)] = None
+                    bad += Report(unusable=1, problems=(str(frame.error),))
                     continue
                 count += 1
                 people += len(frame.people)
-                problems |= dict.fromkeys(frame.problems)
+                if frame.problems:
+                    bad += Report(problems=tuple(frame.problems))
     except Exception as error:
         ended_by = error
     except KeyboardInterrupt as interrupt:
         ended_by = None if endless and not isinstance(interrupt, Terminated) else interrupt
-    return Report(count, people, unusable, tuple(problems), (), ended_by)
+    return Report(count, people, ended_by=ended_by) + bad

@@ -38,6 +38,8 @@ class Item:
         problem: what is wrong with the image, if it can be used all the same.
         error: why the image cannot be used.
         rows: the network's outputs so far, in the crops' order.
+        batch_ends: whether its last person completes a batch, or no one before is in an incomplete
+            one.
     """
 
     image: np.ndarray | None = None
@@ -50,6 +52,7 @@ class Item:
     problem: str | None = None
     error: Exception | None = None
     rows: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    batch_ends: bool = False
 
     @property
     def done(self) -> bool:

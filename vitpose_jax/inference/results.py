@@ -1,4 +1,4 @@
-"""Poses as COCO results."""
+"""Poses as COCO results, and as the journal's entries."""
 
 import json
 import math
@@ -12,6 +12,7 @@ import numpy as np
 from vitpose_jax.data.coco.ids import Id
 from vitpose_jax.files.writing import write_text
 from vitpose_jax.inference.person import Person
+from vitpose_jax.inference.pipeline import Frame
 
 
 def coco_result(
@@ -56,6 +57,31 @@ def _finite(value: float, digits: int | None = None) -> float | None:
     if not math.isfinite(value):
         return None
     return value if digits is None else round(value, digits)
+
+
+def result_rows(frame: Frame) -> list[str]:
+    """The COCO results of a frame's people, as JSON."""
+    name, number = frame.identity or (frame.source.name, frame.source.image_id)
+    return [
+        json.dumps(coco_result(person, name, number, frame.index, frame.time), allow_nan=False)
+        for person in frame.people
+    ]
+
+
+def entry_head(frame: Frame) -> dict[str, Any]:
+    """What else the journal says about a picture or frame, see `journal`."""
+    head: dict[str, Any] = {frame.source.kind: name_in_json(frame.source.name)}
+    if frame.index is not None and frame.time is not None:
+        head |= {"frame": frame.index, "time": round(frame.time, 6)}
+    if frame.error is None:
+        head["size"] = frame.image_wh
+    if frame.restart:
+        head["restart"] = True
+    if frame.problems:
+        head["problems"] = [*frame.problems]
+    if frame.error is not None:
+        head["error"] = str(frame.error)
+    return head
 
 
 def write_results(path: str | Path, results: Iterable[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
-"""Where frames with people go: a file of results, drawn pictures, annotated videos, memory."""
+"""Where frames with people go: the journal, drawn pictures, annotated videos."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,52 +14,72 @@ from vitpose_jax.files.videos import VideoWriter
 from vitpose_jax.files.writing import make_folder
 from vitpose_jax.inference.background import Background
 from vitpose_jax.inference.inputs import Source, SourceKind
+from vitpose_jax.inference.journal import Journal, as_bytes
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.pipeline import Frame, Report, Sink
 from vitpose_jax.inference.preparation import WORKERS
-from vitpose_jax.inference.results import coco_result, write_results
+from vitpose_jax.inference.results import entry_head, result_rows
+
+SETTLE_SECONDS = 2.0
+"""How much work a killed process may lose."""
+MANY_PEOPLE = 1000
+"""So many on one picture are written down at once."""
+
+_Entry = tuple[dict[str, Any], list[str]]
+"""An entry of the journal: head and rows."""
 
 Draw = Callable[[np.ndarray, Sequence[Person]], np.ndarray]
 """(image (uint8 RGB), people) -> drawn image."""
 
 
-class ResultsSink(Sink):
-    """COCO results as one JSON file, written at the end unless no frame could be used."""
+class Recorder(Sink):
+    """Writes frames to other sinks, and to the journal once those have them on disk."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._results: list[dict[str, Any]] = []
-        self._has_frames = False
+    def __init__(self, journal: Journal, sinks: Sequence[Sink] = ()) -> None:
+        self._journal, self._sinks = journal, sinks
+        self.needs_images = frozenset[SourceKind]().union(*(sink.needs_images for sink in sinks))
+        # Replaced as one, so that Ctrl-C at any moment neither loses nor doubles an entry.
+        self._at: tuple[int, list[_Entry]] = journal.end, []
+        self._report = Report()
+        self._settled = time.monotonic()
 
     def write(self, frame: Frame) -> None:
-        """Store the frame's people."""
-        if frame.error is None:
-            self._has_frames = True
-            name, number = frame.identity or (frame.source.name, frame.source.image_id)
-            self._results += [
-                coco_result(person, name, number, frame.index, frame.time)
-                for person in frame.people
-            ]
+        """Pass the frame on and note it; every SETTLE_SECONDS, write down what is noted."""
+        entry = entry_head(frame), result_rows(frame)
+        for sink in self._sinks:
+            sink.write(frame)
+        self._at[1].append(entry)
+        if time.monotonic() - self._settled > SETTLE_SECONDS or len(frame.people) > MANY_PEOPLE:
+            self._note(sum((sink.settle() for sink in self._sinks), Report()))
+            self._write_down()
+
+    def end(self, source: Source, report: Report) -> None:
+        """Note the end of a video."""
+        for sink in self._sinks:
+            sink.end(source, report)
+        problems = {"problems": report.problems} if report.problems else {}
+        self._at[1].append(({"end": source.name, "restart": True, **problems}, []))
 
     def close(self) -> Report:
-        """Write the file; raises UserError if that fails."""
-        if self._has_frames:
-            write_results(self._path, self._results)
-        return Report()
+        """Close the other sinks and write down the rest, for no restart if they failed."""
+        report = sum((sink.close() for sink in self._sinks), Report())
+        self._note(report)
+        if report.ended_by is not None:
+            for head, _ in self._at[1]:
+                head["restart"] = False
+        self._write_down()
+        return self._report
 
+    def _note(self, report: Report) -> None:
+        self._report += report
+        if report.problems:
+            self._at[1].append(({"problems": report.problems}, []))
 
-class PeopleSink(Sink):
-    """The people of a video, frame by frame, and the frames' times."""
-
-    def __init__(self) -> None:
-        self.frames: list[list[Person]] = []
-        self.times: list[float] = []
-
-    def write(self, frame: Frame) -> None:
-        """Store the frame's people."""
-        if frame.time is not None:
-            self.frames.append(frame.people)
-            self.times.append(frame.time)
+    def _write_down(self) -> None:
+        end, entries = self._at
+        end = self._journal.write(b"".join(as_bytes(*entry) for entry in entries), end)
+        self._at = end, []
+        self._settled = time.monotonic()
 
 
 class PictureSink(Sink):
@@ -78,15 +99,22 @@ class PictureSink(Sink):
         if frame.index is None and frame.image is not None:
             self._background.submit(self._save, frame.source, frame.image, frame.people)
 
+    def settle(self) -> Report:
+        """Wait for all pictures so far; raises UserError if one could not be written."""
+        self._background.wait()
+        return self._news()
+
     def close(self) -> Report:
         """Wait for the last picture."""
-        ended_by = None
         try:
             self._background.close()
         except UserError as error:
-            ended_by = error
-        problems, notes = tuple(self._problems), tuple(self._notes)
-        return Report(problems=problems, notes=notes, ended_by=ended_by)
+            return self._news() + Report(ended_by=error)
+        return self._news()
+
+    def _news(self) -> Report:
+        problems, self._problems = self._problems, []
+        return Report(problems=tuple(problems), notes=tuple(self._notes))
 
     def _save(self, source: Source, image: np.ndarray, people: Sequence[Person]) -> None:
         drawn = self._draw(image, people)
@@ -125,10 +153,20 @@ class VideoSink(Sink):
                 arguments = frame.image, frame.people, frame.time
                 self._background.submit(self._encode, self._writer, *arguments)
 
-    def close(self) -> Report:
-        """Finish the last video."""
+    def end(self, source: Source, report: Report) -> None:
+        """Finish the video."""
         self._finish()
-        return Report(problems=tuple(self._problems), notes=tuple(self._notes))
+
+    def settle(self) -> Report:
+        """Report what is new; videos are on disk when they end."""
+        news = Report(problems=tuple(self._problems), notes=tuple(self._notes))
+        self._problems, self._notes = {}, {}
+        return news
+
+    def close(self) -> Report:
+        """Finish the last video, even if it did not end."""
+        self._finish()
+        return self.settle()
 
     def _start(self, source: Source, fps: float) -> None:
         self._source, self._path = source, self._paths[source.name]
