@@ -11,7 +11,6 @@ from PIL import Image
 import vitpose_jax as api
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 
 DOCUMENTED = [name for name in api.__all__ if name != "SKELETONS"]
 

@@ -285,20 +285,9 @@ def test_damaged_weights_lose_nothing(
     assert [set(result["keypoints"]) for result in results(tmp_path)] == [{None}] * 6
 
 
-def test_default_detector_says_what_is_missing(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert run(folder) == 2
-    one_line(capsys, "pip install 'vitpose-jax[detect]'", "--boxes", "--detector none")
-
-
 def test_a_detector_file(
     run: Run, tmp_path: Path, bright_rectangle_detector: Callable[..., Path]
 ) -> None:
-    pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     detector = bright_rectangle_detector(tmp_path / "bright.onnx")
     image = np.full((300, 400, 3), 10, np.uint8)

@@ -240,7 +240,7 @@ def test_heic_and_how_to_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     pillow_heif.from_pillow(picture).save(tmp_path / "a.jpg", quality=95)  # content, not suffix
     np.testing.assert_allclose(load_image(tmp_path / "a.jpg")[20, 20], (200, 30, 10), atol=4)
     monkeypatch.setattr(pictures, "reads_heic", lambda: False)
-    with pytest.raises(UserError, match=r"a\.jpg: is HEIC: pip install 'vitpose-jax\[heic\]'"):
+    with pytest.raises(UserError, match=r'a\.jpg: is HEIC: pip install "vitpose-jax\[heic\]"'):
         load_image(tmp_path / "a.jpg")
 
 

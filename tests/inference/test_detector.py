@@ -1,6 +1,5 @@
 """The person detector, on a hand-made ONNX network that finds the one bright rectangle."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +8,11 @@ import pytest
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.detector import (
-    DETECTORS,
     PersonDetector,
     prepare_image,
     select_people,
 )
 
-pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
 MakeDetector = Callable[..., Path]
@@ -87,25 +84,6 @@ def test_selection() -> None:
 def test_a_box_outside_the_image_is_dropped() -> None:
     boxes = np.array([[1.5, 0.5, 0.2, 0.2], [np.nan] * 4])
     assert select_people(np.full((2, 1), 5.0), boxes, (99, 99), 0.5).shape == (0, 5)
-
-
-def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"pip install 'vitpose-jax\[detect\]'.*--boxes"):
-        PersonDetector()
-
-
-def test_a_download_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    def refuse(repository: str, name: str, revision: str) -> str:
-        assert (repository, revision) == DETECTORS["dfine-s"]
-        raise ConnectionError("no route to host\nand much more")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    with pytest.raises(UserError, match=r"dfine-s.*no route to host.*--boxes") as caught:
-        PersonDetector("dfine-s")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["yolo", "nowhere.onnx"])

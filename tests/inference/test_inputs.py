@@ -40,7 +40,7 @@ def test_formats_that_are_left_out_are_told(folder: Path, monkeypatch: pytest.Mo
     (told,) = found.problems
     assert told.startswith(f"{folder}: ")
     assert "2 .heic, 1 .cr3, 1 .svg" in told or "1 .cr3, 2 .heic, 1 .svg" in told
-    assert "pip install 'vitpose-jax[heic]'" in told
+    assert 'pip install "vitpose-jax[heic]"' in told
     monkeypatch.setattr(inputs, "reads_heic", lambda: True)
     assert "x.HEIC" in [source.name for source in expand_inputs([str(folder)])]
 

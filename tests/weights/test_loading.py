@@ -16,6 +16,7 @@ import safetensors.numpy
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files import digests
 from vitpose_jax.keypoints.skeletons import SKELETONS, named_skeleton
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.neck_config import NeckConfig
@@ -308,8 +309,8 @@ def test_other_weights_of_the_same_size_and_date(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grain: float
 ) -> None:
     """With digests that are remembered at once, too."""
-    monkeypatch.setattr(conversion, "CLOCK_GRAIN", grain)
-    file, digests = tmp_path / "a.pth", []
+    monkeypatch.setattr(digests, "CLOCK_GRAIN", grain)
+    file, found = tmp_path / "a.pth", []
     for scale in (1.0, 1.5):
         tensors = dict(torch.load(golden / "vitpose_tiny_simple.pth")["state_dict"])
         tensors["keypoint_head.final_layer.bias"] = torch.full((17,), scale)
@@ -318,9 +319,9 @@ def test_other_weights_of_the_same_size_and_date(
         os.utime(file, (1, 1))
         bias = load_pose_model(file, num_heads=3).decoder.final.bias[...]
         assert (np.asarray(bias) == scale).all()
-        digests.append(conversion._digest(file))
-        assert conversion._digest(file) == digests[-1]
-    assert len(set(digests)) == 2
+        found.append(digests.sha256(file))
+        assert digests.sha256(file) == found[-1]
+    assert len(set(found)) == 2
 
 
 def test_notes_are_told_again_from_the_cache(

@@ -151,13 +151,13 @@ def _find_people(
         ProgressBar,
         conclude,
         finish,
-        open_finder,
         open_journal,
     )
     from vitpose_jax.files.fingerprint import digest_files
     from vitpose_jax.inference.box_units import BoxUnitsSink
     from vitpose_jax.inference.boxes import BoxFile
     from vitpose_jax.inference.estimator import PoseEstimator
+    from vitpose_jax.inference.finding import open_finder
     from vitpose_jax.inference.inputs import Source
     from vitpose_jax.inference.keypoint_file import journal_people
     from vitpose_jax.inference.pipeline import Pipeline, Sink

@@ -1,4 +1,4 @@
-"""Shared by commands that find people: where to find them, progress, and reporting problems."""
+"""Shared by commands that find people: the journal, progress, and reporting problems."""
 
 import argparse
 import contextlib
@@ -12,31 +12,12 @@ from tqdm import tqdm
 
 from vitpose_jax.errors import UserError, printable
 from vitpose_jax.files.fingerprint import digest
-from vitpose_jax.inference.boxes import BoxFile, read_boxes
-from vitpose_jax.inference.detector import DEFAULT_DETECTOR, PersonDetector
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.formats import FORMATS, make_results, results_path
 from vitpose_jax.inference.inputs import Source
 from vitpose_jax.inference.journal import JOURNAL_FILE, Journal
 from vitpose_jax.inference.outputs import remove_drafts
 from vitpose_jax.inference.pipeline import Frame, Report, Sink
-
-
-def open_finder(
-    boxes: str | None,
-    detector: str | None,
-    any_category: bool = False,
-    categories: Sequence[str] = (),
-) -> BoxFile | PersonDetector | None:
-    """Open what `--boxes` or `--detector` names; None stands for whole pictures as people."""
-    if boxes is None:
-        if categories:
-            raise UserError("--category says which boxes of --boxes FILE are people: give both")
-        name = detector or DEFAULT_DETECTOR
-        return None if name == "none" else PersonDetector(name)
-    if detector is not None:
-        raise UserError("--boxes and --detector exclude each other: people come from one of them")
-    return read_boxes(boxes, any_category, categories)
 
 
 class ProgressBar(Sink):

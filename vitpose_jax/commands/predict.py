@@ -119,7 +119,6 @@ def run(options: argparse.Namespace) -> int:
         ProgressBar,
         conclude,
         finish,
-        open_finder,
         open_journal,
     )
     from vitpose_jax.files.writing import make_folder
@@ -127,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
     from vitpose_jax.inference.boxes import BoxFile
     from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
     from vitpose_jax.inference.estimator import PoseEstimator
+    from vitpose_jax.inference.finding import open_finder
     from vitpose_jax.inference.formats import results_path
     from vitpose_jax.inference.inputs import expand_inputs
     from vitpose_jax.inference.journal import JOURNAL_FILE

@@ -269,7 +269,7 @@ def _opened(file: IO[bytes]) -> Image.Image:
     file.seek(0)
     if format_of(begins)[1] == "HEIC":
         if not reads_heic():
-            raise UserError("is HEIC: pip install 'vitpose-jax[heic]', or convert it to JPEG")
+            raise UserError('is HEIC: pip install "vitpose-jax[heic]", or convert it to JPEG')
         _register_heic()
     Image.init()
     return Image.open(file, formats=list(_PILLOW_FORMATS & Image.OPEN.keys()))

@@ -3,7 +3,7 @@
 Why D-FINE: its code and COCO weights are Apache-2.0 (unlike the AGPL YOLOs); according to its
 authors, its small size reaches 48.5 AP on COCO, while YOLOX-S, the other permissively licensed
 candidate, reaches 40.5; it needs no letterboxing, anchors or non-maximum suppression; and ready
-ONNX files are on the Hugging Face hub, pinned here by revision.
+ONNX files are on the Hugging Face hub (pinned in `weights.zoo`).
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,9 @@ from jaxtyping import Float, Float32, Float64
 
 from vitpose_jax.errors import UserError, first_line
 from vitpose_jax.files.pictures import Pixels
+from vitpose_jax.weights.hub import fetch
+from vitpose_jax.weights.zoo import DEFAULT_DETECTOR, published_detector
 
-DETECTORS = {
-    "dfine-n": ("onnx-community/dfine_n_coco-ONNX", "380d2839c327efaf65dd0fe0c2c10ab7fadd5473"),
-    "dfine-s": ("onnx-community/dfine_s_coco-ONNX", "a3cf03147a9b86c78475139115c8ac142577352d"),
-    "dfine-m": ("onnx-community/dfine_m_coco-ONNX", "489756db2825cb068a588fe930af239a656d1fe1"),
-    "dfine-l": ("onnx-community/dfine_l_coco-ONNX", "e09b218185400510b68d067bbd0c9379d905ffcd"),
-}
-"""Name -> (repository on the Hugging Face hub, revision)."""
-
-DEFAULT_DETECTOR = "dfine-s"
-MODEL_FILE = "onnx/model.onnx"
 OTHER_WAYS = "or give --boxes FILE, or --detector none to take each whole image as one person"
 
 PERSON_CLASS = {1: 0, 80: 0, 91: 1}
@@ -52,13 +44,14 @@ class PersonDetector:
         """Load a detector.
 
         Args:
-            model: a key of `DETECTORS` (downloaded once, then cached) or an .onnx file.
+            model: a key of `zoo.DETECTORS` (downloaded once, then cached) or an .onnx file.
             threshold: people with a lower score are left out.
 
         Raises:
-            UserError: ONNX Runtime is missing, or the file cannot be fetched or used.
+            UserError: the file cannot be fetched or used.
         """
-        runtime = _import_onnxruntime()
+        import onnxruntime as runtime
+
         path = _find_model(str(model))
         options = runtime.SessionOptions()
         options.log_severity_level = 3
@@ -140,40 +133,13 @@ def _image_input(path: str, inputs: Sequence[Any]) -> tuple[str, tuple[int, int]
     return inputs[0].name, (640, 640) if any(free[2:]) else tuple(shape[2:])
 
 
-def _import_onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError(
-            "the person detector needs ONNX Runtime: pip install 'vitpose-jax[detect]', "
-            f"{OTHER_WAYS}"
-        ) from None
-    return onnxruntime
-
-
 def _find_model(model: str) -> str:
     if model.endswith(".onnx"):
         if not Path(model).is_file():
             raise UserError(f"{model}: no such file")
         return model
-    if model not in DETECTORS:
-        raise UserError(
-            f"no detector {model!r}: choose one of {', '.join(DETECTORS)}, a path that ends in "
-            ".onnx, or none"
-        )
-    import huggingface_hub
-    from huggingface_hub.utils import logging as hub_logging
-
-    repository, revision = DETECTORS[model]
-    verbosity = hub_logging.get_verbosity()
-    hub_logging.set_verbosity_error()  # its warnings about retries say less than our error
+    detector = published_detector(model)
     try:
-        return huggingface_hub.hf_hub_download(repository, MODEL_FILE, revision=revision)
-    except Exception as error:  # offline, refused, no disk space, ...
-        reason = first_line(error)
-        raise UserError(
-            f"the detector {model} could not be fetched from {repository} ({reason}); go online "
-            f"once, {OTHER_WAYS}"
-        ) from None
-    finally:
-        hub_logging.set_verbosity(verbosity)
+        return str(fetch(detector) / detector.files[0])
+    except UserError as error:
+        raise UserError(f"{error}; {OTHER_WAYS}") from None

@@ -164,7 +164,7 @@ def _left_out(count: Counter[str]) -> str:
     """Which formats were left out, how often, and what to do."""
     kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(count.items()))
     needs_extra = HEIC_SUFFIXES & count.keys()
-    remedies = ["for HEIC: pip install 'vitpose-jax[heic]'"] if needs_extra else []
+    remedies = ['for HEIC: pip install "vitpose-jax[heic]"'] if needs_extra else []
     remedies += ["convert to JPEG, PNG or MP4"] if count.keys() - HEIC_SUFFIXES else []
     return f"files in unsupported formats were left out: {kinds}; {'; '.join(remedies)}"
 

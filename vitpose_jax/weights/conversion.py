@@ -1,19 +1,16 @@
 """Converting PyTorch checkpoints to our arrays, with a report on every tensor and a cache."""
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
 import re
-import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.cache import cache_folder
-from vitpose_jax.files.writing import make_folder, replacing
+from vitpose_jax.files.digests import sha256
 from vitpose_jax.keypoints.skeletons import SKELETONS, expert_index
 from vitpose_jax.models.pose import PoseConfig
 from vitpose_jax.weights.checkpoint import Architecture, Checkpoint, Hints, read_checkpoint
@@ -32,7 +29,6 @@ from vitpose_jax.weights.tensors import read_config, weight_files
 log = logging.getLogger("vitpose_jax")
 
 CACHE_FORMAT = 4  # raise it when the conversion or the folder's layout changes
-CLOCK_GRAIN = 2.0  # seconds; the coarsest resolution of file times
 MERGED_EXPERTS = r"backbone\.blocks\.\d+\.mlp\.experts\.\d+\.(weight|bias)"
 HARMLESS = (  # counters, heads for other data sets, and parts needed only in pretraining
     r".*\.num_batches_tracked",
@@ -110,40 +106,9 @@ def _read_cached(folder: Path, source: str) -> Stored | None:
 def _cached_folder(path: Path, hints: Hints) -> Path:
     """Where the conversion of files with these contents and hints is cached."""
     files = [*weight_files(path), *([path / "config.json"] if path.is_dir() else [])]
-    digests = [_digest(file) for file in files]
+    digests = [sha256(file) for file in files]
     key = json.dumps([CACHE_FORMAT, digests, asdict(hints)])
     return cache_folder("converted") / hashlib.sha256(key.encode()).hexdigest()[:20]
-
-
-def _digest(file: Path) -> str:
-    """SHA-256 of a file's bytes, cached for as long as the file does not change.
-
-    Reading a large file takes about as long as loading its weights, so the digest is cached under
-    the file's path, size and times. These include the time of its last change (ctime), which no
-    program can set: another file put in its place with the same size and date still has another
-    ctime. A file changed within CLOCK_GRAIN of being read is not cached.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    try:
-        status = file.stat()
-        stamp = [str(file.resolve()), status.st_ino, status.st_size, status.st_mtime_ns]
-        key = hashlib.sha256(json.dumps([*stamp, status.st_ctime_ns]).encode()).hexdigest()[:20]
-        kept = cache_folder("digests") / key
-        is_settled = os.name != "nt" and time.time() - status.st_ctime > CLOCK_GRAIN
-        if is_settled and kept.exists():
-            return kept.read_text()
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
-    if is_settled:
-        with contextlib.suppress(OSError, UserError):  # only slows the next start
-            make_folder(kept.parent)
-            with replacing(kept) as draft:
-                draft.write_text(digest)
-    return digest
 
 
 def convert(path: Path, hints: Hints) -> tuple[Stored, Report]:

@@ -1,10 +1,13 @@
-"""Resolving a source of weights (folder, file, hub id) to a local path."""
+"""Resolving a source of weights (folder, file, published name, hub id) to a local path."""
 
 import os
 import re
 from pathlib import Path
 
-from vitpose_jax.errors import UserError, first_line
+from vitpose_jax.errors import UserError
+from vitpose_jax.files.names import nearest, nearest_file
+from vitpose_jax.weights.hub import fetch, fetch_any
+from vitpose_jax.weights.zoo import POSE_MODELS, published_pose_model
 
 WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".safetensors")
 HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
@@ -31,59 +34,33 @@ def refuse_run(source: str | Path) -> None:
 
 
 def resolve_source(source: str | Path) -> Path:
-    """The local file or folder that `source` names; hub ids are downloaded (and cached by the hub).
+    """The local file or folder that `source` names, downloaded if it is on the hub (and cached).
 
-    A hub id is `owner/name`, or `owner/name@revision` for weights that never change.
+    What exists here comes first; then the names of published models (`base-simple`, see
+    `weights.zoo`); then hub ids, `owner/name` or `owner/name@revision`.
 
     Raises:
         UserError: it is a training run, does not exist, or cannot be downloaded.
     """
     refuse_run(source)
-    path = Path(os.path.expanduser(source))
+    path, text = Path(os.path.expanduser(source)), str(source)
     if os.path.exists(path):
         return path
-    looks_local = str(source).startswith((".", "/", "~")) or path.suffix in WEIGHT_SUFFIXES
-    hub_id = HUB_ID.fullmatch(str(source))
+    if published := published_pose_model(text):
+        return fetch(published)
+    looks_local = text.startswith((".", "/", "~")) or path.suffix in WEIGHT_SUFFIXES
+    hub_id = HUB_ID.fullmatch(text)
     if looks_local or hub_id is None:
         raise UserError(
-            f"{str(source)[:200]}: no such file or folder (nor a hub id of the form owner/name or "
-            "owner/name@revision)"
+            f"{text[:200]}: no such file or folder{_similar(path, text)}, nor the name of a "
+            "published model (`vitpose models` lists them) or a hub id of the form owner/name or "
+            "owner/name@revision"
         )
-    return _download(*hub_id.groups())
+    return fetch_any(*hub_id.groups())
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    try:
-        safe = ["config.json", "*.safetensors", "*.safetensors.index.json"]
-        folder = Path(
-            huggingface_hub.snapshot_download(hub_id, allow_patterns=safe, revision=revision)
-        )
-        if not list(folder.glob("*.safetensors")):
-            files = ["config.json", "pytorch_model*.bin", "pytorch_model.bin.index.json"]
-            folder = Path(
-                huggingface_hub.snapshot_download(hub_id, allow_patterns=files, revision=revision)
-            )
-    except (errors.RepositoryNotFoundError, errors.GatedRepoError):
-        raise UserError(
-            f"{hub_id}: no such folder here, and no public model of this name on the Hugging Face "
-            "hub"
-        ) from None
-    except (OSError, ValueError, errors.HfHubHTTPError, _network_error()) as error:
-        raise UserError(
-            f"{hub_id}: no such folder here, and it could not be downloaded from the Hugging Face "
-            f"hub nor found in its cache; check the network or give a local folder "
-            f"({first_line(error)})"
-        ) from None
-    return folder
-
-
-def _network_error() -> type[Exception]:
-    """What huggingface_hub's HTTP library (httpx from 1.0 on) raises without a network."""
-    try:
-        import httpx
-    except ImportError:
-        return OSError
-    return httpx.HTTPError
+def _similar(path: Path, text: str) -> str:
+    """A hint at a file or a published model of a similar name, if there is one."""
+    name = published_pose_model(path.stem)
+    found = nearest_file(path) or (name and name.name) or nearest(text, POSE_MODELS)
+    return f" (did you mean {found}?)" if found else ""

@@ -191,7 +191,7 @@ def _torch(file: str | Path, doing: str) -> ModuleType:
         import torch
     except ImportError:
         raise UserError(
-            f"{file}: {doing} PyTorch files needs torch: pip install 'vitpose-jax[torch]'"
+            f'{file}: {doing} PyTorch files needs torch: pip install "vitpose-jax[torch]"'
         ) from None
     return torch
 
