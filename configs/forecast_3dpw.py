@@ -18,8 +18,9 @@ import ml_collections
 from vitpose_jax.tasks.recipes import training_recipe
 
 
-def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
-    data, _, kind = argument.partition(",")
+def get_config(argument: str = "data/3dpw", data: str = "") -> ml_collections.ConfigDict:
+    named, _, kind = argument.partition(",")
+    data = data or named
     config = training_recipe("forecast", data)
     config.input = kind or ("synthetic" if data == "synthetic" else "detections")
     config.observed, config.future, config.stride = 10, 5, 1

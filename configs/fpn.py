@@ -42,13 +42,13 @@ NECKS = {
 }
 
 
-def get_config(argument: str = "") -> ml_collections.ConfigDict:
-    row, data = read_words(argument, "residual,coco", row=NECKS)
-    config = frozen_backbone_recipe(data, NECKS[row])
+def get_config(argument: str = "", data: str = "") -> ml_collections.ConfigDict:
+    row, named = read_words(argument, "residual,coco", row=NECKS)
+    config = frozen_backbone_recipe(data or named, NECKS[row])
     if row.startswith("intermediate"):
         config.random_positions = config.drop_in_frozen = True
     elif row == "simple":
         config.model.decoder.filters = ()
     elif row in ("residual", "detail"):
-        config.init_parts = config.frozen = ("backbone", "decoder")
+        config.init_parts = config.follow_weights = config.frozen = ("backbone", "decoder")
     return config

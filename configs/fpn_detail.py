@@ -8,11 +8,12 @@ the comparison with the other pyramids, see fpn.py and experiments/fpn_study.
 
 import ml_collections
 
-from configs import fpn
+from vitpose_jax.tasks.recipes import frozen_backbone_recipe
 
 
 def get_config(data: str = "coco") -> ml_collections.ConfigDict:
-    config = fpn.get_config(f"detail,{data}")
+    config = frozen_backbone_recipe(data, {"kind": "detail", "channels": 64})
+    config.init_parts = config.follow_weights = config.frozen = ("backbone", "decoder")
     config.train_share, config.epochs = 1.0, 10.0
     config.optimizer.lr = 2e-3
     config.schedule.update(kind="cosine", milestones=())

@@ -18,8 +18,9 @@ Published results on COCO val2017, with flip test and the boxes of the 56 AP det
 | large | 78.3, 83.5      | 78.2, 83.4     |
 | huge  | 79.1, 84.1      | 78.9, 84.0     |
 
-`init_from` takes MAE's pretrained weights (the 14x14 patches of ViT-H are padded to 16x16, as in
-the original). `--config.sharding=full` splits the parameters over the devices, and
+`init_from` takes published weights of ViTPose, whose size and decoder the model then has unless the
+argument names others, or MAE's pretrained weights (the 14x14 patches of ViT-H are padded to 16x16,
+as in the original). `--config.sharding=full` splits the parameters over the devices, and
 `--config.accumulate=4` accumulates the gradients of each batch over four parts.
 """
 
@@ -30,8 +31,9 @@ from vitpose_jax.models.vit import VIT_SIZES
 from vitpose_jax.tasks.recipes import original_recipe, read_words
 
 
-def get_config(argument: str = "") -> ml_collections.ConfigDict:
-    size, decoder, data = read_words(
-        argument, "base,classic,coco", size=VIT_SIZES, decoder=DECODERS
-    )
-    return original_recipe(size, data, decoder)
+def get_config(argument: str = "", data: str = "") -> ml_collections.ConfigDict:
+    size, decoder, named = read_words(argument, ",,", size=VIT_SIZES, decoder=DECODERS)
+    config = original_recipe(size or "base", data or named or "coco", decoder or "classic")
+    open_parts = {"backbone": not size, "neck": not decoder, "decoder": not decoder}
+    config.follow_weights = tuple(part for part, is_open in open_parts.items() if is_open)
+    return config

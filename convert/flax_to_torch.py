@@ -1,50 +1,24 @@
-"""Convert weights of vitpose_jax to a .pth for the original code or a folder for transformers.
+"""Convert weights of vitpose_jax to PyTorch, as `vitpose convert` does.
 
     python convert/flax_to_torch.py weights/vitpose-b --out vitpose-b.pth
     python convert/flax_to_torch.py weights/vitpose-b --out vitpose-b-transformers
 
-Without a checkout it is `python -m vitpose_jax.convert.flax_to_torch`.
+The first is for the original code, the second for transformers. Without a checkout it is `vitpose
+convert`, or `python -m vitpose_jax.convert.flax_to_torch`.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from vitpose_jax.errors import UserError
-from vitpose_jax.weights.huggingface import write_huggingface
-from vitpose_jax.weights.loading import load_stored
-from vitpose_jax.weights.original import write_original
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Convert weights of vitpose_jax to PyTorch.")
-    parser.add_argument("source", metavar="SRC", help="folder written by vitpose_jax")
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="PATH",
-        help="NAME.pth, a file for the original code, or a folder for transformers",
-    )
-    return parser.parse_args(argv)
+from vitpose_jax.commands.convert import add_source, run_script, to_torch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert what the command line names; returns the exit status."""
-    options = parse(argv)
-    try:
-        stored = load_stored(options.source)
-        if Path(options.out).suffix == ".pth":
-            for note in write_original(stored, options.out):
-                print(f"note: {note}")
-        else:
-            write_huggingface(stored, options.out)
-    except UserError as error:
-        print(f"flax_to_torch: {error}", file=sys.stderr)
-        return 2
-    print(f"wrote {options.out}")
-    return 0
+    parser = argparse.ArgumentParser(description="Convert weights of vitpose_jax to PyTorch.")
+    add_source(parser, "folder written by vitpose_jax")
+    return run_script("flax_to_torch", parser, to_torch, argv)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The training entry point's own work: reading options, and one-line errors."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.main import load_configuration
+from vitpose_jax.tasks.configuration import load_configuration
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+HERE = os.environ | {"PYTHONPATH": str(CONFIGS.parent)}
 QUICKSTART = f"--config={CONFIGS / 'quickstart.py'}"
 
 
@@ -32,10 +34,13 @@ def test_missing_data_is_one_line(tmp_path: Path) -> None:
     [
         (["--config=configs/nope.py"], "No such file or directory: 'configs/nope.py'"),
         (["--config=configs/nope.py", "--config.loss=mse"], "directory: 'configs/nope.py'"),
-        ([f"--config={CONFIGS / 'vitpose.py'}:bse"], "--config: 'bse' is no size (small, base, la"),
-        ([QUICKSTART, "--config.nope=3"], "--config.nope=3: the configuration has no such value"),
-        ([QUICKSTART, "--config.optimizer.lrr=3"], 'Did you mean "lr" instead of "lrr"?'),
-        ([QUICKSTART, "--config.model.neck.kind=simple"], 'field "neck" is None'),
+        ([f"--config={CONFIGS / 'vitpose.py'}:bse"], "'bse' is no size (small, base, la"),
+        ([QUICKSTART, "--config.nope=3"], "config.nope=3: the configuration has no such value"),
+        ([QUICKSTART, "--config.optimizer.lrr=3"], "did you mean config.optimizer.lr?"),
+        (
+            [QUICKSTART, "--config.model.neck.kind=simple"],
+            "config.model.neck is None; give",
+        ),
         ([QUICKSTART, "--config.dtype=float99"], "config.dtype is 'float99'; choose one of float"),
         ([QUICKSTART, "--config.eval.decode=foo"], "config.eval.decode is 'foo'; choose one of u"),
     ],
@@ -78,19 +83,20 @@ def test_every_configuration_takes_its_data_set(file: Path) -> None:
     assert config.is_locked
 
 
-def test_workdir_is_required() -> None:
-    done = run_main(f"--config={CONFIGS / 'quickstart.py'}")
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "--workdir" in line
+def test_the_folder_is_named_after_the_configuration(tmp_path: Path) -> None:
+    """Two runs cannot share it silently: the second is another one."""
+    command = [sys.executable, "-m", "vitpose_jax.main", "--config=quickstart", "--config.dtype=x"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=HERE)
+    assert "the folder of the run is runs/quickstart (--workdir" in done.stderr
+    assert "config.dtype is 'x'" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("--nope=1", "Unknown command line flag 'nope'"),
-        ("--mode=x", "flag --mode=x"),
-        ("--num_processes=x", "flag --num_processes=x"),
+        ("--nope=1", "unknown option '--nope=1'"),
+        ("--mode=x", "argument --mode: invalid choice: 'x'"),
+        ("--num_processes=x", "argument --num_processes: invalid int value: 'x'"),
         ("extra", "unexpected argument 'extra'"),
     ],
 )

@@ -65,7 +65,7 @@ def test_no_module_is_left_out(installed: Path, source: str, target: str) -> Non
 def test_configurations_are_found_by_name(installed: Path, tmp_path: Path) -> None:
     code = (
         "from vitpose_jax.configs import fpn_dense\n"
-        "from vitpose_jax.main import load_configuration as load\n"
+        "from vitpose_jax.tasks.configuration import load_configuration as load\n"
         "assert load('fpn_dense:coco').to_json() == fpn_dense.get_config().to_json()\n"
         "assert load('vitpose:large,some/folder').data == 'some/folder'\n"
         "load('vitpose_b')"

@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from vitpose_jax import __version__
-from vitpose_jax.errors import Terminated, UserError, printable
+from vitpose_jax.errors import Terminated, UserError, printable, shown
 from vitpose_jax.files.cache import enable_compilation_cache
 
 COMMANDS = {
     "predict": "find people's poses in pictures and videos",
     "forecast": "forecast people's next poses in a video",
+    "train": "train a model, on your own data or others'",
+    "eval": "measure a training run, or weights, on a data set",
     "check": "show what a data set, boxes or weights contain, and what is wrong with them",
+    "convert": "convert weights from PyTorch, and back",
     "export": "turn a training run into weights",
     "prepare": "write a data set's people as ArrayRecord crops, for fast training",
     "prepare-3dpw": "find the keypoints of 3DPW's people with a pose model",
@@ -76,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command, parser = load_command(name)
         return command.run(parser.parse_intermixed_args(words))
     except UserError as error:
-        print(printable(f"vitpose {name}: {error}"), file=sys.stderr)
+        print(shown(error, f"vitpose {printable(name)}: "), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         return 143 if isinstance(stop, Terminated) else 130

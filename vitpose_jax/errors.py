@@ -1,6 +1,7 @@
 """The one exception addressed to the user, and text made safe to print."""
 
 import re
+from collections.abc import Callable
 
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, bidirectional overrides, and surrogates for bytes that are not UTF-8."""
@@ -9,8 +10,9 @@ _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udff
 class UserError(ValueError):
     """Something the user can fix: a bad file, option or annotation.
 
-    The message says what was wrong, where (file, key, index), and what to do, in one line. Entry
-    points print it without a traceback and exit with status 2.
+    The message says what was wrong, where (file, key, index), and what to do, in one line. Where
+    several things are wrong, each has a message. Entry points print them without a traceback and
+    exit with status 2.
 
     Example:
         >>> try:
@@ -20,6 +22,27 @@ class UserError(ValueError):
         missing.pth: no such file or folder (nor a hub id of the form owner/name ...)
     """
 
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
+
+
+def together(*actions: Callable[[], object]) -> list[object]:
+    """Return what the actions return.
+
+    Raises:
+        UserError: with the messages of all actions that raised one.
+    """
+    results: list[object] = []
+    messages: list[object] = []
+    for action in actions:
+        try:
+            results.append(action())
+        except UserError as error:
+            messages += error.args
+    if messages:
+        raise UserError(*messages)
+    return results
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: stop as after Ctrl-C, but exit with status 143."""
@@ -28,6 +51,11 @@ class Terminated(KeyboardInterrupt):
 def first_line(error: Exception) -> str:
     """The first line of an exception's message, or the name of its type if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def shown(error: UserError, prefix: str = "") -> str:
+    """Return the error's messages for a terminal, one a line."""
+    return "\n".join(prefix + printable(str(message)) for message in error.args)
 
 
 def printable(text: str) -> str:

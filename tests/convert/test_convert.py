@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from vitpose_jax.cli import main
+from vitpose_jax.commands.convert import EXPERTS
 from vitpose_jax.errors import UserError
 from vitpose_jax.inference.estimator import PoseEstimator
+from vitpose_jax.keypoints.skeletons import EXPERT_DATASETS
 from vitpose_jax.weights import load_pose_model
 from vitpose_jax.weights.checkpoint import Hints
 from vitpose_jax.weights.conversion import convert
 from vitpose_jax.weights.huggingface import write_huggingface
 
+Capsys = pytest.CaptureFixture
 torch = pytest.importorskip("torch")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -49,6 +53,28 @@ def test_the_data_set_travels_with_the_weights(golden: Path, tmp_path: Path) -> 
     stored, _ = convert(golden / "hf_vitpose_tiny_simple", Hints(dataset="ap10k"))
     write_huggingface(stored, tmp_path / "back")
     assert load_pose_model(tmp_path / "back").config.dataset == "ap10k"
+
+
+def test_the_command_finds_the_direction(golden: Path, tmp_path: Path, capsys: Capsys) -> None:
+    source, ours = str(golden / "hf_vitpose_plus_tiny"), str(tmp_path / "ours")
+    assert main(["convert", source, "--dataset", "ap10k", "--out", ours]) == 0
+    assert load_pose_model(ours).config.dataset == "ap10k"
+    assert main(["convert", ours, "--out", str(tmp_path / "back")]) == 0
+    again = load_pose_model(tmp_path / "back")
+    crops = np.zeros((1, *again.config.input_size, 3), np.float32)
+    np.testing.assert_array_equal(again(crops), load_pose_model(ours)(crops))
+    assert main(["convert", ours, "--out", str(tmp_path / "back.pth")]) == 0
+    (state,) = torch.load(tmp_path / "back.pth", weights_only=True).values()
+    assert len(state) > 20
+    capsys.readouterr()
+    assert main(["convert", ours, "--ema", "--out", str(tmp_path / "again")]) == 2
+    assert "--ema: only for PyTorch weights" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_experts_offered_are_those_there_are() -> None:
+    """The list is written out, so that help need not import the models."""
+    assert EXPERTS == EXPERT_DATASETS
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_simple", "plus_tiny"])

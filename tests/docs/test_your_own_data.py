@@ -12,8 +12,8 @@ import yaml
 from vitpose_jax.cli import main
 from vitpose_jax.data import findings
 from vitpose_jax.data.opening import open_pose_dataset
-from vitpose_jax.main import load_configuration
 from vitpose_jax.tasks import run
+from vitpose_jax.tasks.configuration import load_configuration
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/your_own_data.md"

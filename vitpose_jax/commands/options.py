@@ -1,6 +1,10 @@
 """Options that several commands share."""
 
 import argparse
+import re
+from collections.abc import Sequence
+
+from vitpose_jax.errors import UserError
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -46,3 +50,30 @@ def add_results(parser: argparse._ActionsContainer, folder: str) -> None:
         help="go on with a run that was stopped: the same command, with the inputs that are left",
     )
     add("--overwrite", action="store_true", help="replace the results of an earlier run in --out")
+
+
+def add_configuration(parser: argparse.ArgumentParser, configuration: str = "CONFIG") -> None:
+    """Add a configuration and changes to it, as `words`, and `--data`."""
+    add = parser.add_argument
+    add(
+        "words",
+        nargs="*",
+        metavar=f"{configuration} | KEY=VALUE",
+        help="a configuration, such as vitpose:base,simple (size and decoder), fpn:residual, "
+        "forecast_3dpw or a file mine.py; then values to change in it, such as batch_size=64 "
+        "optimizer.lr=1e-4",
+    )
+    add("--data", metavar="D", default="", help="the data set: coco, synthetic, or a folder")
+
+
+def split_words(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the configuration among the words (empty if there is none), and the changes.
+
+    Raises:
+        UserError: there are several configurations.
+    """
+    changes = [word for word in words if re.match(r"[\w.]+=", word)]
+    names = [word for word in words if word not in changes]
+    if len(names) > 1:
+        raise UserError(f"{names[0]!r} and {names[1]!r}: give one configuration, and KEY=VALUE")
+    return "".join(names), changes

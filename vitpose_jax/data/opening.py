@@ -64,12 +64,12 @@ def open_pose_dataset(
     if not 0 <= max_bad_share <= 1:
         raise UserError(f"max_bad_share is {max_bad_share}; it is a share, from 0 to 1")
     options = Options(split, input_size, max_bad_share, category)
-    if isinstance(source, str) and source in SYNTHETIC:
-        dataset: PoseDataset = open_synthetic(source, split, input_size)
-    elif isinstance(source, Mapping):
-        dataset = open_coco(given_files(source, split, "config.data"), options)
+    if isinstance(source, Mapping):
+        dataset: PoseDataset = open_coco(given_files(source, split, "config.data"), options)
+    elif (place := find_place(source)) is None:
+        dataset = open_synthetic(source, split, input_size)
     else:
-        dataset = _open_path(source, options)
+        dataset = _open_place(place, options)
         dataset.name = source
     dataset.dataset_index = dataset_index
     if report := dataset.report:
@@ -78,18 +78,27 @@ def open_pose_dataset(
     return dataset
 
 
-def _open_path(path: str, options: Options) -> PoseDataset:
-    split = options.split
-    if path == "coco":
-        place = epath.Path(os.environ.get("COCO_DIR", "data/coco"))
-    else:
-        place = epath.Path(path).expanduser()
+def find_place(source: str) -> epath.Path | None:
+    """Return the file or folder of a data set; None if it has none.
+
+    Raises:
+        UserError: there is nothing.
+    """
+    if source in SYNTHETIC:
+        return None
+    place = epath.Path(os.environ.get("COCO_DIR", "data/coco") if source == "coco" else source)
     try:
+        place = place.expanduser()
         exists = place.exists()
     except (OSError, ValueError):  # not a possible file name
         exists = False
     if not exists:
         raise UserError(f"there is no data set at {str(place)[:200]}. {COCO_HELP}")
+    return place
+
+
+def _open_place(place: epath.Path, options: Options) -> PoseDataset:
+    split = options.split
     if place.suffix in (".yaml", ".yml"):
         if is_yolo(content := read_yaml(place)):
             return open_yolo(place, options)

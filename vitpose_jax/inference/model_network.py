@@ -132,7 +132,7 @@ def skeleton_of(model: PoseModel) -> Skeleton:
         raise UserError(
             f"the weights do not say what their {config.num_keypoints} keypoints are, and no known "
             "skeleton has as many: give one (skeleton=, or --skeleton of `vitpose predict` or of "
-            "convert/torch_to_flax.py, which stores it with the weights)"
+            "`vitpose convert`, which stores it with the weights)"
         )
     log.warning(
         "the weights do not say what their %d keypoints are: assuming those of %s, in its order "

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ from vitpose_jax.data.motion.augmentation import MotionAugmentation
 from vitpose_jax.data.motion.batches import train_batches
 from vitpose_jax.data.motion.resampling import at_pace, resample
 from vitpose_jax.data.motion.sources import INPUTS, open_tracks
-from vitpose_jax.data.motion.threedpw import SPLITS
+from vitpose_jax.data.motion.threedpw import SPLITS, sequence_files
 from vitpose_jax.data.motion.windows import MotionWindows
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, together
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.models.forecaster import Forecaster, normalize_motion
 from vitpose_jax.models.pose_predictor import PosePredictor
 from vitpose_jax.training import workdir
 from vitpose_jax.training.checkpoints import restore_model
-from vitpose_jax.training.settings import read_part
+from vitpose_jax.training.settings import check_names, read_part
 from vitpose_jax.training.sharding import local_batch_size, process_shard
 from vitpose_jax.training.step import Batch, Metrics
 from vitpose_jax.training.task import Problem
@@ -78,12 +78,32 @@ class ForecastSettings:
     compare: tuple[str, ...]
 
 
-def build_problem(config: ml_collections.ConfigDict) -> Problem[Forecaster]:
-    """Open the data and build the model.
+def complete(config: ml_collections.ConfigDict) -> None:
+    """Make sure that data and weights are there, and give the model the weights' shape, in place.
+
+    Raises:
+        UserError: something is missing or cannot be read, with a message for each.
+    """
+    looks: list[Callable[[], object]] = []
+    if config.input != "synthetic":
+        looks.append(partial(sequence_files, config.data, "train"))
+    if config.init_from:
+        looks.append(partial(load_forecaster, config.init_from))
+    found = together(*looks)
+    if config.init_from and isinstance(found[-1], Forecaster):
+        shape = describe_forecaster(found[-1])
+        config.model.update({name: shape[name] for name in config.model if name in shape})
+
+
+def build_problem(
+    config: ml_collections.ConfigDict, *, initialize: bool = True
+) -> Problem[Forecaster]:
+    """Open the data and build the model, with the weights `config.init_from` if `initialize`.
 
     Raises:
         UserError: a mistake in the configuration, or data or weights that cannot be used.
     """
+    check_names(config, ForecastSettings)
     settings = read_part(ForecastSettings, config)
     if settings.eval.split not in SPLITS:
         raise UserError(
@@ -108,7 +128,7 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[Forecaster]:
             "of known size, so the best checkpoint cannot be chosen; set a shorter config.future "
             "or use other windows"
         )
-    model = initial_model(settings)
+    model = initial_model(settings, initialize)
     return Problem(
         model=model,
         model_config=describe_forecaster(model),
@@ -192,8 +212,12 @@ def model_config(settings: ForecastSettings) -> dict[str, Any]:
     return values | dict(settings.model)
 
 
-def initial_model(settings: ForecastSettings) -> Forecaster:
-    """Build the model that `config.model` describes, with the weights `config.init_from` if set.
+def initial_model(settings: ForecastSettings, initialize: bool = True) -> Forecaster:
+    """Build the model that `config.model` describes.
+
+    Args:
+        settings: the task's settings.
+        initialize: load the weights `config.init_from`, if set.
 
     Raises:
         UserError: the weights cannot be loaded, or are those of another forecaster.
@@ -201,7 +225,7 @@ def initial_model(settings: ForecastSettings) -> Forecaster:
     model = build_forecaster(model_config(settings), settings.seed, "config.model")
     if not isinstance(model, Forecaster):
         raise UserError("config.model.kind: only a 'forecaster' can be trained")
-    if source := settings.init_from:
+    if initialize and (source := settings.init_from):
         loaded = load_forecaster(source)
         if not isinstance(loaded, Forecaster):
             raise UserError(
@@ -233,7 +257,8 @@ def save_model(model: Forecaster | PosePredictor, folder: Path) -> None:
 def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
     """Compare the run in `folder` with baselines and `config.compare` on `config.eval.split`.
 
-    Prints a table for each metric and writes evaluation.json (by future frame and joint).
+    Where there is no run, the weights `config.init_from` are compared. Prints a table for each
+    metric and writes evaluation.json (by future frame and joint).
 
     Returns:
         The summary of the run, or if there is no run, of the last row.
@@ -253,6 +278,8 @@ def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float
     }
     if workdir.is_claimed(folder):
         forecasts[str(folder)] = _forecast_of(folder, windows, settings.fps)
+    elif settings.init_from:
+        forecasts[settings.init_from] = _forecast_of(settings.init_from, windows, settings.fps)
     make_folder(folder)
     results = forecasting.compare(forecasts, windows)
     if jax.process_index() == 0:

@@ -22,10 +22,11 @@ from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViTConfig
 from vitpose_jax.tasks.losses import LOSSES, heatmap_accuracy
 from vitpose_jax.tasks.pose_evaluation import PoseEvaluation
+from vitpose_jax.tasks.pose_inputs import complete as complete  # a function of the task
 from vitpose_jax.tasks.pose_settings import PoseSettings, pose_config
 from vitpose_jax.training import workdir
 from vitpose_jax.training.checkpoints import restore_model
-from vitpose_jax.training.settings import read_part, read_section
+from vitpose_jax.training.settings import check_names, read_part, read_section
 from vitpose_jax.training.sharding import local_batch_size, process_shard
 from vitpose_jax.training.step import Batch, Metrics
 from vitpose_jax.training.task import Problem
@@ -36,12 +37,15 @@ DTYPES = ("float32", "bfloat16")
 """The choices of `config.dtype`."""
 
 
-def build_problem(config: ml_collections.ConfigDict) -> Problem[PoseModel]:
-    """Open the data and build the model.
+def build_problem(
+    config: ml_collections.ConfigDict, *, initialize: bool = True
+) -> Problem[PoseModel]:
+    """Open the data and build the model, with the weights `config.init_from` if `initialize`.
 
     Raises:
         UserError: a mistake in the configuration, or data or weights that cannot be used.
     """
+    check_names(config, PoseSettings)
     settings = read_part(PoseSettings, config)
     train_set, val_set = open_data(settings, "train"), open_data(settings, "val")
     if not val_set.divided and not settings.val_data:
@@ -58,7 +62,8 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[PoseModel]:
         raise UserError(f"{settings.data} and {settings.val_data} have different keypoints")
     evaluation = PoseEvaluation(val_set, settings.eval)
     model = _random_model(settings, pose_config(settings, train_set.skeleton))
-    _initialize(model, settings)
+    if initialize:
+        _initialize(model, settings)
     return Problem(
         model=model,
         model_config=model.config.to_dict(),

@@ -60,6 +60,7 @@ class PoseSettings:
     dtype: str
     init_from: str
     init_parts: tuple[Part, ...]
+    follow_weights: tuple[Part, ...]
     random_positions: bool
     frozen: tuple[str, ...]
     drop_in_frozen: bool

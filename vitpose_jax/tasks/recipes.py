@@ -20,6 +20,10 @@ LAYER_DECAY = {"small": 0.8, "base": 0.75, "large": 0.8, "huge": 0.85}
 """From the original's configurations, like the stochastic depth in `VIT_SIZES`."""
 
 
+PRETRAINED = "usyd-community/vitpose-base"
+"""The published ViTPose-B with the classic decoder, on the Hugging Face hub."""
+
+
 def training_recipe(task: str, data: str) -> ml_collections.ConfigDict:
     """Settings common to all tasks, as in the original: AdamW 5e-4, 210 epochs in batches of 512.
 
@@ -89,7 +93,8 @@ def original_recipe(size: str, data: str, decoder: str = "classic") -> ml_collec
         "neck": None,
     }
     config.dtype = "bfloat16"
-    config.init_parts = ("backbone",)
+    config.init_parts = ()  # what to take from `init_from`; () for what fits the model and data
+    config.follow_weights = ("backbone", "neck", "decoder")  # what gets the shape of `init_from`
     config.random_positions = False  # in place of the position embedding in `init_from`
     config.drop_in_frozen = False  # stochastic depth in a frozen backbone
 
@@ -159,12 +164,13 @@ def frozen_backbone_recipe(
     """A new head on a frozen ViTPose-B, as in the ViTPose-FPN study.
 
     A tenth of the training images (`random.seed(42)`), 30 epochs in batches of 64, the original's
-    learning rate, and its milestones scaled from 210 epochs to 30. `init_from` is the pretrained
-    ViTPose-B. The neck's `width` is the backbone's.
+    learning rate, and its milestones scaled from 210 epochs to 30. `init_from` is the published
+    ViTPose-B, or other weights, whose backbone the model then has. The neck's `width` is the
+    backbone's.
     """
     config = original_recipe("base", data)
-    config.init_from = "weights/vitpose-b"
-    config.frozen = ("backbone",)
+    config.init_from = PRETRAINED
+    config.init_parts = config.follow_weights = config.frozen = ("backbone",)
     config.train_share = 0.1
     config.model.neck = neck
     config.batch_size = 64

@@ -13,7 +13,7 @@ from flax import nnx
 from vitpose_jax.errors import UserError
 from vitpose_jax.tasks import forecasting, pose
 from vitpose_jax.training import loop, workdir
-from vitpose_jax.training.checkpoints import restore_model
+from vitpose_jax.training.checkpoints import has_checkpoint, restore_model
 from vitpose_jax.training.task import Task
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ def train(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:
     Raises:
         UserError: a mistake in the configuration or the data, or as for `loop.train`.
     """
-    problem = task_of(config).build_problem(config)
+    workdir.check_changes(folder, config)
+    problem = task_of(config).build_problem(config, initialize=not has_checkpoint(folder))
     metrics = loop.train(problem, config, folder)
     problem.report(folder)
     if jax.process_index() == 0:

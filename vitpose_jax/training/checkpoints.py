@@ -225,6 +225,11 @@ def _of_all_processes(data: Any) -> list[Any]:
     return [json.loads(row.tobytes()) for row in rows]
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the run in `folder` has a checkpoint to resume from."""
+    return bool(_steps(folder / workdir.CHECKPOINT_FOLDER))
+
+
 def restore_model(model: Model, folder: Path, which: str = "best") -> tuple[int, Model]:
     """Return (step, model) of a checkpoint of the run in `folder`.
 

@@ -61,6 +61,8 @@ def _train(
         batches.set_state(position)
         start = int(state.step)
         log.info("resuming from step %d of %d", start, trainer.length.total)
+        if start >= trainer.length.total:
+            log.info("this run is finished; raise config.steps or config.epochs to train on")
     elif jax.process_index() == 0:
         log.info("configuration:\n%s", json.dumps(workdir.plain(config), indent=2))
         log.info("%s", trainer.parameter_table())

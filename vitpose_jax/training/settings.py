@@ -4,6 +4,7 @@ The dataclasses have no defaults; the recipes set all values.
 """
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_type_hints
 
@@ -12,6 +13,9 @@ import ml_collections
 from vitpose_jax.errors import UserError
 
 Section = TypeVar("Section")
+
+OTHER_ENTRIES = ("task", "allow_changed_data")
+"""Entries of a configuration that no dataclass has: who reads it, and how a run resumes."""
 
 
 def read_section(kind: type[Section], values: Any, where: str) -> Section:
@@ -29,7 +33,9 @@ def read_section(kind: type[Section], values: Any, where: str) -> Section:
         raise UserError(f"{where} is {values!r}; it must be a section")
     types, nothing = get_type_hints(kind), dataclasses.MISSING
     if unknown := [name for name in values if name not in types]:
-        raise UserError(f"{where} has no {unknown[0]!r}; its fields are {', '.join(types)}")
+        near = difflib.get_close_matches(unknown[0], types, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else f"; its fields are {', '.join(types)}"
+        raise UserError(f"{where} has no {unknown[0]!r}{meant}")
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # there is no bound for it
         required = field.default is nothing and field.default_factory is nothing
         if required and field.name not in values:
@@ -47,6 +53,20 @@ def read_part(kind: type[Section], config: ml_collections.ConfigDict) -> Section
     names = get_type_hints(kind)
     values = {name: value for name, value in config.to_dict().items() if name in names}
     return read_section(kind, values, "config")
+
+
+def check_names(config: ml_collections.ConfigDict, kind: type) -> None:
+    """Make sure that the engine or the task, whose entries are the fields of `kind`, reads all.
+
+    Raises:
+        UserError: nothing reads an entry, so it may be misspelt; the message names the nearest.
+    """
+    names = {*get_type_hints(kind), *get_type_hints(RunSettings), *OTHER_ENTRIES}
+    for name in config:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            meant = f"; did you mean config.{near[0]}?" if near else ""
+            raise UserError(f"config.{name} is not an entry that training reads{meant}")
 
 
 @dataclasses.dataclass(frozen=True)

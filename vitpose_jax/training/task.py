@@ -67,8 +67,19 @@ class Problem(Generic[Model]):
 class Task(Protocol[Model]):
     """A kind of training problem. The modules that implement it are listed in `tasks.run`."""
 
-    def build_problem(self, config: ml_collections.ConfigDict) -> Problem[Model]:
-        """Open the data and build the model; UserError on mistakes in the configuration."""
+    def complete(self, config: ml_collections.ConfigDict) -> None:
+        """Make sure that data and weights are there, and give the model the weights' shape.
+
+        UserError if something is missing, with a message for each.
+        """
+
+    def build_problem(
+        self, config: ml_collections.ConfigDict, *, initialize: bool = True
+    ) -> Problem[Model]:
+        """Open the data and build the model; UserError on mistakes in the configuration.
+
+        `initialize`: load the weights to start from, which a run that resumes does not need.
+        """
 
     def build_model(
         self, config: ml_collections.ConfigDict, model_config: Mapping[str, Any]

@@ -1,5 +1,6 @@
 """Everything needed to train a problem: mesh, optimiser, compiled step, initial state."""
 
+import logging
 from collections.abc import Mapping
 from typing import Generic
 
@@ -15,11 +16,25 @@ from vitpose_jax.training.state import Model, TrainState, create_state, merge_mo
 from vitpose_jax.training.step import compile_step, make_train_step
 from vitpose_jax.training.task import Problem
 
+log = logging.getLogger(__name__)
+
 
 def learning_rate(settings: RunSettings, length: RunLength) -> optax.Schedule:
-    """Return the schedule that `config.schedule` describes; UserError on an unknown kind."""
+    """Return the schedule that `config.schedule` describes; UserError on an unknown kind.
+
+    A warm-up longer than the run is shortened to a tenth of it, which is logged: the rate would
+    never reach its peak.
+    """
     schedule, lr = settings.schedule, settings.optimizer.lr
     warmup, ratio = schedule.warmup_steps, schedule.warmup_ratio
+    if warmup > length.total:
+        short = length.total // 10
+        log.warning(
+            "config.schedule.warmup_steps is %d, but the run has only %d steps: it is shortened to "
+            "%d",
+            *(warmup, length.total, short),
+        )
+        warmup = short
     if schedule.kind == "step":
         steps = [length.in_steps("schedule.milestones", value) for value in schedule.milestones]
         return optimizer.step_schedule(lr, milestones=steps, warmup=warmup, warmup_ratio=ratio)

@@ -23,7 +23,11 @@ CONFIG_FILE = "config.json"
 EVALUATION_FILE = "evaluation.json"
 CHECKPOINT_FOLDER = "checkpoints"
 ALLOWANCE = "allow_changed_data"
-"""The entry of a configuration that may differ when a run is resumed."""
+FREE = ("log_every", "eval_every", "checkpoint_every", "num_workers")
+"""The entries of a configuration that may differ when a run is resumed, since they change nothing
+that is learnt; so may `ALLOWANCE`."""
+LENGTHS = ("steps", "epochs")
+"""Those that may be raised."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,9 @@ def claim(workdir: Path, config: ml_collections.ConfigDict, problem: Problem[Mod
     """Record this run in the folder, or make sure that the folder belongs to it.
 
     Raises:
-        UserError: it belongs to another configuration (the message lists the differences), its data
-            have changed without `config.allow_changed_data`, or it cannot be written.
+        UserError: it belongs to another configuration (the message lists the differences; a run may
+            become longer, and `FREE` may change), its data have changed without
+            `config.allow_changed_data`, or it cannot be written.
     """
     values, data = plain(config), {name: part.to_dict() for name, part in problem.data.items()}
     about = {
@@ -59,27 +64,64 @@ def claim(workdir: Path, config: ml_collections.ConfigDict, problem: Problem[Mod
     }
     if (workdir / CONFIG_FILE).exists():
         run = read_run(workdir)
-        allowed = {ALLOWANCE: None}
-        changes = differences(plain(run.config) | allowed, values | allowed)
-        if changes:
-            raise UserError(
-                f"{workdir} belongs to another configuration: {'; '.join(changes)}. "
-                "Choose another --workdir, or the same options as before"
-            )
+        check_changes(workdir, config)
+        changed_values = _tell_changes(plain(run.config), values)
         if changed := _changed_data(run.data, data):
             words = f"{workdir}: the data have changed since this run began: {changed}"
             if not values.get(ALLOWANCE):
                 raise UserError(
                     f"{words}. Choose another --workdir, restore the data, or continue anyway "
-                    f"with --config.{ALLOWANCE}=True"
+                    f"with config.{ALLOWANCE}=True"
                 )
             log.warning("%s; continuing with the new data", words)
             if jax.process_index() == 0:
                 write_json(workdir / TASK_FILE, about, indent=2)
+        if changed_values and jax.process_index() == 0:
+            write_json(workdir / CONFIG_FILE, values, indent=2)
     elif jax.process_index() == 0:
         make_folder(workdir)
         write_json(workdir / TASK_FILE, about, indent=2)
         write_json(workdir / CONFIG_FILE, values, indent=2)
+
+
+def check_changes(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Make sure that the run in a folder, if any, may go on with this configuration.
+
+    Raises:
+        UserError: something has changed that may not: the run would be another one.
+    """
+    if not is_claimed(workdir):
+        return
+    before, now = plain(read_run(workdir).config), plain(config)
+    kept = dict.fromkeys((ALLOWANCE, *FREE, *_longer(before, now)))
+    if not (changes := differences(before | kept, now | kept)):
+        return
+    shorter = any(change.startswith(LENGTHS) for change in changes)
+    raise UserError(
+        f"{workdir} belongs to another configuration: {'; '.join(changes)}. "
+        + ("A run can be made longer, not shorter. " if shorter else "")
+        + "Choose another --workdir, or the same options as before"
+    )
+
+
+def _longer(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The entries `LENGTHS` that were set and have been raised."""
+    return [name for name in LENGTHS if before.get(name) and before[name] < (now.get(name) or 0)]
+
+
+def _tell_changes(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Log what has changed in the configuration of a run that is resumed; whether anything has."""
+    for name in _longer(before, now):
+        log.warning(
+            "the run goes on: config.%s was %g and is now %g; from here, the learning rate follows "
+            "the schedule of the longer run",
+            *(name, before[name], now[name]),
+        )
+    changed = differences(before, now)
+    for words in changed:
+        if not words.startswith((*LENGTHS, ALLOWANCE)):
+            log.warning("changed from here on: config.%s", words)
+    return bool(changed)
 
 
 def _changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -109,13 +151,20 @@ def read_run(workdir: Path) -> RunRecord:
         if not file.exists():
             raise UserError(f"{workdir} is not a training run: {file} is missing")
     values, about = (read_object(workdir / name) for name in (CONFIG_FILE, TASK_FILE))
-    config = ml_collections.ConfigDict(values)
+    config = ml_collections.ConfigDict(_with_tuples(values)).lock()
     try:
         return RunRecord(
             config, about["model"], about["metric"], about["maximize"], about.get("data", {})
         )
     except KeyError as error:
         raise UserError(f"{workdir / TASK_FILE}: {error} is missing") from None
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON has no tuples; configurations have no lists."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(part) for name, part in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:

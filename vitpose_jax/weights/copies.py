@@ -67,7 +67,7 @@ def choose_network(
     elif copies:
         notes.append(
             f"passed over an averaged (EMA) or teacher's copy below {copies[0]!r}: "
-            "convert/torch_to_flax.py --ema takes it"
+            "`vitpose convert --ema` takes it"
         )
     if len(networks) > 1:
         raise UserError(

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, expert_index, plain_names
+from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.neck_config import NeckConfig
 from vitpose_jax.models.pose import PoseConfig, PoseModel
 from vitpose_jax.models.vit import ViT, ViTConfig
@@ -24,6 +25,7 @@ from vitpose_jax.weights.native import (
     is_native,
     read_folder,
 )
+from vitpose_jax.weights.original import HEADS_OF_WIDTH
 from vitpose_jax.weights.positions import resized
 from vitpose_jax.weights.sources import resolve_source
 from vitpose_jax.weights.tensors import read_config
@@ -46,7 +48,7 @@ def load_pose_model(
     """The pose model with the weights of `source`.
 
     Args:
-        source: our own folder (`save_pose_model`, convert/torch_to_flax.py), an original `.pth`, a
+        source: our own folder (`save_pose_model`, `vitpose convert`), an original `.pth`, a
             transformers folder, or a Hugging Face hub id. All but the first are converted, and the
             result is cached in the user's cache folder.
         dtype: compute dtype, float32 or bfloat16; parameters are always float32.
@@ -129,6 +131,9 @@ def load_weights_into(
 ) -> None:
     """Replace parts of a model, in place, by those of `source`, which may be a pretraining file.
 
+    Without `parts`, those are replaced that fit: the backbone, and the neck and decoder if they are
+    of the same kind and find the same keypoints (it is logged if they do not).
+
     The other parts of the model do not change. A decoder trained without a neck can be used behind
     a new neck, but one trained behind a neck needs that neck too. The position grid is interpolated
     to the model's input size.
@@ -138,15 +143,9 @@ def load_weights_into(
             other keypoints or would lose its neck; or a tensor is missing or misshapen.
     """
     where, config = str(source), model.config
-    path = resolve_source(source)
-    # A single file does not give the number of heads, on which its arrays do not depend.
-    untold = not path.is_dir()
-    hints = Hints(
-        num_heads=1 if untold else None,
-        input_size=config.input_size,
-        backbone_only=parts == ("backbone",),
-    )
-    stored = load_stored(path, hints)
+    untold = not resolve_source(source).is_dir()
+    stored = load_for_training(source, config.backbone, parts)
+    parts = parts or _fitting_parts(config, stored, untold, where)
     _check_parts(config, stored, parts, untold, where)
     if "backbone" in parts:
         stored = resized(stored, config.input_size, where)
@@ -155,6 +154,49 @@ def load_weights_into(
         state = nnx.state(module, nnx.Any(nnx.Param, nnx.BatchStat))
         fill(state, stored.arrays, f"{part}.", where)
         nnx.update(module, state)
+
+
+def load_for_training(source: str | Path, model: ViTConfig, parts: tuple[Part, ...] = ()) -> Stored:
+    """Weights to start from, at their own input size.
+
+    Args:
+        source: as for `load_pose_model`.
+        model: the backbone to be trained. A single file does not say its number of attention heads,
+            on which no array depends: it is the model's for backbones of the same width, that of
+            the published size for others, and 1 for the rest.
+        parts: what is wanted of it; only a backbone may come from an unknown network.
+    """
+    path = resolve_source(source)
+    untold = not path.is_dir()
+    hints = Hints(
+        num_heads=1 if untold else None,
+        input_size=model.input_size,
+        backbone_only=parts == ("backbone",),
+    )
+    stored = load_stored(path, hints)
+    if not untold:
+        return stored
+    backbone = stored.backbone
+    heads = {**HEADS_OF_WIDTH, model.width: model.num_heads}.get(backbone.width, 1)
+    return stored.with_backbone(replace(backbone, num_heads=heads), stored.arrays)
+
+
+def _fitting_parts(model: PoseConfig, stored: Stored, untold: bool, where: str) -> tuple[Part, ...]:
+    """The parts of the weights that the model can use; logs which it cannot, and why."""
+    there = stored.config
+    if isinstance(there, ViTConfig):
+        return ("backbone",)
+    head: tuple[Part, ...] = ("neck", "decoder") if model.neck else ("decoder",)
+    free = {"filters"} if there.decoder.kind == "simple" else set()
+    try:
+        _check_parts(model, stored, head, untold, where)
+        _check_same_kind("decoder", there.decoder, model.decoder, free, where)
+    except UserError as error:
+        log.warning(
+            "only the backbone of %s is used, and a new decoder is trained: %s", where, error
+        )
+        return ("backbone",)
+    return ("backbone", *head)
 
 
 def _check_parts(
@@ -189,8 +231,8 @@ def _check_parts(
 
 def _check_same_kind(
     part: str,
-    theirs: ViTConfig | NeckConfig,
-    ours: ViTConfig | NeckConfig,
+    theirs: ViTConfig | NeckConfig | DecoderConfig,
+    ours: ViTConfig | NeckConfig | DecoderConfig,
     free: set[str],
     where: str,
 ) -> None:
@@ -249,6 +291,6 @@ def load_stored(source: str | Path, hints: Hints = Hints()) -> Stored:
     if config.dataset is not None:
         raise UserError(
             f"{where}: its decoder is for {config.dataset}, not {dataset}; convert the original "
-            f"file again (convert/torch_to_flax.py --dataset {dataset})"
+            f"file again (`vitpose convert --dataset {dataset}`)"
         )
     return replace(stored, config=replace(config, dataset=dataset))

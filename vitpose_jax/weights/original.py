@@ -363,6 +363,6 @@ def _chosen(
         raise UserError(f"{where}: its neck has {levels} levels; give {levels} {what}")
     note = (
         f"the file does not give the neck's {what}: assuming {chosen} (to change this, use "
-        f"convert/torch_to_flax.py --fpn-{what})"
+        f"`vitpose convert --fpn-{what}`)"
     )
     return chosen, (note,) if given is None else ()
