@@ -445,8 +445,7 @@ def test_videos_with_true_times_and_with_early_ends(
     times = {result["frame"]: result["time"] for result in results(tmp_path)}
     assert (times[0], times[10], times[29]) == (0, pytest.approx(0.4), pytest.approx(1.28))
     with VideoReader(tmp_path / "out/vfr.mp4.poses.mp4") as drawn:
-        assert len(list(drawn)) == len(times)
-        np.testing.assert_allclose(drawn.times, list(times.values()), atol=1e-3)
+        np.testing.assert_allclose([drawn.time for _ in drawn], [*times.values()], atol=1e-3)
     capsys.readouterr()
     assert run(shared / "field-cases/cut.mp4", "--detector", "none") == 1
     assert len(results(tmp_path)) >= 28

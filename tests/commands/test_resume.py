@@ -90,6 +90,25 @@ def test_from_every_place(run: Run, inputs: Path, boxes: Path, tmp_path: Path) -
         }
 
 
+def test_boxes_in_other_units_are_told_after_a_resume(
+    run: Run, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """What is wrong with the boxes as a whole is seen from those of both runs."""
+    boxes = tmp_path / "unit.json"
+    rows = [{"file_name": f"{number:02d}.png", "bbox": [0.1, 0.1, 0.8, 0.8]} for number in range(9)]
+    boxes.write_text(json.dumps(rows))
+    assert run(inputs, "--boxes", boxes) == 1
+    said = capsys.readouterr().err
+    assert "9 of 9 boxes lie between 0 and 1" in said
+    journal = tmp_path / "out" / JOURNAL_FILE
+    ends = [entry.after for entry in read_journal(journal)[1] if entry.head.get("restart")]
+    os.truncate(journal, ends[-4])
+    assert run(inputs, "--boxes", boxes, "--resume") == 1
+    resumed, told = capsys.readouterr().err.split("\n", 1)
+    assert resumed.startswith("resuming: ")
+    assert told == said
+
+
 def test_a_stopped_run_says_how_to_go_on(
     run: Run,
     inputs: Path,

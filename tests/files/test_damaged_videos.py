@@ -51,9 +51,9 @@ def make_video(
 def read(path: Path) -> tuple[int, list[float], str]:
     """Number of frames, their times, and the problems without the file's name."""
     with VideoReader(path) as reader:
-        count = len(list(reader))
+        times = [reader.time for _ in reader]
         assert all(problem.startswith(f"{path}: ") for problem in reader.problems)
-        return count, reader.times, "; ".join(reader.problems).replace(f"{path}: ", "")
+        return len(times), times, "; ".join(reader.problems).replace(f"{path}: ", "")
 
 
 CONTAINERS = [

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vitpose_jax.inference import draw
 from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
 from vitpose_jax.inference.person import Person
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
@@ -79,3 +80,18 @@ def test_heatmaps_light_up_where_the_joint_is(make_person: MakePerson) -> None:
     y, x = np.unravel_index(overlay.argmax(), overlay.shape)
     np.testing.assert_allclose([x, y], person.keypoints[10], atol=2.5)
     assert overlay[-1, -1] < 3 * 128
+
+
+def test_large_pictures_are_overlaid_in_strips(
+    make_person: MakePerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    people = [
+        replace(make_person(20, top, 100, 120), heatmaps=random.random((64, 48, 3), np.float32))
+        for top in (-60, 30, 200)
+    ]
+    image = random.integers(0, 255, (240, 180, 3), np.uint8)
+    whole = overlay_heatmaps(image, people, (256, 192))
+    monkeypatch.setattr(draw, "_STRIP", 7 * 180)
+    strips = overlay_heatmaps(image, people, (256, 192)).astype(int)
+    assert np.abs(strips - whole).max() <= 4  # one step of the colour map

@@ -183,10 +183,10 @@ def _find_people(
         "--detector": options.detector,
         "--category": options.category,
     }
-    checks: list[Sink] = [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
-    with open_journal(options, outputs, settings, [source], estimator) as journal:
+    checks = [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
+    with open_journal(options, outputs, settings, [source], estimator, checks) as journal:
         left = [source][journal.done :]
-        sinks = [Recorder(journal), ProgressBar(), *checks]
+        sinks: list[Sink] = [Recorder(journal), ProgressBar(), *checks]
         report = journal.report + Pipeline(estimator, finder).run(left, sinks)
         report = finish(report, journal, ["json"])
     conclude(report, 1, Path(options.out) / KEYPOINTS_FILE)

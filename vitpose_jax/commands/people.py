@@ -12,12 +12,13 @@ from tqdm import tqdm
 
 from vitpose_jax.errors import UserError, printable
 from vitpose_jax.files.fingerprint import digest
+from vitpose_jax.inference.box_units import BoxUnitsSink
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.formats import FORMATS, make_results, results_path
 from vitpose_jax.inference.inputs import Source
-from vitpose_jax.inference.journal import JOURNAL_FILE, Journal
+from vitpose_jax.inference.journal import JOURNAL_FILE, Journal, read_journal
 from vitpose_jax.inference.outputs import remove_drafts
-from vitpose_jax.inference.pipeline import Frame, Report, Sink
+from vitpose_jax.inference.pipeline import Frame, Report, Sink, in_order
 
 
 class ProgressBar(Sink):
@@ -54,10 +55,11 @@ def open_journal(
     settings: Mapping[str, Any],
     sources: Sequence[Source],
     estimator: PoseEstimator,
+    checks: Sequence[BoxUnitsSink] = (),
 ) -> Journal:
     """The journal of a run that finds people, new or resumed as the options say.
 
-    `outputs` are all files that the run may write.
+    `outputs` are all files that the run may write; `checks` are told what earlier runs have done.
 
     Raises:
         UserError: an earlier run cannot be resumed, or the journal cannot be written.
@@ -78,6 +80,8 @@ def open_journal(
             with contextlib.suppress(OSError):
                 results_path(out, name).unlink()
     if journal.done:
+        for check in checks:
+            check.recall(read_journal(journal.path)[1], in_order(sources))
         left = len(sources) - journal.done
         print(f"resuming: {left} of {len(sources)} inputs are left", file=sys.stderr)
     return journal

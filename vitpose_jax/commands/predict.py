@@ -175,10 +175,10 @@ def run(options: argparse.Namespace) -> int:
     outputs: list[Sink] = [PictureSink(out / "drawn", draw, drawn)] if options.draw else []
     outputs += [PictureSink(out / "heatmaps", overlay, heatmaps)] if options.heatmaps else []
     outputs += [VideoSink(draw, videos)]
-    checks: list[Sink] = [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
+    checks = [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
     pipeline = Pipeline(estimator, finder, nms=options.nms, smooth=options.smooth)
     settings = _settings(options, estimator)
-    with open_journal(options, written, settings, sources, estimator) as journal:
+    with open_journal(options, written, settings, sources, estimator, checks) as journal:
         left = in_order(sources)[journal.done :]
         # One picture rarely shows enough people for a CPU's full batch.
         is_small = [source.kind for source in sources] == ["image"]

@@ -29,7 +29,7 @@ class VideoReader(contextlib.AbstractContextManager["VideoReader"]):
         fps: mean frames per second (30 if unknown).
         size: (width, height) of the upright frames.
         frame_count: how many frames the file claims to have; None if unknown.
-        times: times of the frames so far, in seconds from the first; strictly increasing.
+        time: the last frame's time, in seconds from the first one; it increases strictly.
         problems: what went wrong so far, one line each; complete after the last frame.
     """
 
@@ -53,25 +53,25 @@ class VideoReader(contextlib.AbstractContextManager["VideoReader"]):
         self.fps, self.frame_count = self._source.fps, self._source.frame_count
         height, width = self._next[0].shape[:2]
         self.size = (width, height)
-        self.times: list[float] = []
+        self.time, self._index = 0.0, -1
         self.problems = self._source.problems
 
     def __iter__(self) -> Iterator[Pixels]:
         """Iterate over the frames, once."""
         resized = False
         while self._next is not None:
-            frame, time = self._next
+            frame, self.time = self._next
+            self._index += 1
             self._next = None  # hold only one frame in memory while the caller uses it
             if frame.shape[1::-1] != self.size:
                 if not resized:
                     height, width = frame.shape[:2]
                     self.problems.append(
-                        f"{self._name}: frame {len(self.times)} is {width}x{height} instead of "
+                        f"{self._name}: frame {self._index} is {width}x{height} instead of "
                         f"{self.size[0]}x{self.size[1]}; frames of other sizes are scaled to the "
                         "first one's, and so are their keypoints"
                     )
                 frame, resized = _fit(frame, self.size), True
-            self.times.append(time)
             yield frame
             self._next = next(self._frames, None)
 

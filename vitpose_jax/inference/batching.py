@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.inference.network import Network
-from vitpose_jax.inference.preparation import Item
+from vitpose_jax.inference.preparation import Item, crop_parts
 
 BATCHES_IN_FLIGHT = 2
 
-_Member = tuple[Item, int]
-"""An image, and the row of one of its people."""
+_Member = tuple[Item, int, np.ndarray]
+"""An image, the row of one of its people, and their crop."""
 
 
 class Batches:
@@ -21,7 +21,7 @@ class Batches:
         """Start with no people; the network takes `size` at once."""
         self._network, self._size = network, size
         self._unbatched: deque[_Member] = deque()
-        self._running: deque[tuple[list[_Member], tuple[Any, ...]]] = deque()
+        self._running: deque[tuple[list[Item], tuple[Any, ...]]] = deque()
 
     @property
     def is_empty(self) -> bool:
@@ -30,11 +30,14 @@ class Batches:
 
     def add(self, item: Item) -> None:
         """Queue an image's people; wait for the device only if it falls behind."""
-        self._unbatched.extend((item, row) for row in range(len(item.crops)))
-        while len(self._unbatched) >= self._size:
-            self._launch()
-            if len(self._running) >= BATCHES_IN_FLIGHT:
-                self._collect()
+        row = 0
+        for crops in crop_parts(item):
+            self._unbatched.extend((item, row + i, crop) for i, crop in enumerate(crops))
+            row += len(crops)
+            while len(self._unbatched) >= self._size:
+                self._launch()
+                if len(self._running) >= BATCHES_IN_FLIGHT:
+                    self._collect()
 
     def flush(self) -> None:
         """Run the remaining people and wait, after which all items are done."""
@@ -55,14 +58,15 @@ class Batches:
         members = [self._unbatched.popleft() for _ in range(count)]
         padded = members + [members[-1]] * (size - count)
         arrays = (
-            np.stack([getattr(item, name)[row] for item, row in padded])
-            for name in ("crops", "center", "scale")
+            np.stack([crop for _, _, crop in padded]),
+            np.stack([item.center[row] for item, row, _ in padded]),
+            np.stack([item.scale[row] for item, row, _ in padded]),
         )
-        self._running.append((members, self._network.run(*arrays)))
+        self._running.append(([item for item, _, _ in members], self._network.run(*arrays)))
 
     def _collect(self) -> None:
         """Wait for the oldest batch and return its rows to their images."""
-        members, outputs = self._running.popleft()
+        items, outputs = self._running.popleft()
         outputs = tuple(np.asarray(output) for output in outputs)
-        for i, (item, _) in enumerate(members):
+        for i, item in enumerate(items):
             item.rows.append(tuple(np.array(output[i]) for output in outputs))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from vitpose_jax.files.pictures import Pixels
 from vitpose_jax.inference.person import Person
-from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
+from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.drawing import (
     EDGE_COLOUR,
     FRACTION_BITS,
@@ -19,6 +19,8 @@ from vitpose_jax.keypoints.drawing import (
     fixed_point,
 )
 from vitpose_jax.keypoints.skeletons import Skeleton
+
+_STRIP = 2**20  # pixels worked on at a time
 
 BOX_COLOUR = (235, 235, 235)
 TRACK_COLOURS = (
@@ -81,14 +83,30 @@ def overlay_heatmaps(
 
     `input_size` is the (height, width) of the network's crops.
     """
+    drawn = np.empty_like(image)
+    rows = max(1, _STRIP // image.shape[1])
+    for top in range(0, len(image), rows):
+        strip = slice(top, top + rows)
+        drawn[strip] = _overlay(image[strip], top, people, input_size)
+    return drawn
+
+
+def _overlay(
+    image: Pixels, top: int, people: Sequence[Person], input_size: tuple[int, int]
+) -> Pixels:
+    """As `overlay_heatmaps`, for the rows of the whole image from `top` on."""
     height, width = image.shape[:2]
     heat = np.zeros((height, width), np.float32)
     for person in people:
         if person.heatmaps is None or person.score <= 0:
             continue
-        best = np.ascontiguousarray(person.heatmaps.max(axis=-1), dtype=np.float32)
         center, scale = box_to_center_scale(person.box, input_size)
+        # The region is as high as that; interpolation reaches a little further.
+        if abs(center[1] - top - height / 2) > scale[1] * PIXEL_STD + height / 2:
+            continue
+        best = np.ascontiguousarray(person.heatmaps.max(axis=-1), dtype=np.float32)
         matrix = udp_affine(center, scale, 0.0, best.shape)
+        matrix[:, 2] += matrix[:, 1] * top
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         heat = np.maximum(heat, cv2.warpAffine(best, matrix, (width, height), flags=flags))
     heat = np.clip(heat, 0, 1)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BATCHES_WAITING = 4
 """After how many batches' worth of images an incomplete batch is run."""
+WAITING_BYTES = 2**27
+"""After how many bytes of images an incomplete batch is run."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class PoseEstimator:
         items: Iterable[tuple[ImageLike, BoxSource]],
         skip_errors: bool = False,
         keep_images: bool = True,
+        largest_kept: int | None = None,
     ) -> Iterator[Prediction]:
         """Find the people of many images, in order, batched across images.
 
@@ -201,25 +204,30 @@ class PoseEstimator:
             items: (image, boxes) as for `__call__`.
             skip_errors: yield predictions that carry the error instead of raising it.
             keep_images: include its image in every `Prediction` (which takes memory).
+            largest_kept: leave out images of more bytes, unless they are given as arrays.
         """
         waiting: deque[Item] = deque()
         batches = Batches(self.network, self.batch_size)
         # What is run together depends only on the images since a batch ended, so that a stream may
         # be cut there without any effect on the results.
-        since = 0
-        for item in prepare_ahead(items, self.input_size, keep_images):
+        most = BATCHES_WAITING * self.batch_size
+        since = since_bytes = waiting_bytes = 0
+        for item in prepare_ahead(items, self.input_size, keep_images, largest_kept):
             waiting.append(item)
             batches.add(item)
-            since += 1
-            if since > BATCHES_WAITING * self.batch_size:
+            size = 0 if item.image is None else item.image.nbytes
+            since, since_bytes, waiting_bytes = since + 1, since_bytes + size, waiting_bytes + size
+            if since > most or since_bytes > WAITING_BYTES:
                 batches.flush()
-            elif len(waiting) > 2 * BATCHES_WAITING * self.batch_size:
+            elif len(waiting) > 2 * most or waiting_bytes > 2 * WAITING_BYTES:
                 batches.collect()
             item.batch_ends = batches.is_empty
             if item.batch_ends:
-                since = 0
+                since = since_bytes = 0
             while waiting and waiting[0].done:
-                yield self._finish(waiting.popleft(), skip_errors)
+                first = waiting.popleft()
+                waiting_bytes -= 0 if first.image is None else first.image.nbytes
+                yield self._finish(first, skip_errors)
         batches.flush()
         if waiting:
             waiting[-1].batch_ends = True

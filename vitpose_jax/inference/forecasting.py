@@ -161,5 +161,5 @@ def draw_video(
                     poses = futures[index, person.track].poses
                     image = draw_ghosts(image, poses, skeleton, person.track)
             drawn = draw_people(image, people, skeleton, min_score)
-            writer.write(drawn, reader.times[index])
+            writer.write(drawn, reader.time)
     return reader.problems

@@ -6,7 +6,8 @@ Problems and notes for the user are returned as a `Report`.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from vitpose_jax.inference.preparation import BoxSource
 from vitpose_jax.inference.smoothing import PoseSmoother
 from vitpose_jax.inference.tracking import Tracker
 
+LARGEST_KEPT = 2**23
+"""In bytes; larger pictures do not wait in memory for a sink."""
 MOST_PROBLEMS = 1000
 """How many problems a report holds, so that it stays small however many inputs are bad."""
 DAMAGED_WEIGHTS = "the network gives scores that are not numbers (null): are the weights damaged?"
@@ -41,7 +44,8 @@ class Frame:
         people: in the boxes' order; with track numbers in videos.
         identity: (file name, image id) for results, if a box file has its own.
         image_wh: (width, height) in pixels.
-        image: uint8 RGB, if a sink needs it.
+        image: uint8 RGB, if a sink needs it; but not that of a picture of more than LARGEST_KEPT
+            bytes, which the sink must read again.
         problems: what is wrong with it, one line each.
         error: why the picture or the whole video cannot be used.
         restart: whether what follows is computed independently of it and of all before it.
@@ -166,7 +170,9 @@ class Pipeline:
     def pictures(self, sources: Sequence[Source], keep_images: bool) -> Frames:
         """The people of many pictures, in order."""
         items = ((source.location, self._boxes(source)) for source in sources)
-        stream = self.estimator.stream(items, skip_errors=True, keep_images=keep_images)
+        stream = self.estimator.stream(
+            items, skip_errors=True, keep_images=keep_images, largest_kept=LARGEST_KEPT
+        )
         for source, prediction in zip(sources, stream, strict=True):
             yield self._checked(Frame(source, len(sources)), prediction)
 
@@ -189,10 +195,15 @@ class Pipeline:
         """The people of a video's frames, in order, with track numbers."""
         tracker = Tracker(self.estimator.skeleton)
         smoother = PoseSmoother() if self.smooth else None
-        items = ((image, self._boxes(source, i)) for i, image in enumerate(reader))
-        stream = self.estimator.stream(items, keep_images=keep_images)
-        for index, prediction in enumerate(stream):
-            time = reader.times[index]
+        times = deque[float]()  # of the frames on their way
+
+        def items() -> Iterator[tuple[np.ndarray, BoxSource]]:
+            for index, image in enumerate(reader):
+                times.append(reader.time)
+                yield image, self._boxes(source, index)
+
+        for index, prediction in enumerate(self.estimator.stream(items(), keep_images=keep_images)):
+            time = times.popleft()
             frame = Frame(source, reader.frame_count, index, time, reader.fps)
             frame = self._checked(frame, prediction)
             people = tracker.update(frame.people, time)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.files.pictures import EncodingError, write_picture
+from vitpose_jax.files.pictures import PICTURE_MEMORY, EncodingError, load_image, write_picture
 from vitpose_jax.files.videos import VideoWriter
 from vitpose_jax.files.writing import make_folder
 from vitpose_jax.inference.background import Background
@@ -30,6 +30,12 @@ _Entry = tuple[dict[str, Any], list[str]]
 
 Draw = Callable[[np.ndarray, Sequence[Person]], np.ndarray]
 """(image (uint8 RGB), people) -> drawn image."""
+
+
+def _size(frame: Frame) -> int:
+    """The bytes of a frame's image and heatmaps."""
+    maps = sum(person.heatmaps.nbytes for person in frame.people if person.heatmaps is not None)
+    return maps + (0 if frame.image is None else frame.image.nbytes)
 
 
 class Recorder(Sink):
@@ -96,8 +102,9 @@ class PictureSink(Sink):
 
     def write(self, frame: Frame) -> None:
         """Queue a picture; raises UserError if an earlier one could not be written."""
-        if frame.index is None and frame.image is not None:
-            self._background.submit(self._save, frame.source, frame.image, frame.people)
+        if frame.index is None and frame.error is None:
+            arguments = frame.source, frame.image, frame.people
+            self._background.submit(self._save, *arguments, size=_size(frame))
 
     def settle(self) -> Report:
         """Wait for all pictures so far; raises UserError if one could not be written."""
@@ -116,8 +123,14 @@ class PictureSink(Sink):
         problems, self._problems = self._problems, []
         return Report(problems=tuple(problems), notes=tuple(self._notes))
 
-    def _save(self, source: Source, image: np.ndarray, people: Sequence[Person]) -> None:
-        drawn = self._draw(image, people)
+    @PICTURE_MEMORY.kept()
+    def _save(self, source: Source, image: np.ndarray | None, people: Sequence[Person]) -> None:
+        try:
+            # A large picture was not kept. As little as possible holds on to it here.
+            drawn = self._draw(load_image(source.location) if image is None else image, people)
+        except UserError as error:
+            self._problems.append(str(error))
+            return
         try:
             write_picture(self._paths[source.name], drawn)
         except EncodingError as error:
@@ -151,7 +164,7 @@ class VideoSink(Sink):
         if self._writer is not None:
             with self._noting():
                 arguments = frame.image, frame.people, frame.time
-                self._background.submit(self._encode, self._writer, *arguments)
+                self._background.submit(self._encode, self._writer, *arguments, size=_size(frame))
 
     def end(self, source: Source, report: Report) -> None:
         """Finish the video."""

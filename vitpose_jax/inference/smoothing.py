@@ -12,6 +12,8 @@ import numpy as np
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.tracking import TIME_ROUNDING
 
+GAP = 0.5
+
 
 class OneEuroFilter:
     """Filters arrays of one shape, element by element."""
@@ -52,7 +54,7 @@ class PoseSmoother:
 
     Coordinates are filtered in units of the person's size (the square root of the box's area), so
     that the same settings suit people near and far. The filter restarts when a person was missing
-    for half a second.
+    for GAP seconds.
     """
 
     def __init__(self, min_cutoff: float = 1.5, beta: float = 3.0) -> None:
@@ -65,13 +67,15 @@ class PoseSmoother:
 
         `time` is the frame's time in seconds, later than the previous frame's.
         """
+        earliest = time - GAP - TIME_ROUNDING
+        self._filters = {n: known for n, known in self._filters.items() if known[2] >= earliest}
         return [p if p.track is None else self._smooth(p, p.track, time) for p in people]
 
     def _smooth(self, person: Person, track: int, time: float) -> Person:
         if person.score <= 0:
             return person
         known = self._filters.get(track)
-        if known is None or time - known[2] > 0.5 + TIME_ROUNDING:
+        if known is None:
             size = float(np.sqrt(np.prod(person.box[2:])))
             known = OneEuroFilter(self._min_cutoff, self._beta), size, -math.inf
         filter_, size, before = known

@@ -29,8 +29,17 @@ def are_corners(boxes: Float[np.ndarray, "n 4"], image_wh: Real[np.ndarray, "n 2
     """Whether a file's boxes are corners: many leave their image, but nearly all fit as corners."""
     if not len(boxes) or beyond_image(boxes, image_wh).mean() < _SHARE:
         return False
-    fit = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= image_wh + 2)
-    return bool(fit.all(-1).mean() >= _ENOUGH)
+    return bool(fit_image_as_corners(boxes, image_wh).mean() >= _ENOUGH)
+
+
+def fit_image_as_corners(
+    boxes: Float[np.ndarray, "n 4"], image_wh: Real[np.ndarray, "n 2"]
+) -> Bool[np.ndarray, " n"]:
+    """Which boxes fit their image if they are taken as corners (x1, y1, x2, y2)."""
+    fit: np.ndarray = np.all(
+        (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= image_wh + 2), axis=-1
+    )
+    return fit
 
 
 def fit_as_corners(
