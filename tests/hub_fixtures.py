@@ -4,10 +4,19 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from flax import nnx
+
+from vitpose_jax.models.decoders import DecoderConfig
+from vitpose_jax.models.pose import PoseConfig, PoseModel
+from vitpose_jax.models.vit import ViTConfig
+from vitpose_jax.weights import save_pose_model
+from vitpose_jax.weights.hub import snapshot_folder
+from vitpose_jax.weights.zoo import DEFAULT_DETECTOR, DEFAULT_POSE_MODEL, DETECTORS, POSE_MODELS
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -133,6 +142,24 @@ def use_hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
     return use
+
+
+@pytest.fixture
+def default_models(hub_cache: Path, bright_rectangle_detector, monkeypatch) -> Path:
+    """The default pose model and detector are in the cache: tiny ones, brought by hand."""
+    config = PoseConfig(
+        ViTConfig(24, 1, 3), DecoderConfig("simple", in_channels=24), dataset="coco"
+    )
+    for table, name in ((POSE_MODELS, DEFAULT_POSE_MODEL), (DETECTORS, DEFAULT_DETECTOR)):
+        known = replace(table[name], sha256=None)
+        monkeypatch.setitem(table, name, known)
+        file = snapshot_folder(known) / known.files[0]
+        file.parent.mkdir(parents=True)
+        if table is DETECTORS:
+            bright_rectangle_detector(file)
+        else:
+            save_pose_model(PoseModel(config, rngs=nnx.Rngs(0)), file.parent)
+    return hub_cache
 
 
 @pytest.fixture

@@ -32,7 +32,9 @@ def folder(tmp_path_factory, bright_rectangle_detector) -> Path:
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_example_of(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_example_of(
+    name: str, folder: Path, default_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("VITPOSE_COMPILATION_CACHE", "off")
     names = {public: getattr(api, public) for public in api.__all__} | {"np": np, "nnx": nnx}

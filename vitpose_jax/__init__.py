@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from vitpose_jax.inference.detector import PersonDetector
     from vitpose_jax.inference.draw import draw_people
     from vitpose_jax.inference.estimator import PoseEstimator
-    from vitpose_jax.inference.person import Person
+    from vitpose_jax.inference.person import Person, to_supervision
+    from vitpose_jax.inference.smoothing import PoseSmoother
     from vitpose_jax.inference.tracking import Tracker
     from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
     from vitpose_jax.models.decoders import DecoderConfig
@@ -38,6 +39,7 @@ __all__ = [
     "PoseConfig",
     "PoseEstimator",
     "PoseModel",
+    "PoseSmoother",
     "Skeleton",
     "Tracker",
     "UserError",
@@ -49,6 +51,7 @@ __all__ = [
     "load_pose_model",
     "save_forecaster",
     "save_pose_model",
+    "to_supervision",
 ]
 
 _HOMES = {
@@ -58,7 +61,8 @@ _HOMES = {
     "inference.detector": ("PersonDetector",),
     "inference.draw": ("draw_people",),
     "inference.estimator": ("PoseEstimator",),
-    "inference.person": ("Person",),
+    "inference.person": ("Person", "to_supervision"),
+    "inference.smoothing": ("PoseSmoother",),
     "inference.tracking": ("Tracker",),
     "keypoints.skeletons": ("SKELETONS", "Skeleton"),
     "models.decoders": ("DecoderConfig",),

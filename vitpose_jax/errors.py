@@ -1,8 +1,12 @@
 """The one exception addressed to the user, and text made safe to print."""
 
+import functools
 import re
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, bidirectional overrides, and surrogates for bytes that are not UTF-8."""
 
@@ -19,7 +23,7 @@ class UserError(ValueError):
         ...     load_pose_model("missing.pth")
         ... except UserError as error:
         ...     print(error)
-        missing.pth: no such file or folder (nor a hub id of the form owner/name ...)
+        missing.pth: no such file or folder, nor the name of a published model ...
     """
 
     def __str__(self) -> str:
@@ -42,6 +46,19 @@ def together(*actions: Callable[[], object]) -> list[object]:
     if messages:
         raise UserError(*messages)
     return results
+
+
+def short_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function raise UserErrors without the frames below it: their message says it all."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            raise error.with_traceback(None) from None
+
+    return call
 
 
 class Terminated(KeyboardInterrupt):

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vitpose_jax.errors import UserError
 from vitpose_jax.inference import draw
-from vitpose_jax.inference.draw import draw_people, overlay_heatmaps
+from vitpose_jax.inference.draw import draw_people, overlay_heatmaps, score_opacity
 from vitpose_jax.inference.person import Person
 from vitpose_jax.keypoints.crops import box_to_center_scale, udp_affine
 from vitpose_jax.keypoints.drawing import SIDE_COLOURS
@@ -95,3 +96,32 @@ def test_large_pictures_are_overlaid_in_strips(
     monkeypatch.setattr(draw, "_STRIP", 7 * 180)
     strips = overlay_heatmaps(image, people, (256, 192)).astype(int)
     assert np.abs(strips - whole).max() <= 4  # one step of the colour map
+
+
+def test_low_scores_are_faded() -> None:
+    scores = np.array([0.0, 0.29, 0.3, 0.45, 0.6, 1.0, np.nan])
+    expected = [0, 0, 0.25, 0.5, 1, 1, 0]
+    np.testing.assert_allclose(score_opacity(scores, 0.3), expected, atol=1e-9)
+    np.testing.assert_array_equal(score_opacity(scores, 0.0), [1, 1, 1, 1, 1, 1, 0])
+
+
+def test_names_are_written_beside_the_keypoints_drawn(make_person) -> None:
+    image = np.zeros((300, 300, 3), np.uint8)
+    person = make_person(100, 40, 100, 220)
+    plain = draw_people(image, [person], COCO)
+    named = draw_people(image, [person], COCO, names=True)
+    assert (named != plain).sum() > 500
+    unsure = replace(person, keypoint_scores=np.zeros(17, np.float32))
+    nothing = draw_people(image, [unsure], COCO, names=True)
+    np.testing.assert_array_equal(nothing, draw_people(image, [unsure], COCO))
+    far = replace(person, keypoints=person.keypoints + np.float32(1e9))
+    draw_people(image, [far], COCO, names=True)
+
+
+def test_people_bring_their_skeleton(make_person) -> None:
+    image = np.zeros((300, 300, 3), np.uint8)
+    person = make_person(100, 40)
+    own = draw_people(image, [replace(person, skeleton=COCO)])
+    np.testing.assert_array_equal(own, draw_people(image, [person], COCO))
+    with pytest.raises(UserError, match="no skeleton"):
+        draw_people(image, [person])

@@ -20,6 +20,7 @@ from vitpose_jax.keypoints.crops import box_to_center_scale
 from vitpose_jax.keypoints.decoding import decode_heatmaps, heatmap_to_image
 from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.models import prediction as prediction_module
+from vitpose_jax.weights import load_pose_model
 
 BOXES = np.array([[10, 20, 100.5, 200], [50, 5, 80, 60], [-30, -20, 90, 120.0]])
 
@@ -115,9 +116,9 @@ def test_images_of_every_form(estimator: PoseEstimator, photos: Path) -> None:
 
 def test_without_boxes_the_image_is_one_person(estimator: PoseEstimator) -> None:
     image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
-    (person,) = estimator(image)
+    (person,) = estimator(image, detector="none")
     assert person.box.tolist() == [0, 0, 70, 90]
-    (tiny,) = estimator(image[:1, :1])
+    (tiny,) = estimator(image[:1, :1], detector="none")
     assert np.isfinite(tiny.keypoints).all()
 
 
@@ -343,3 +344,35 @@ def test_matrices_are_kept_in_the_compute_dtype_and_change_nothing(weights: Path
     crops = np.random.default_rng(0).standard_normal((1, *model.config.input_size, 3), np.float32)
     stored = nnx.merge(nnx.split(model)[0], estimator.network._state)
     np.testing.assert_array_equal(nnx.jit(stored)(crops), nnx.jit(model)(crops))
+
+
+def test_one_image_or_a_list(estimator: PoseEstimator, default_models: Path) -> None:
+    """Boxes, a detector, or the whole image: the default detector finds the bright rectangle."""
+    bright = np.zeros((240, 320, 3), np.uint8)
+    bright[40:200, 100:180] = 250
+    dark, boxes = np.zeros_like(bright), [[100, 40, 80, 160]]
+    (found,) = estimator(bright)
+    np.testing.assert_allclose(found.box, boxes[0], atol=8)
+    assert found.names[0] == "nose"
+    assert [len(people) for people in estimator([bright, dark, bright])] == [1, 0, 1]
+    assert [len(people) for people in estimator((bright, dark), detector="none")] == [1, 1]
+    given = estimator([bright, dark], boxes=[boxes, boxes * 2])
+    assert [len(people) for people in given] == [1, 2]
+    np.testing.assert_array_equal(given[0][0].keypoints, estimator(bright, boxes)[0].keypoints)
+    assert estimator([]) == []
+    with pytest.raises(UserError, match="2 images, but boxes for 1"):
+        estimator([bright, dark], boxes=[boxes])
+
+
+def test_errors_are_short_in_python(estimator: PoseEstimator, tmp_path: Path) -> None:
+    """The message is what the user sees, not the library's inside."""
+    for wrong in (
+        lambda: PoseEstimator.from_pretrained(tmp_path / "nothing"),
+        lambda: estimator(tmp_path / "nothing.jpg", detector="none"),
+        lambda: estimator(np.zeros((9, 9, 3), np.uint8), detector="yolo"),
+        lambda: load_pose_model(tmp_path / "nothing"),
+    ):
+        with pytest.raises(UserError) as caught:
+            wrong()
+        assert len(caught.traceback) <= 3  # the test's two, and one of ours
+        assert caught.value.__suppress_context__

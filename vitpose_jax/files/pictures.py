@@ -18,7 +18,7 @@ from etils import epath
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from vitpose_jax.errors import UserError, first_line
+from vitpose_jax.errors import UserError, first_line, short_errors
 from vitpose_jax.files.formats import BEGINNING, RAW_SUFFIXES, format_of, kind_of, reads_heic
 from vitpose_jax.files.writing import make_folder, replacing
 
@@ -43,6 +43,7 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN, _JPEG_FRAMES = 0xDA, frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
+@short_errors
 def load_image(source: ImageLike) -> Pixels:
     """Read a picture.
 

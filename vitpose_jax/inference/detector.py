@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from vitpose_jax.errors import UserError, first_line
+from vitpose_jax.errors import UserError, first_line, short_errors
 from vitpose_jax.files.pictures import Pixels
 from vitpose_jax.weights.hub import fetch
 from vitpose_jax.weights.zoo import DEFAULT_DETECTOR, published_detector
@@ -40,6 +40,7 @@ class PersonDetector:
         1
     """
 
+    @short_errors
     def __init__(self, model: str | Path = DEFAULT_DETECTOR, threshold: float = 0.4) -> None:
         """Load a detector.
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from vitpose_jax.errors import UserError
 from vitpose_jax.files.pictures import Pixels
 from vitpose_jax.inference.person import Person
 from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale, udp_affine
@@ -32,34 +33,56 @@ TRACK_COLOURS = (
 def draw_people(
     image: Pixels,
     people: Sequence[Person],
-    skeleton: Skeleton,
+    skeleton: Skeleton | None = None,
     min_score: float = 0.3,
     boxes: bool = True,
     legend: bool = True,
+    names: bool = False,
 ) -> Pixels:
     """Draw people's skeletons, smaller people first so that they do not cover those in front.
 
     Args:
-        image, people, skeleton: the image, the people on it, and their skeleton.
-        min_score: keypoints with a lower score are left out.
+        image, people: the image, and the people on it.
+        skeleton: their skeleton; by default the people's own.
+        min_score: keypoints with a lower score are left out; up to twice that score they are faded.
         boxes: draw boxes, with score and track number.
         legend: show in a corner which colour is which side.
+        names: write the keypoints' names beside them.
+
+    Raises:
+        UserError: the people have no skeleton, and none is given.
 
     Example:
         >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
         >>> image = load_image("people.jpg")
-        >>> drawn = draw_people(image, estimator(image), estimator.skeleton)
+        >>> drawn = draw_people(image, estimator(image), names=True)
         >>> drawn.shape == image.shape
         True
     """
     canvas = np.ascontiguousarray(image).copy()
     for person in sorted(people, key=lambda person: np.nan_to_num(np.prod(person.box[2:]))):
+        known = skeleton or person.skeleton
+        if known is None:
+            raise UserError("these people have no skeleton: give skeleton=, such as SKELETONS[...]")
         if boxes:
             _draw_box(canvas, person)
-        draw_skeleton(canvas, person.keypoints, person.keypoint_scores >= min_score, skeleton)
+        opacity = score_opacity(person.keypoint_scores, min_score)
+        draw_skeleton(canvas, person.keypoints, opacity, known)
+        if names:
+            _draw_names(canvas, person.keypoints, opacity, known)
     if legend and people:
         _draw_legend(canvas)
     return canvas
+
+
+def score_opacity(
+    scores: Float[np.ndarray, " keypoints"], min_score: float
+) -> Float[np.ndarray, " keypoints"]:
+    """How opaque keypoints are drawn: solid from twice `min_score`, a quarter at it, 0 below."""
+    shown = scores >= min_score
+    if min_score <= 0:
+        return shown.astype(float)
+    return np.where(shown, np.clip((scores - min_score) / min_score, 0.25, 1), 0.0)
 
 
 def draw_ghosts(
@@ -133,6 +156,24 @@ def _draw_box(canvas: Pixels, person: Person) -> None:
     cv2.rectangle(canvas, *corners, colour, thickness, cv2.LINE_AA, FRACTION_BITS)
     number = "" if person.track is None else f"{person.track}  "
     _draw_label(canvas, f"{number}{person.score:.2f}", low, colour)
+
+
+def _draw_names(
+    canvas: Pixels, keypoints: np.ndarray, opacity: np.ndarray, skeleton: Skeleton
+) -> None:
+    """Write the names of the keypoints drawn, each on the side away from the person's middle."""
+    size = float(np.clip(min(canvas.shape[:2]) / 1800, 0.3, 1.2))
+    limit = coordinate_limit(canvas)
+    middle = np.median(keypoints[opacity > 0], axis=0)[0] if (opacity > 0).any() else 0
+    for name, (x, y), alpha in zip(skeleton.keypoint_names, keypoints, opacity, strict=True):
+        if alpha == 0 or not max(abs(x), abs(y)) < limit:
+            continue
+        (width, height), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        left = x + height if x >= middle else x - height - width
+        origin = round(float(left)), round(float(y) + height / 2)
+        for tint, thickness in ((EDGE_COLOUR, 3), (BOX_COLOUR, 1)):
+            arguments = cv2.FONT_HERSHEY_SIMPLEX, size, tint, thickness, cv2.LINE_AA
+            cv2.putText(canvas, name, origin, *arguments)
 
 
 def _draw_label(canvas: Pixels, text: str, corner: np.ndarray, colour: Colour) -> int:

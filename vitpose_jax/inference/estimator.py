@@ -8,18 +8,20 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from vitpose_jax.data.coco.skeleton_file import read_skeleton
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, short_errors
 from vitpose_jax.files.pictures import ImageLike, Pixels
 from vitpose_jax.inference.batching import Batches
+from vitpose_jax.inference.finding import open_finder
 from vitpose_jax.inference.network import Network
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.preparation import BoxSource, Item, prepare_ahead
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton
+from vitpose_jax.weights.zoo import DEFAULT_POSE_MODEL
 
 if TYPE_CHECKING:
     from jax.typing import DTypeLike
@@ -56,7 +58,7 @@ class Prediction:
 
 
 class PoseEstimator:
-    """Finds the keypoints of people whose boxes are known.
+    """Finds people in images, and their keypoints.
 
     Attributes:
         network: what finds them: a `ModelNetwork`, or an exported file.
@@ -66,10 +68,13 @@ class PoseEstimator:
         weights: where the weights were loaded from; None if the model was given.
 
     Example:
-        >>> estimator = PoseEstimator.from_pretrained("weights/vitpose-b")
-        >>> people = estimator("people.jpg", boxes=[[100, 40, 80, 160]])  # x, y, width, height
-        >>> people[0].keypoints.shape  # x, y in pixels of the picture
-        (17, 2)
+        >>> estimator = PoseEstimator.from_pretrained()
+        >>> for person in estimator("people.jpg"):
+        ...     print(person.keypoints.shape, person.names[0])  # x, y in pixels of the picture
+        (17, 2) nose
+        >>> boxes = [[100, 40, 80, 160]]  # x, y, width, height
+        >>> len(estimator(["people.jpg", "people.jpg"], boxes=[boxes, boxes]))
+        2
     """
 
     def __init__(
@@ -103,15 +108,17 @@ class PoseEstimator:
     def _use(self, network: Network, batch_size: int | None) -> None:
         self.network, self.skeleton = network, network.skeleton
         self.weights: str | None = None
+        self._finder: tuple[str | None, Any] | None = None
         self.input_size = network.input_size
         self.batch_size = network.batch_size if batch_size is None else batch_size
         if not isinstance(self.batch_size, int | np.integer) or self.batch_size < 1:
             raise UserError(f"batch size {batch_size!r}: must be a whole number, at least 1")
 
     @classmethod
+    @short_errors
     def from_pretrained(
         cls,
-        weights: str | Path,
+        weights: str | Path = DEFAULT_POSE_MODEL,
         dtype: "DTypeLike | None" = None,
         flip_test: bool = True,
         *,
@@ -126,7 +133,8 @@ class PoseEstimator:
         """Load weights from any source that `load_pose_model` takes.
 
         Args:
-            weights: folder, checkpoint file or hub id.
+            weights: the name of a published model (`vitpose models` lists them; downloaded once),
+                a folder, a training run (its best checkpoint), a checkpoint file or a hub id.
             dtype: compute dtype; by default bfloat16 on an accelerator and float32 on a CPU.
             flip_test, method, batch_size, keep_heatmaps: as for the constructor.
             dataset: a key of `SKELETONS`, whose head or expert and skeleton to use.
@@ -172,20 +180,54 @@ class PoseEstimator:
         """Where the weights came from, if known, and a digest of their values."""
         return {"weights": self.weights, "digest": self.network.digest()}
 
-    def __call__(self, image: ImageLike, boxes: BoxSource = None) -> list[Person]:
-        """The people of one image, one per box, in the boxes' order.
+    @overload
+    def __call__(
+        self, images: ImageLike, boxes: BoxSource = None, *, detector: str | None = None
+    ) -> list[Person]: ...
+
+    @overload
+    def __call__(
+        self,
+        images: list[Any] | tuple[Any, ...],
+        boxes: list[Any] | tuple[Any, ...] | None = None,
+        *,
+        detector: str | None = None,
+    ) -> list[list[Person]]: ...
+
+    @short_errors
+    def __call__(
+        self, images: Any, boxes: Any = None, *, detector: str | None = None
+    ) -> list[Person] | list[list[Person]]:
+        """The people of one image, or of each of a list of images.
 
         Args:
-            image: uint8 RGB array, path or PIL picture (see `load_image`). Boxes and keypoints are
-                in pixels of the upright image.
-            boxes: (N, 4) x, y, width, height, or (N, 5) with a score at the end; or a function from
-                the image to such boxes; None takes the whole image as one person. A box that shows
-                nothing (NaN, no area, outside the image) gives a person whose keypoints are zero.
+            images: uint8 RGB array, path or PIL picture (see `load_image`), or a list of these.
+                Boxes and keypoints are in pixels of the upright image.
+            boxes: where the people are, in a list for a list of images: (N, 4) x, y, width, height,
+                or (N, 5) with a score at the end, or a function from the image to such boxes. Each
+                box gives one person, in order; one that shows nothing (NaN, no area, outside the
+                image) gives a person whose keypoints are zero. Without boxes, a detector finds
+                people.
+            detector: its name or file, as for `PersonDetector`; "none" takes each whole image as
+                one person. Opened once.
 
         Raises:
-            UserError: the image cannot be read, or the boxes have another shape.
+            UserError: an image cannot be read, the boxes have another shape, or the detector cannot
+                be used.
         """
-        return next(self.stream([(image, boxes)])).people
+        is_one = not isinstance(images, list | tuple)
+        items = [images] if is_one else images
+        if boxes is None:
+            if self._finder is None or self._finder[0] != detector:
+                self._finder = detector, open_finder(detector=detector)
+            found: Any = [self._finder[1]] * len(items)
+        else:
+            found = [boxes] if is_one else boxes
+        if len(found) != len(items):
+            raise UserError(f"{len(items)} images, but boxes for {len(found)}: give one for each")
+        stream = self.stream(zip(items, found, strict=True), keep_images=False)
+        people = [prediction.people for prediction in stream]
+        return people[0] if is_one else people
 
     def stream(
         self,
@@ -252,7 +294,16 @@ class PoseEstimator:
         for box, usable in zip(item.boxes, item.usable, strict=True):
             xy, scores, *kept = next(rows) if usable else self._empty_pose()
             heatmaps = kept[0] if kept else None
-            people.append(Person(xy, scores, box[:4], float(box[4]), heatmaps=heatmaps))
+            people.append(
+                Person(
+                    xy,
+                    scores,
+                    box[:4],
+                    float(box[4]),
+                    heatmaps=heatmaps,
+                    skeleton=self.skeleton,
+                )
+            )
         return Prediction(
             people, item.image_wh, item.image, item.problem, batch_ends=item.batch_ends
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -12,6 +12,9 @@ from vitpose_jax.files.pictures import Pixels
 from vitpose_jax.keypoints.crops import PIXEL_STD, box_to_center_scale
 from vitpose_jax.keypoints.oks import oks_nms, person_scores
 from vitpose_jax.keypoints.skeletons import Skeleton
+
+if TYPE_CHECKING:
+    import supervision
 
 BoxesLike = np.ndarray | Sequence[Any] | None
 """(N, 4) x, y, width, height, or (N, 5) with a score at the end; None is the whole image."""
@@ -32,12 +35,17 @@ class Person:
         track: the person's number throughout a video, from 1; None outside videos.
         heatmaps: over the box's padded region, if requested.
         category: COCO category id, from the box file if it gives one.
+        skeleton: what the keypoints are called and how they are joined, if known.
 
     Example:
         >>> points, box = np.zeros((17, 2)), np.array([10.0, 20, 60, 150])
-        >>> person = Person(points, np.full(17, 0.75), box, box_score=0.5)
+        >>> person = Person(points, np.full(17, 0.75), box, 0.5, skeleton=SKELETONS["coco"])
         >>> person.score
         0.375
+        >>> person["left_wrist"]  # x, y, score
+        array([0.  , 0.  , 0.75])
+        >>> person.to_dict()["keypoints"]["nose"]
+        {'x': 0.0, 'y': 0.0, 'score': 0.75}
     """
 
     keypoints: Float[np.ndarray, "keypoints 2"]
@@ -47,11 +55,65 @@ class Person:
     track: int | None = None
     heatmaps: Float32[np.ndarray, "height width channels"] | None = None
     category: int = 1
+    skeleton: Skeleton | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The keypoints' names; their numbers if they have none."""
+        if self.skeleton is None:
+            return tuple(map(str, range(len(self.keypoints))))
+        return self.skeleton.keypoint_names
+
+    def __getitem__(self, name: str) -> Float[np.ndarray, "3"]:
+        """The x, y and score of the keypoint of this name.
+
+        Raises:
+            UserError: there is no such keypoint.
+        """
+        if name not in self.names:
+            raise UserError(f"no keypoint {name!r}: there are {', '.join(self.names)}")
+        index = self.names.index(name)
+        return np.append(self.keypoints[index], self.keypoint_scores[index])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is known of the person, as JSON-serialisable values; numbers not finite are None."""
+        points = np.column_stack([self.keypoints, self.keypoint_scores])
+        return {
+            "score": _plain(self.score),
+            "box": [_plain(side) for side in self.box],
+            "box_score": _plain(self.box_score),
+            "track": self.track,
+            "keypoints": {
+                name: {"x": _plain(x), "y": _plain(y), "score": _plain(score)}
+                for name, (x, y, score) in zip(self.names, points, strict=True)
+            },
+        }
 
     @property
     def score(self) -> float:
         """Box score times the mean of the keypoint scores above 0.2, as in the COCO protocol."""
         return float(person_scores(self.keypoint_scores[None], np.array([self.box_score]))[0])
+
+
+def to_supervision(people: Sequence[Person]) -> "supervision.KeyPoints":
+    """People as the library `supervision` takes them: `pip install supervision`.
+
+    Example:
+        >>> points, box = np.zeros((17, 2)), np.array([10.0, 20, 60, 150])
+        >>> to_supervision([Person(points, np.ones(17), box)]).xy.shape
+        (1, 17, 2)
+    """
+    import supervision
+
+    if not people:
+        return supervision.KeyPoints.empty()
+    xy = np.stack([person.keypoints for person in people]).astype(np.float32)
+    scores = np.stack([person.keypoint_scores for person in people]).astype(np.float32)
+    return supervision.KeyPoints(xy, None, scores)
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def box_problem(box: Float[np.ndarray, " sides"], image_wh: tuple[int, int]) -> str | None:

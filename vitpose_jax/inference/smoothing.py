@@ -55,6 +55,14 @@ class PoseSmoother:
     Coordinates are filtered in units of the person's size (the square root of the box's area), so
     that the same settings suit people near and far. The filter restarts when a person was missing
     for GAP seconds.
+
+    Example:
+        >>> box, smoother = np.array([10.0, 20, 60, 150]), PoseSmoother()
+        >>> for time, x in ((0.0, 50.0), (0.1, 51.0), (0.2, 50.0)):  # it trembles
+        ...     person = Person(np.full((17, 2), x), np.ones(17), box, track=1)
+        ...     (smooth,) = smoother.update([person], time)
+        >>> bool(50 < smooth.keypoints[0, 0] < 50.5)
+        True
     """
 
     def __init__(self, min_cutoff: float = 1.5, beta: float = 3.0) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, short_errors
 from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
 from vitpose_jax.models.pose_predictor import PosePredictor, PredictorConfig
 from vitpose_jax.weights.native import check_overwrite, filled, parameter_arrays
@@ -81,6 +81,7 @@ def save_forecaster(model: Forecaster | PosePredictor, folder: str | Path) -> No
     write_weights(folder, parameter_arrays(model), {"config.json": config})
 
 
+@short_errors
 def load_forecaster(source: str | Path) -> Forecaster | PosePredictor:
     """A forecaster from our own folder, or the original predictor from its PyTorch state dict.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from vitpose_jax.errors import UserError
+from vitpose_jax.errors import UserError, short_errors
 from vitpose_jax.keypoints.skeletons import SKELETONS, Skeleton, expert_index, plain_names
 from vitpose_jax.models.decoders import DecoderConfig
 from vitpose_jax.models.neck_config import NeckConfig
@@ -35,6 +35,7 @@ log = logging.getLogger("vitpose_jax")
 Part = Literal["backbone", "neck", "decoder"]
 
 
+@short_errors
 def load_pose_model(
     source: str | Path,
     *,
