@@ -34,7 +34,7 @@ import vitpose_jax.commands.people, vitpose_jax.inference.sinks; lap("import the
 from vitpose_jax import PoseEstimator
 estimator = PoseEstimator.from_pretrained(sys.argv[1]); lap("load weights")
 estimator.compile(1); lap("compile for one person")
-estimator(sys.argv[2]); lap("one picture")
+estimator(sys.argv[2], detector="none"); lap("one picture")
 print(json.dumps(parts))
 """
 
