@@ -3,7 +3,9 @@
 A frozen backbone in inference form gives the same maps for the same crop whatever stands behind
 it, and the training stream is a function of the seed alone. So rows that share data, seed and
 backbone share their maps: these are kept on disk in the order in which the loop asks for them, and
-the loop trains neck and decoder on them. Nothing else differs from training on the crops.
+the loop trains neck and decoder on them. Nothing else differs from training on the crops. To save
+time, all seeds may share a store of fewer batches, which each goes through in its own order, and
+several times if need be.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from vitpose_jax.tasks.pose_settings import PoseSettings
 from vitpose_jax.training.settings import read_part
 from vitpose_jax.training.task import Problem
 
-KEPT = ("crop_xy", "visible", "image_id")
+KEPT = ("crop", "crop_xy", "visible", "image_id")
 AT_ONCE = 4  # batches that go through the backbone together
 
 
@@ -88,19 +90,32 @@ class FeatureStore:
 
 
 class ReplayedBatches:
-    """A store's training batches in order; the iterator's position can be saved and set."""
+    """A store's training batches; the iterator's position can be saved and set.
 
-    def __init__(self, store: FeatureStore, names: tuple[str, ...], batch_size: int) -> None:
+    In the store's order, or with a seed in another one in every epoch.
+    """
+
+    def __init__(
+        self, store: FeatureStore, names: tuple[str, ...], batch_size: int, seed: int | None = None
+    ) -> None:
         self._arrays = {name: store.arrays[name] for name in names}
-        self._size, self._next = batch_size, 0
+        self._size, self._seed, self._next = batch_size, seed, 0
 
     def __iter__(self) -> ReplayedBatches:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        rows = slice(self._next * self._size, (self._next + 1) * self._size)
+        rows = self._rows(self._next)
         self._next += 1
         return {name: np.asarray(array[rows]) for name, array in self._arrays.items()}
+
+    def _rows(self, step: int) -> slice | np.ndarray:
+        count = len(self._arrays["image_id"])
+        epoch, place = divmod(step, count // self._size)
+        rows = slice(place * self._size, (place + 1) * self._size)
+        if self._seed is None:
+            return rows
+        return np.random.default_rng([self._seed, epoch]).permutation(count)[rows]
 
     def get_state(self) -> dict[str, int]:
         return {"next": self._next}
@@ -110,30 +125,56 @@ class ReplayedBatches:
 
 
 def on_features(
-    task: Problem, config: ml_collections.ConfigDict, dataset, steps: int, folder: Path
-) -> tuple[Problem, EvaluationOnFeatures]:
-    """The pose task with its backbone's maps taken from `folder` (made first, where missing).
+    task: Problem,
+    config: ml_collections.ConfigDict,
+    dataset,
+    steps: int,
+    folder: Path,
+    shared_steps: int = 0,
+) -> tuple[Problem, EvaluationOnFeatures | None]:
+    """The pose task with its crops and its backbone's maps taken from `folder`.
 
-    dataset: the validation split. steps: of the whole run.
+    They are made first, where missing. A row that trains the backbone takes its crops only.
+
+    Args:
+        task, config: the row's.
+        dataset: the validation split.
+        steps: of the whole run.
+        folder: of the stores.
+        shared_steps: how many batches all seeds share; 0 for each seed's own, one for each step.
     """
     model = task.model
-    depth = model.config.backbone.depth
-    drop = config.drop_in_frozen
+    neck, depth = model.config.neck, model.config.backbone.depth
+    drop, taps = config.drop_in_frozen, neck.taps if neck else ()
     variant = "random_positions" if config.random_positions else "pretrained"
-    trained = folder / f"train_{variant}{'_drop' if drop else ''}_seed{config.seed}"
-    evaluated = folder / (
-        f"val_{variant}" + (f"_seed{config.seed}" if variant != "pretrained" else "")
-    )
-    # The blocks that any row reads: proportional thirds and the last three.
-    blocks = sorted({depth // 3 - 1, 2 * depth // 3 - 1, depth - 3, depth - 2, depth - 1})
+    # The blocks that any row reads: proportional thirds and the last three; or the last one alone.
+    blocks: tuple[int, ...] = (depth - 1,)
+    if taps:
+        blocks = tuple(sorted({depth // 3 - 1, 2 * depth // 3 - 1, *range(depth - 3, depth)}))
+    suffix = "_blocks" if taps else ""
+    owner = "shared" if shared_steps else f"seed{config.seed}"
+    own = f"_seed{config.seed}" if variant != "pretrained" else ""
     store = FeatureStore.make(
-        trained,
-        steps * config.batch_size,
-        _training_maps(model, task.train_batches, tuple(blocks), drop, config.seed),
+        folder / f"train_{variant}{'_drop' if drop else ''}{suffix}_{owner}",
+        (shared_steps or steps) * config.batch_size,
+        _training_maps(model, task.train_batches, blocks, drop, config.seed),
     )
-    neck = model.config.neck
-    taps = neck.taps if neck else ()
     needed = tuple(f"block_{i}" for i in sorted({*taps, depth - 1}))
+    trains_backbone = "backbone" not in config.frozen
+    order = config.seed if shared_steps else None
+    names = KEPT if trains_backbone else (*KEPT, *needed)
+    batches = ReplayedBatches(store, names, config.batch_size, order)
+    task = dataclasses.replace(task, train_batches=batches, draw=lambda model: None)
+    if trains_backbone:
+        return task, None
+    evaluation = EvaluationOnFeatures(
+        model, dataset, config, folder / f"val_{variant}{suffix}{own}", blocks
+    )
+    loss_fn = _loss_on_features(config)
+    return dataclasses.replace(task, loss_fn=loss_fn, evaluate=evaluation.evaluate), evaluation
+
+
+def _loss_on_features(config: ml_collections.ConfigDict):
     frozen_decoder = "decoder" in config.frozen
 
     def loss_fn(model: PoseModel, batch: Mapping[str, jax.Array], key: jax.Array):
@@ -146,25 +187,20 @@ def on_features(
         value = LOSSES[config.loss](heatmaps, targets, weights)
         return value, {"accuracy": heatmap_accuracy(heatmaps, targets, weights)}
 
-    evaluation = EvaluationOnFeatures(model, dataset, config, evaluated, tuple(blocks))
-    task = dataclasses.replace(
-        task,
-        loss_fn=loss_fn,
-        train_batches=ReplayedBatches(store, (*KEPT, *needed), config.batch_size),
-        evaluate=evaluation.evaluate,
-        draw=lambda model: None,
-    )
-    return task, evaluation
+    return loss_fn
 
 
-def _maps(model: PoseModel, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
-    """What the backbone would hand on: the normed last map and the tapped ones."""
+def _maps(
+    model: PoseModel, batch: Mapping[str, jax.Array]
+) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
+    """The normalised crops, and what the backbone would hand on: its last map and tapped ones."""
+    crops = normalize_crops(batch["crop"], model.dtype)
     neck, norm = model.config.neck, model.backbone.last_norm
     features = norm(batch[f"block_{model.config.backbone.depth - 1}"])
     if neck is None:
-        return features, []
+        return crops, features, []
     taps = [batch[f"block_{i}"] for i in neck.taps]
-    return features, [norm(tap) if neck.tap_norm else tap for tap in taps]
+    return crops, features, [norm(tap) if neck.tap_norm else tap for tap in taps]
 
 
 def _training_maps(
@@ -173,7 +209,7 @@ def _training_maps(
     key, batches = jax.random.key(seed), iter(batches)
     for step in itertools.count():
         several = list(itertools.islice(batches, AT_ONCE))
-        batch = {name: np.concatenate([b[name] for b in several]) for name in (*KEPT, "crop")}
+        batch = {name: np.concatenate([b[name] for b in several]) for name in KEPT}
         maps = block_outputs(model, batch["crop"], jax.random.fold_in(key, step), blocks, drop)
         named = {f"block_{i}": np.asarray(x) for i, x in zip(blocks, maps, strict=True)}
         yield {name: batch[name] for name in KEPT} | named
@@ -195,11 +231,11 @@ class EvaluationOnFeatures:
         self.store = FeatureStore.make(folder, count, self._maps(model, batches, blocks))
         neck = model.config.neck
         used = sorted({*(neck.taps if neck else ()), model.config.backbone.depth - 1})
-        self.names = [f"{way}block_{i}" for way in ("", "mirrored_") for i in used]
+        self.names = ["crop", *(f"{way}block_{i}" for way in ("", "mirrored_") for i in used)]
         self.predictions: PosePredictions | None = None
 
     def _maps(self, model, batches, blocks) -> Iterator[dict[str, np.ndarray]]:
-        described = ("center", "scale", "box_score", "image_id", "annotation_id", "valid")
+        described = ("crop", "center", "scale", "box_score", "image_id", "annotation_id", "valid")
         key = jax.random.key(0)
         for batch in batches:
             row = {name: batch[name] for name in described}
@@ -239,7 +275,7 @@ def _predict(definition, state, batch, flip) -> tuple[jax.Array, jax.Array]:
     model = nnx.merge(definition, state)
     mirrored = {
         name.removeprefix("mirrored_"): x for name, x in batch.items() if "mirrored_" in name
-    }
+    } | {"crop": batch["crop"][:, :, ::-1]}
     heatmaps = model.head(*_maps(model, batch))
     back = model.head(*_maps(model, mirrored))
     heatmaps = flip_average(heatmaps, back, np.asarray(flip))

@@ -10,7 +10,7 @@ import ml_collections
 
 from configs import fpn
 from vitpose_jax.models.pose import PoseConfig
-from vitpose_jax.tasks.recipes import small_recipe
+from vitpose_jax.tasks.recipes import quickstart_recipe, small_recipe
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class Row:
         about: what the table says of it.
         changes: the values set in its configuration, by dotted name.
         reference: the row that it is one switch away from.
+        wider: how many times wider than the pretrained one its decoder is (`wide_decoder.py`).
     """
 
     config: str
     about: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
+    wider: float = 1.0
 
 
 TUNED = {"init_parts": ("backbone", "decoder")}
@@ -106,6 +108,39 @@ ROWS: dict[str, Row] = {
 """In the order in which they are run: what matters most first."""
 
 
+def _detail(about: str, **neck: Any) -> Row:
+    changes = {f"model.neck.{name}": value for name, value in neck.items()}
+    return Row("detail", about, changes, "detail" if neck else "")
+
+
+ROWS |= {
+    "detail": _detail("the pyramid that sees the picture, decoder frozen"),
+    "decoder_wide": Row(
+        "head_baseline",
+        "no neck, pretrained decoder made 2.5 times wider, then tuned",
+        {"init_parts": ("backbone",)},
+        wider=2.5,
+    ),
+    "detail_no_image": _detail("the same, its stem left out", sources=("backbone", "decoder")),
+    "detail_stem_only": _detail("the same, sees the picture only", sources=("image",)),
+    "longer": Row(
+        "head_baseline", "the whole model trained on", TUNED | {"frozen": ()}, "finetune"
+    ),
+    "detail_joint": Row(
+        "detail", "with the whole model trained on", {"frozen": ()}, "detail"
+    ),
+    "detail_no_backbone": _detail("the backbone's map left out", sources=("image", "decoder")),
+    "detail_no_decoder": _detail("the decoder's map left out", sources=("image", "backbone")),
+    "detail_taps": _detail("with two earlier blocks' maps", taps=(3, 7)),
+    "detail_depth_2": _detail("two convolutions a map", depth=2),
+    "detail_32": _detail("32 channels", channels=32),
+    "detail_128": _detail("128 channels", channels=128),
+    "detail_to_half": _detail("finest map, and heatmaps, at 1/2 of the crop", finest=2),
+    "detail_to_eighth": _detail("finest map at 1/8 of the crop", finest=8),
+    "detail_to_sixteenth": _detail("finest map at 1/16 of the crop", finest=16),
+}  # fmt: skip
+
+
 def configuration(
     row: Row, data: str, weights: str, model: PoseConfig, seed: int, recipe: str
 ) -> ml_collections.ConfigDict:
@@ -114,7 +149,8 @@ def configuration(
     recipe: "original" leaves the configuration as it is; "small" is for small models on little
     data, on a CPU: spatial-softmax loss, batches of 16, crops that stray as far as those that the
     backbone was trained on, no stochastic depth in a frozen backbone (those are trained without
-    any) but in the row that tests it.
+    any) but in the row that tests it; "detail" is "small" with batches of 32 and AdamW 2e-3 falling
+    as a cosine (5e-4 where pretrained parts are trained).
     """
     config = fpn.get_config(f"{row.config},{data}")
     for name, value in row.changes.items():
@@ -128,19 +164,27 @@ def configuration(
     rate = config.model.backbone.drop_path_rate
     config.model.backbone = model.to_dict()["backbone"] | {"drop_path_rate": rate}
     if config.model.decoder.filters:
-        config.model.decoder.update(kind=model.decoder.kind, filters=model.decoder.filters)
+        filters = tuple(round(row.wider * width) for width in model.decoder.filters)
+        config.model.decoder.update(kind=model.decoder.kind, filters=filters)
     if neck := config.model.neck:
         with neck.ignore_type():
             neck.taps = scale_taps(tuple(neck.get("taps", ())), model.backbone.depth)
-            if "channels" in neck:
+            if "channels" in neck and neck.kind != "detail":
                 neck.channels = min(neck.channels, model.backbone.width // 2)
-    if recipe == "small":
-        trained = small_recipe(data, steps=1)
+    if recipe != "original":
+        solo = data == "synthetic-solo"  # crops as those that the backbone was trained on
+        trained = quickstart_recipe(data) if solo else small_recipe(data, steps=1)
         config.update(loss=trained.loss, sigma=trained.sigma, batch_size=16, dtype="float32")
         config.augmentation = trained.augmentation
         config.schedule.warmup_steps = 60
         config.eval.metrics = ("pck_torso", "coco")
         config.drop_in_frozen = row.changes.get("drop_in_frozen", False)
+    if recipe == "detail":
+        tunes = "decoder" not in config.frozen
+        config.batch_size, config.optimizer.lr = 32, 5e-4 if tunes else 2e-3
+        config.schedule.update(kind="cosine", milestones=())
+        if row.changes.get("model.neck.finest") == 2:
+            config.sigma *= 2  # the same on the crop
     return config
 
 

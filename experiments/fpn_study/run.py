@@ -3,6 +3,8 @@
     python experiments/fpn_study/run.py --data coco --weights weights/vitpose-b --out runs/study
     python experiments/fpn_study/run.py --data data/lspet-coco --weights weights/lspet-small \
         --out runs/study_lspet --recipe small --share-features
+    python experiments/fpn_study/run.py --data synthetic-solo --weights weights/solo \
+        --out runs/detail_solo --recipe detail --steps 600 --share-features --shared-steps 400
 
 Each run is a folder under --out that `vitpose_jax.main` could have made; what a finished one came
 to is in its result.json. report.py turns these into tables, plots and pictures.
@@ -22,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for `configs`
 
 from experiments.fpn_study.features import on_features
 from experiments.fpn_study.rows import ROWS, configuration
+from experiments.fpn_study.wide_decoder import widen_into
 from vitpose_jax.data.opening import open_pose_dataset
 from vitpose_jax.errors import UserError
 from vitpose_jax.tasks import run
@@ -33,6 +36,8 @@ from vitpose_jax.training.metrics_log import read_metrics
 from vitpose_jax.training.settings import RunLength, RunSettings, read_part
 from vitpose_jax.weights import load_pose_model
 
+EVALUATIONS = 4  # of a row whose length is given in steps
+
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -41,8 +46,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--recipe", choices=["original", "small"], default="original")
+    parser.add_argument("--recipe", choices=["original", "small", "detail"], default="original")
     parser.add_argument("--epochs", type=float, default=30.0)
+    parser.add_argument("--steps", type=int, help="instead of --epochs, on all images")
     parser.add_argument(
         "--share", type=float, default=0.1, help="of the training images (default: a tenth)"
     )
@@ -50,6 +56,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--share-features",
         action="store_true",
         help="keep the frozen backbone's maps on disk, for all rows of a seed",
+    )
+    parser.add_argument(
+        "--shared-steps",
+        type=int,
+        default=0,
+        help="with --share-features: maps of so many batches for all seeds, each in its own order",
     )
     return parser.parse_args(argv)
 
@@ -61,14 +73,16 @@ def run_row(name: str, seed: int, options: argparse.Namespace, model_config) -> 
         return json.loads((folder / "result.json").read_text())
     row = ROWS[name]
     config = configuration(row, options.data, options.weights, model_config, seed, options.recipe)
-    config.epochs, config.train_share = options.epochs, options.share
-    config.schedule.milestones = tuple(m / 210 * options.epochs for m in (170, 200))
+    set_length(config, options)
     task = build_problem(config)
+    if row.wider != 1:
+        widen_into(task.model, load_pose_model(options.weights))
     evaluation = None
     if options.share_features:
         val = open_pose_dataset(options.data, "val", input_size=task.model.config.input_size)
         steps = RunLength(read_part(RunSettings, config), task.train_size).total
-        task, evaluation = on_features(task, config, val, steps, options.out / "features")
+        folder_of_maps, shared = options.out / "features", options.shared_steps
+        task, evaluation = on_features(task, config, val, steps, folder_of_maps, shared)
     started = time.time()
     if name == "baseline":
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +108,17 @@ def run_row(name: str, seed: int, options: argparse.Namespace, model_config) -> 
     return result
 
 
+def set_length(config, options: argparse.Namespace) -> None:
+    """How long a row trains, and on which share of the images."""
+    if options.steps:
+        config.epochs, config.steps = None, options.steps
+        config.eval_every = config.checkpoint_every = options.steps // EVALUATIONS
+        return
+    config.epochs, config.train_share = options.epochs, options.share
+    if config.schedule.kind == "step":
+        config.schedule.milestones = tuple(m / 210 * options.epochs for m in (170, 200))
+
+
 def _predictions(config, folder: Path, model):
     """Of the run's last checkpoint, where the loop evaluated on crops."""
     settings = read_part(PoseSettings, config)
@@ -114,6 +139,7 @@ def main() -> int:
             "weights": options.weights,
             "recipe": options.recipe,
             "epochs": options.epochs,
+            "steps": options.steps,
             "share": options.share,
             "model": model_config.to_dict(),
         }
