@@ -161,7 +161,8 @@ def configuration(
         with target.ignore_type():
             target[last] = value
     config.init_from, config.seed = weights, seed
-    rate = config.model.backbone.drop_path_rate
+    own = recipe == "detail"  # the stochastic depth that the backbone was trained with
+    rate = (model.backbone if own else config.model.backbone).drop_path_rate
     config.model.backbone = model.to_dict()["backbone"] | {"drop_path_rate": rate}
     if config.model.decoder.filters:
         filters = tuple(round(row.wider * width) for width in model.decoder.filters)

@@ -111,7 +111,7 @@ def run_row(name: str, seed: int, options: argparse.Namespace, model_config) -> 
 def set_length(config, options: argparse.Namespace) -> None:
     """How long a row trains, and on which share of the images."""
     if options.steps:
-        config.epochs, config.steps = None, options.steps
+        config.epochs, config.steps, config.train_share = None, options.steps, 1.0
         config.eval_every = config.checkpoint_every = options.steps // EVALUATIONS
         return
     config.epochs, config.train_share = options.epochs, options.share
