@@ -1,17 +1,25 @@
-"""A model's predictions for a few validation people, drawn on their crops."""
+"""A model's predictions for a few validation people beside the truth, drawn on their crops."""
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
+import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from vitpose_jax.keypoints.drawing import draw_skeleton
 from vitpose_jax.keypoints.skeletons import Skeleton
 
-COLUMNS = 8
+COLUMNS = 4
+"""People in a row of the sheet; each has two crops, the prediction and the truth."""
+TILE_HEIGHT = 256
+"""Smaller crops are enlarged to about this height."""
 MIN_SCORE = 0.2
-"""Keypoints with a lower score are not drawn."""
+"""Keypoints with a lower score are drawn faded."""
+FADED = 0.35
+"""The opacity of what is faded."""
+GAP = 6
+"""Pixels between people."""
 
 
 def first_people(batches: Iterable[Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
@@ -29,23 +37,53 @@ def draw_crops(
     crops: UInt8[np.ndarray, "people height width 3"],
     keypoints: Float[np.ndarray, "people keypoints 2"],
     scores: Float[np.ndarray, "people keypoints"],
+    truth: Float[np.ndarray, "people keypoints 2"],
+    labelled: Bool[np.ndarray, "people keypoints"],
     skeleton: Skeleton,
 ) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
-    """Draw a sheet of crops with their poses; keypoints are in pixels of the crops."""
-    tiles = [
-        _draw(crop, points, score >= MIN_SCORE, skeleton)
-        for crop, points, score in zip(crops, keypoints, scores, strict=True)
-    ]
-    per_row = min(COLUMNS, len(tiles))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % per_row)
-    rows = [np.hstack(tiles[i : i + per_row]) for i in range(0, len(tiles), per_row)]
-    return np.vstack(rows)
+    """Draw a sheet of crops, each twice: with the predicted pose, and with the true one.
+
+    Args:
+        crops: the people.
+        keypoints: predicted, in pixels of the crops.
+        scores: of the predicted keypoints; low ones are faded.
+        truth: the annotated keypoints, in pixels of the crops.
+        labelled: which of these there are.
+        skeleton: names and limbs.
+    """
+    pairs = []
+    for crop, found, score, true, known in zip(
+        crops, keypoints, scores, truth, labelled, strict=True
+    ):
+        predicted = _draw(crop, found, np.ones_like(known), score >= MIN_SCORE, skeleton)
+        pair = [
+            _titled(predicted, "predicted"),
+            _titled(_draw(crop, true, known, known, skeleton), "truth"),
+        ]
+        pairs.append(np.pad(np.hstack(pair), ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
+    per_row = min(COLUMNS, len(pairs))
+    pairs += [np.full_like(pairs[0], 255)] * (-len(pairs) % per_row)
+    rows = [np.hstack(pairs[i : i + per_row]) for i in range(0, len(pairs), per_row)]
+    return np.vstack(rows)[:-GAP, :-GAP]
 
 
 def _draw(
-    crop: np.ndarray, points: np.ndarray, shown: np.ndarray, skeleton: Skeleton
+    crop: np.ndarray, points: np.ndarray, shown: np.ndarray, sure: np.ndarray, skeleton: Skeleton
 ) -> np.ndarray:
-    zoom = max(1, 256 // crop.shape[0])
+    """The enlarged crop with a pose; what is shown but not sure is faded."""
+    zoom = max(1, TILE_HEIGHT // crop.shape[0])
     canvas = np.ascontiguousarray(np.repeat(np.repeat(crop, zoom, 0), zoom, 1))
-    draw_skeleton(canvas, (points + 0.5) * zoom - 0.5, shown, skeleton)
+    points = (points + 0.5) * zoom - 0.5
+    if not (sure | ~shown).all():
+        whole = canvas.copy()
+        draw_skeleton(whole, points, shown, skeleton)
+        canvas = cv2.addWeighted(whole, FADED, canvas, 1 - FADED, 0)
+    draw_skeleton(canvas, points, sure, skeleton)
     return canvas
+
+
+def _titled(tile: np.ndarray, title: str) -> np.ndarray:
+    place, font, size = (4, tile.shape[0] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(tile, title, place, font, size, colour, thickness, cv2.LINE_AA)
+    return tile

@@ -119,10 +119,24 @@ class PoseEvaluation:
         if self._drawn is None:
             self._drawn = pictures.first_people(self.batches, DRAWN_PEOPLE)
         found, scores = Predictor(model, PredictionOptions())(self._drawn)
-        points = to_crop(found, self._drawn, model.config.input_size)
-        return pictures.draw_crops(
-            self._drawn["crop"], np.asarray(points), np.asarray(scores), self.dataset.skeleton
+        truth, labelled = self._truth(self._drawn["annotation_id"], found.shape)
+        points, true_points = (
+            np.asarray(to_crop(each, self._drawn, model.config.input_size))
+            for each in (found, truth)
         )
+        crops, skeleton = self._drawn["crop"], self.dataset.skeleton
+        return pictures.draw_crops(
+            crops, points, np.asarray(scores), true_points, labelled, skeleton
+        )
+
+    def _truth(self, ids: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The annotated keypoints of people, and which are labelled: none of a detected box's."""
+        if self._settings.boxes != "gt":
+            return np.zeros(shape, np.float32), np.zeros(shape[:2], bool)
+        people = self.dataset.people
+        row_of = {int(person): row for row, person in enumerate(people.annotation_id)}
+        there = people.take(np.array([row_of[int(person)] for person in ids]))
+        return there.keypoints, there.visible > 0
 
 
 class Predictor:
@@ -141,10 +155,10 @@ class Predictor:
 
 
 def to_crop(
-    keypoints: Float[Array, "batch keypoints 2"],
+    keypoints: Float[Array | np.ndarray, "batch keypoints 2"],
     batch: Mapping[str, np.ndarray],
     input_size: tuple[int, int],
-) -> Float[Array, "batch keypoints 2"]:
+) -> Float[Array | np.ndarray, "batch keypoints 2"]:
     """Map pixels of the original images to pixels of the crops at `center`, `scale`."""
     size = batch["scale"][:, None] * PIXEL_STD
     spans = jnp.array(input_size[::-1], jnp.float32) - 1

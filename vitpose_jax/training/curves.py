@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,26 +19,35 @@ def save_picture(file: Path, pixels: np.ndarray, failures: Failures) -> None:
         failures.note("pictures", error)
 
 
-def draw_curves(rows: Sequence[dict[str, float]], file: Path, failures: Failures) -> None:
-    """Draw loss, learning rate and the main metrics over the steps, as a PNG."""
+def draw_curves(
+    rows: Sequence[dict[str, float]], metric: str, file: Path, failures: Failures
+) -> None:
+    """Draw the run's metric, large, beside a grid of loss, rate and other metrics, as a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    names = {name for row in rows for name in row if name.startswith("eval/")}
-    panels = [["train/loss"], ["train/lr"]] + [[name] for name in _main_metrics(names)]
-    figure = Figure(figsize=(4 * len(panels), 3.2), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        for name in panel:
-            points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-            if points:
-                marker = "o" if len(points) < 50 and name.startswith("eval/") else None
-                axes.plot(*zip(*points, strict=True), marker=marker, markersize=3)
-        axes.set_title(" ".join(panel))
-        axes.set_xlabel("step")
+    main = f"eval/{metric}"
+    names = {name for row in rows for name in row if name.startswith("eval/")} - {main}
+    small = ["train/loss", "train/lr", *_main_metrics(names)]
+    small += [""] * (len(small) % 2)
+    half = len(small) // 2
+    figure = Figure(figsize=(4.5 + 3.2 * half, 5.5), layout="constrained")
+    layout: Any = [[main, main, *small[:half]], [main, main, *small[half:]]]
+    for name, axes in figure.subplot_mosaic(layout, empty_sentinel="").items():
+        points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+        if points:
+            marker = "o" if len(points) < 50 and name.startswith("eval/") else None
+            axes.plot(*zip(*points, strict=True), marker=marker, markersize=4)
+        if name == main and points:
+            axes.annotate(f"{points[-1][1]:.3g}", points[-1], (-6, 6), textcoords="offset points")
+        axes.set_title(name.removeprefix("eval/"), fontsize=14 if name == main else 10)
         axes.grid(alpha=0.3)
-        if panel == ["train/loss"]:
+        axes.xaxis.set_major_locator(MaxNLocator(6 if name == main else 3, integer=True))
+        if name == "train/loss":
             axes.set_yscale("log")
+    figure.supxlabel("step")
     try:
-        figure.savefig(file, dpi=80)
+        figure.savefig(file, dpi=100)
     except OSError as error:
         failures.note(file.name, error)
 

@@ -189,7 +189,8 @@ class Run(Generic[Model]):
             )
         self.lock.check(self.total)
         if jax.process_index() == 0:
-            curves.draw_curves(read_metrics(self.folder), self.folder / "curves.png", self.failures)
+            rows, file = read_metrics(self.folder), self.folder / "curves.png"
+            curves.draw_curves(rows, self.problem.metric, file, self.failures)
         return self.metrics
 
     def _is_kept(self) -> bool:
