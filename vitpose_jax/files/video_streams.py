@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import av.error
@@ -44,6 +44,11 @@ _HEADER_WITH_LENGTH = ("asf", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")
 _WITHOUT_TIMES = ("av1", "h263", "h264", "hevc", "m4v", "mjpeg", "mpegvideo", "obu", "vc1")
 # Codecs whose packets may hold frames that are not shown.
 _HIDDEN_PICTURES = ("mpeg4", "vp8", "vp9", "av1")
+
+# For titles and the like that are not UTF-8; PyAV replaces by itself from version 19 on.
+_TOLERANT: dict[str, Any] = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
 
 TimedFrame = tuple[Pixels, float]
 
@@ -155,7 +160,7 @@ class Media:
                 opened,
                 "r",
                 options={"format_whitelist": formats, "protocol_whitelist": protocols},
-                metadata_errors="replace",
+                **_TOLERANT,
                 buffer_size=2**18,
                 timeout=timeout,
             )
