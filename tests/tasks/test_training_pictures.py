@@ -22,7 +22,7 @@ def sheet(scores: np.ndarray, people: int = 1) -> np.ndarray:
     known = np.ones((people, 17), bool)
     known[:, 0] = False
     scores = np.broadcast_to(scores, (people, 17)).astype(np.float32)
-    return pictures.draw_crops(crops, points, scores, [*points, 20, 0], known, SKELETON)
+    return pictures.draw_crops(crops, points, scores, points + np.float32([20, 0]), known, SKELETON)
 
 
 def test_the_truth_is_beside_the_prediction() -> None:

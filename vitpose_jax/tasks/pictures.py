@@ -16,7 +16,7 @@ TILE_HEIGHT = 256
 """Smaller crops are enlarged to about this height."""
 MIN_SCORE = 0.2
 """Keypoints with a lower score are drawn faded."""
-FADED = 0.35
+FADED = 0.25
 """The opacity of what is faded."""
 GAP = 6
 """Pixels between people."""
@@ -55,11 +55,9 @@ def draw_crops(
     for crop, found, score, true, known in zip(
         crops, keypoints, scores, truth, labelled, strict=True
     ):
-        predicted = _draw(crop, found, np.ones_like(known), score >= MIN_SCORE, skeleton)
-        pair = [
-            _titled(predicted, "predicted"),
-            _titled(_draw(crop, true, known, known, skeleton), "truth"),
-        ]
+        opacity = np.where(score >= MIN_SCORE, 1.0, FADED)
+        predicted = _titled(_draw(crop, found, opacity, skeleton), "predicted")
+        pair = [predicted, _titled(_draw(crop, true, known, skeleton), "truth")]
         pairs.append(np.pad(np.hstack(pair), ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
     per_row = min(COLUMNS, len(pairs))
     pairs += [np.full_like(pairs[0], 255)] * (-len(pairs) % per_row)
@@ -68,17 +66,12 @@ def draw_crops(
 
 
 def _draw(
-    crop: np.ndarray, points: np.ndarray, shown: np.ndarray, sure: np.ndarray, skeleton: Skeleton
+    crop: np.ndarray, points: np.ndarray, opacity: np.ndarray, skeleton: Skeleton
 ) -> np.ndarray:
-    """The enlarged crop with a pose; what is shown but not sure is faded."""
+    """The enlarged crop with a pose."""
     zoom = max(1, TILE_HEIGHT // crop.shape[0])
     canvas = np.ascontiguousarray(np.repeat(np.repeat(crop, zoom, 0), zoom, 1))
-    points = (points + 0.5) * zoom - 0.5
-    if not (sure | ~shown).all():
-        whole = canvas.copy()
-        draw_skeleton(whole, points, shown, skeleton)
-        canvas = cv2.addWeighted(whole, FADED, canvas, 1 - FADED, 0)
-    draw_skeleton(canvas, points, sure, skeleton)
+    draw_skeleton(canvas, (points + 0.5) * zoom - 0.5, opacity, skeleton)
     return canvas
 
 
