@@ -38,6 +38,8 @@ _STREAM_FORMATS = f"{_FILE_FORMATS},hls,live_flv,mpjpeg,rtp,rtsp,sdp"
 _STREAM_PROTOCOLS = "crypto,http,httpproxy,https,rtp,rtsp,srtp,tcp,tls,udp"
 _SECONDS_TO_WAIT: float | None = 30.0
 _ERRORS_IN_A_ROW = 16
+_SOUND_SLACK = 0.15
+"""Seconds by which sound may end before the duration that is claimed: coders pad their blocks."""
 # Formats whose headers give the length; for others it is an estimate.
 _HEADER_WITH_LENGTH = ("asf", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")
 # Formats that hold frames without times.
@@ -290,7 +292,8 @@ class Media:
         """How much of the video was read, in words; None if all of it."""
         claimed, read = self._stream.frames, self._packets
         too_few = 0 < read < claimed
-        too_short = self._duration and self._reached < self._duration - 1.5 / self.fps
+        slack = max(1.5 / self.fps, _SOUND_SLACK if self._container.streams.audio else 0)
+        too_short = self._duration and self._reached < self._duration - slack
         # An MP4's edit list may leave frames out; its duration is still right.
         if (too_few and (too_short or not self._duration)) or (too_short and not claimed):
             if too_few:
