@@ -70,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from vitpose_jax.tasks import launch, run
 
         run.log_plainly()
-        if options.distributed:
-            run.join_processes(options.coordinator, options.num_processes, options.process_id)
         action = {"train": launch.train, "eval": launch.evaluate}[options.mode]
-        action(options.config, changes, options.workdir)
+        several = options.coordinator, options.num_processes, options.process_id
+        with run.processes(options.distributed, *several):
+            action(options.config, changes, options.workdir)
     except UserError as error:
         print(shown(error), file=sys.stderr)
         return 2

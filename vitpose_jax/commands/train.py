@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from vitpose_jax.tasks import launch
-    from vitpose_jax.tasks.run import join_processes, log_plainly
+    from vitpose_jax.tasks.run import log_plainly, processes
 
     log_plainly()
     name, changes = split_words(options.words)
@@ -47,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
         if not (options.data or options.weights):
             raise UserError(f"give a configuration: {launch.choices()}")
         name = launch.FINE_TUNING
-    if options.distributed:
-        join_processes(options.coordinator, options.num_processes, options.process_id)
-    if options.resume is not None:
-        launch.resume(options.resume, changes)
-    else:
-        launch.train(name, changes, options.workdir, data=options.data, weights=options.weights)
+    several = options.coordinator, options.num_processes, options.process_id
+    with processes(options.distributed, *several):
+        if options.resume is not None:
+            launch.resume(options.resume, changes)
+        else:
+            launch.train(name, changes, options.workdir, data=options.data, weights=options.weights)
     return 0

@@ -1,8 +1,10 @@
 """What the command line does with a configuration or a run: train, evaluate, export."""
 
+import contextlib
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.tasks import forecasting, pose
 from vitpose_jax.training import loop, workdir
 from vitpose_jax.training.checkpoints import has_checkpoint, restore_model
+from vitpose_jax.training.peers import watched
 from vitpose_jax.training.task import Task
 
 log = logging.getLogger(__name__)
@@ -105,12 +108,21 @@ def _print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(unraisable)
 
 
-def join_processes(coordinator: str | None, count: int | None, index: int | None) -> None:
-    """Become process `index` of `count`; TPU pods and Slurm need no arguments.
+@contextlib.contextmanager
+def processes(
+    distributed: bool, coordinator: str | None, count: int | None, index: int | None
+) -> Iterator[None]:
+    """Context in which this is process `index` of `count`; TPU pods and Slurm need no numbers.
+
+    When one of them is lost, the others end (see `peers.watched`). Without `distributed`, this is
+    the only one.
 
     Raises:
         UserError: the processes cannot connect through the coordinator's host:port.
     """
+    if not distributed:
+        yield
+        return
     platforms = jax.config.jax_platforms  # type: ignore[attr-defined]  # made at run time
     if platforms == "cpu" or (coordinator or "").startswith("localhost"):
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -120,3 +132,5 @@ def join_processes(coordinator: str | None, count: int | None, index: int | None
         raise UserError(
             f"--distributed: {error} (give --coordinator=host:port, --num_processes, --process_id)"
         ) from error
+    with watched(coordinator):
+        yield

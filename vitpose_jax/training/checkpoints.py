@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import logging
 import math
 import shutil
@@ -23,7 +22,7 @@ from vitpose_jax.training.checksums import damage, write_checksums
 from vitpose_jax.training.failures import Failures
 from vitpose_jax.training.metrics_log import evaluation_at
 from vitpose_jax.training.optimizer import Parameters
-from vitpose_jax.training.sharding import gather_rows
+from vitpose_jax.training.sharding import gather_rows, gather_values
 from vitpose_jax.training.state import Model, TrainState, merge_model, split_model
 from vitpose_jax.training.step import all_finite
 
@@ -104,7 +103,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state._asdict()),
-                    data=ocp.args.JsonSave({"iterators": _of_all_processes(data)}),
+                    data=ocp.args.JsonSave({"iterators": gather_values(data)}),
                 ),
             )
         except Exception as error:  # the file system and tensorstore may raise anything
@@ -215,14 +214,6 @@ class Checkpoints:
         """Wait for the checkpoint being written, then close."""
         self.wait()
         self._manager.close()
-
-
-def _of_all_processes(data: Any) -> list[Any]:
-    """Every process's JSON-able value, in order."""
-    text = json.dumps(data).encode()
-    size = int(gather_rows(np.array([len(text)])).max())
-    rows = gather_rows(np.frombuffer(text.ljust(size), np.uint8)[None])
-    return [json.loads(row.tobytes()) for row in rows]
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -5,6 +5,7 @@ Batches are always split along it. Parameters and optimiser state are either who
 scatters its gradients.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,3 +96,11 @@ def gather_rows(rows: np.ndarray) -> np.ndarray:
     return np.frombuffer(np.ascontiguousarray(gathered).tobytes(), rows.dtype).reshape(
         -1, *rows.shape[1:]
     )
+
+
+def gather_values(value: Any) -> list[Any]:
+    """Return every process's JSON-able value, in order."""
+    text = json.dumps(value).encode()
+    size = int(gather_rows(np.array([len(text)])).max())
+    rows = gather_rows(np.frombuffer(text.ljust(size), np.uint8)[None])
+    return [json.loads(row.tobytes()) for row in rows]
