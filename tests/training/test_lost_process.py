@@ -35,13 +35,13 @@ def start_all(folder, before=""):
 
 def last_words(process):
     """The lines after the last one about a step."""
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     lines = err.splitlines()
     steps = [i for i, line in enumerate(lines) if " step " in line or line.startswith("total")]
     return lines[max(steps, default=-1) + 1 :]
 
 
-@pytest.mark.parametrize("lost", [1, 0])
+@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_one_of_several_processes_is_killed(tmp_path, lost):
     processes = start_all(tmp_path)
     while not (tmp_path / "metrics.jsonl").exists():
@@ -56,6 +56,7 @@ def test_one_of_several_processes_is_killed(tmp_path, lost):
         assert processes[index].returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [2, 0])
 def test_one_of_several_processes_fails(tmp_path, failing):
     processes = start_all(tmp_path, FAILURE.format(index=failing))
