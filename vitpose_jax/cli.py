@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "turn a training run into weights",
     "prepare": "write a data set's people as ArrayRecord crops, for fast training",
     "prepare-3dpw": "find the keypoints of 3DPW's people with a pose model",
+    "models": "list the published models that can be named",
     "quickstart": "train a small model on synthetic people, in minutes",
 }
 """The subcommands, with what each does."""

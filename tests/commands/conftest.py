@@ -17,6 +17,7 @@ def run(weights: Path, tmp_path: Path) -> Run:
     def run(*arguments: object) -> int:
         options = ["--weights", weights, "--num-heads", 3, "--out", tmp_path / "out"]
         options += [] if "--resume" in arguments else ["--overwrite"]
+        options += [] if "--draw" in arguments else ["--no-draw"]
         return main(["predict", *map(str, [*arguments, *options])])
 
     return run

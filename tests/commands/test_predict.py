@@ -314,12 +314,13 @@ def test_a_video(run: Run, photos: Path, tmp_path: Path) -> None:
         for x in (30, 180)
     ]
     boxes = write_boxes(tmp_path / "b.json", entries)
-    assert run(clip, "--boxes", boxes) == 0
+    assert run(clip, "--boxes", boxes, "--draw", "--heatmaps") == 0
     found = results(tmp_path)
     assert [(r["frame"], r["bbox"]) for r in found] == [(e["frame"], e["bbox"]) for e in entries]
     assert [r["track_id"] for r in found] == [1, 2] * 6
-    with VideoReader(tmp_path / "out/clip.mp4.poses.mp4") as reader:
-        assert len(list(reader)) == 7
+    for kind in ("drawn", "heatmaps"):
+        with VideoReader(tmp_path / "out" / kind / "clip.mp4") as reader:
+            assert len(list(reader)) == 7
     again = shutil.copy(tmp_path / "out/keypoints.json", tmp_path / "again.json")
     assert run(clip, "--boxes", again, "--smooth") == 0
     smooth = results(tmp_path)
@@ -347,7 +348,7 @@ def test_without_an_encoder_there_are_results_and_a_problem(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
-    assert run(*clips, "--detector", "none") == 1
+    assert run(*clips, "--detector", "none", "--draw") == 1
     assert [r["file_name"] for r in results(tmp_path)] == ["a.mp4"] * 6 + ["b.mp4"] * 6
     told = capsys.readouterr()
     assert "annotated video: " in told.err
@@ -381,9 +382,9 @@ def test_an_interrupted_video_is_closed_with_all_its_frames(
 
     monkeypatch.setattr(draw, "draw_people", slowly)
     interrupt_at(5, monkeypatch)
-    assert run(clips[0], "--detector", "none") == 130
+    assert run(clips[0], "--detector", "none", "--draw") == 130
     assert len(results(tmp_path)) == 4
-    with VideoReader(tmp_path / "out/a.mp4.poses.mp4") as reader:
+    with VideoReader(tmp_path / "out/drawn/a.mp4") as reader:
         assert len(list(reader)) == 4
 
 
@@ -401,7 +402,6 @@ def test_options_and_boxes_of_no_use_are_told(
     assert run(photo, clip, "--boxes", boxes, "--heatmaps", "--smooth") == 0
     told = capsys.readouterr().out
     assert f"{boxes} has no box for 1 video(s): clip.mp4" in told
-    assert "--heatmaps has no effect on videos" in told
     assert "--smooth" not in told
     assert run(photo, "--boxes", boxes, "--heatmaps", "--smooth") == 0
     assert "--smooth has no effect on pictures" in capsys.readouterr().out
@@ -441,10 +441,10 @@ def test_decoders_offered_are_those_there_are() -> None:
 def test_videos_with_true_times_and_with_early_ends(
     run: Run, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert run(shared / "field-cases/vfr.mp4", "--detector", "none", "--smooth") == 0
+    assert run(shared / "field-cases/vfr.mp4", "--detector", "none", "--smooth", "--draw") == 0
     times = {result["frame"]: result["time"] for result in results(tmp_path)}
     assert (times[0], times[10], times[29]) == (0, pytest.approx(0.4), pytest.approx(1.28))
-    with VideoReader(tmp_path / "out/vfr.mp4.poses.mp4") as drawn:
+    with VideoReader(tmp_path / "out/drawn/vfr.mp4") as drawn:
         np.testing.assert_allclose([drawn.time for _ in drawn], [*times.values()], atol=1e-3)
     capsys.readouterr()
     assert run(shared / "field-cases/cut.mp4", "--detector", "none") == 1

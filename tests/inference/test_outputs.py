@@ -7,7 +7,7 @@ import pytest
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.writing import write_text
 from vitpose_jax.inference.inputs import Source
-from vitpose_jax.inference.outputs import picture_paths, refuse_overwriting, video_paths
+from vitpose_jax.inference.outputs import drawing_paths, refuse_overwriting, results_folder
 
 
 def sources(*names: str) -> list[Source]:
@@ -27,18 +27,18 @@ def sources(*names: str) -> list[Source]:
     ],
 )
 def test_pictures(tmp_path: Path, names: list[str], expected: list[str]) -> None:
-    paths = picture_paths(tmp_path, sources(*names))
+    paths = drawing_paths(tmp_path, sources(*names))
     assert [str(paths[name].relative_to(tmp_path)) for name in names] == expected
 
 
 def test_folders_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
-    assert picture_paths(tmp_path, sources("x.jpg")) == {"x.jpg": tmp_path / "x-2.jpg"}
+    assert drawing_paths(tmp_path, sources("x.jpg")) == {"x.jpg": tmp_path / "x-2.jpg"}
 
 
 def test_names_too_long_for_a_suffix(tmp_path: Path) -> None:
     names = [f"{'ä' * 120}{end}.bmp" for end in "12"]
-    first, second = (path.name for path in picture_paths(tmp_path, sources(*names)).values())
+    first, second = (path.name for path in drawing_paths(tmp_path, sources(*names)).values())
     assert first != second
     for name in (first, second):
         assert name.startswith("ä" * 40)
@@ -46,12 +46,25 @@ def test_names_too_long_for_a_suffix(tmp_path: Path) -> None:
     write_text(tmp_path / ("x" * 250), "")
 
 
-def test_videos(tmp_path: Path) -> None:
-    videos = [Source("video", "v.mp4", "v.mp4"), Source("camera", "0", "camera0")]
-    assert video_paths(tmp_path, [*videos, *sources("a.jpg")]) == {
-        "v.mp4": tmp_path / "v.mp4.poses.mp4",
-        "camera0": tmp_path / "camera0.poses.mp4",
-    }
+def test_videos_beside_pictures(tmp_path: Path) -> None:
+    names = {"v.mp4": "v.mp4", "w.MP4": "w.MP4", "v.mov": "v.mov.mp4", "clip": "clip.mp4"}
+    videos = [Source("video", name, name) for name in names]
+    camera = Source("camera", "0", "camera0")
+    assert drawing_paths(tmp_path, [*videos, camera, *sources("a.jpg", "clip.png")]) == {
+        name: tmp_path / drawn for name, drawn in (names | {"camera0": "camera0.mp4"}).items()
+    } | {"a.jpg": tmp_path / "a.jpg", "clip.png": tmp_path / "clip.png"}
+
+
+def test_the_default_folder_is_a_free_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert results_folder("mine", "results") == Path("mine")
+    for taken in ("results", "results-2"):
+        assert results_folder(None, "results") == Path(taken)
+        Path(taken).mkdir()
+    assert results_folder(None, "results") == Path("results-3")
+    assert results_folder(None, "results", resume=True) == Path("results-2")
+    assert results_folder(None, "results", overwrite=True) == Path("results-2")
+    assert results_folder(None, "other", resume=True) == Path("other")
 
 
 def test_inputs_are_no_outputs_through_links_either(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vitpose_jax.commands.options import add_category, add_min_score, add_num_heads, add_results
 from vitpose_jax.errors import UserError, printable
+from vitpose_jax.weights.zoo import DEFAULT_DETECTOR, DEFAULT_POSE_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--weights", required=True, metavar="F", help="forecaster: a folder, a training run, a .pth"
     )
-    add("--pose-weights", metavar="W", help="pose model, as for `vitpose predict`; for videos")
+    add(
+        "--pose-weights",
+        default=DEFAULT_POSE_MODEL,
+        metavar="W",
+        help="for videos: the pose model, as for `vitpose predict` (default: %(default)s)",
+    )
     add_num_heads(parser)
     add("--video", metavar="FILE", help="with a keypoints.json: the video to draw on")
     add("--boxes", metavar="FILE", help="boxes of people (COCO detections), instead of a detector")
@@ -66,7 +72,11 @@ def run(options: argparse.Namespace) -> int:
     )
     from vitpose_jax.inference.journal import JOURNAL_FILE
     from vitpose_jax.inference.keypoint_file import read_keypoints
-    from vitpose_jax.inference.outputs import refuse_earlier_results, refuse_overwriting
+    from vitpose_jax.inference.outputs import (
+        refuse_earlier_results,
+        refuse_overwriting,
+        results_folder,
+    )
     from vitpose_jax.inference.results import write_results
     from vitpose_jax.keypoints.skeletons import SKELETONS
     from vitpose_jax.tasks.forecasting import open_forecaster
@@ -83,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
             f"{options.weights} forecasts {joints} joints, which is no skeleton of a pose model; "
             "train one on detections or keypoints"
         )
-    source, out = Path(options.input), Path(options.out)
+    options.out = results_folder(options.out, "forecast", options.resume, options.overwrite)
+    source, out = Path(options.input), options.out
     is_found = source.suffix.lower() == ".json"
     video = Path(options.video) if is_found and options.video else None if is_found else source
     written = [out / RESULTS_FILE]
@@ -147,6 +158,7 @@ def _find_people(
     As this takes longest, what is found is kept in a journal; keypoints.json is made from it even
     after an interruption.
     """
+    from vitpose_jax.commands.downloads import bring
     from vitpose_jax.commands.people import (
         ProgressBar,
         conclude,
@@ -164,11 +176,10 @@ def _find_people(
     from vitpose_jax.inference.sinks import Recorder
 
     path = Path(options.input)
-    if not options.pose_weights:
-        raise UserError(f"{path} is a video: give --pose-weights, or a keypoints.json instead")
     if not path.exists():
         raise UserError(f"{path}: no such file")
     source = Source("video", str(path), path.name)
+    bring(options.pose_weights, None if options.boxes else options.detector or DEFAULT_DETECTOR)
     finder = open_finder(options.boxes, options.detector, categories=options.category)
     for note in finder.notes([source]) if isinstance(finder, BoxFile) else []:
         print(printable(f"note: {note}"), file=sys.stderr)
@@ -189,5 +200,5 @@ def _find_people(
         sinks: list[Sink] = [Recorder(journal), ProgressBar(), *checks]
         report = journal.report + Pipeline(estimator, finder).run(left, sinks)
         report = finish(report, journal, ["json"])
-    conclude(report, 1, Path(options.out) / KEYPOINTS_FILE)
+    conclude(report, 1, options.out / KEYPOINTS_FILE)
     return *journal_people(journal.path, estimator.skeleton), report.problems

@@ -41,9 +41,10 @@ def add_min_score(parser: argparse._ActionsContainer, what: str) -> None:
 
 
 def add_results(parser: argparse._ActionsContainer, folder: str) -> None:
-    """Add the options on a run's folder; `folder` is its default."""
+    """Add the options on a run's folder; `folder` is its default (see `results_folder`)."""
     add = parser.add_argument
-    add("--out", default=folder, metavar="DIR", help="folder (default: %(default)s)")
+    taken = f"{folder}, or if that is there {folder}-2, ..."
+    add("--out", metavar="DIR", help=f"folder (default: {taken})")
     add(
         "--resume",
         action="store_true",

@@ -106,6 +106,11 @@ def finish(report: Report, journal: Journal, formats: Sequence[str]) -> Report:
     return report
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number of things, in words: "1 image", "2 images"."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def conclude(report: Report, inputs: int, results: Path) -> None:
     """Report problems on stderr, and where a stopped run's results are.
 

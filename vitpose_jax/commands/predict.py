@@ -14,6 +14,7 @@ from vitpose_jax.commands.options import (
     parse_size,
 )
 from vitpose_jax.errors import printable
+from vitpose_jax.weights.zoo import DEFAULT_DETECTOR, DEFAULT_POSE_MODEL
 
 if TYPE_CHECKING:
     from vitpose_jax.inference.estimator import PoseEstimator
@@ -40,9 +41,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--weights",
-        required=True,
+        default=DEFAULT_POSE_MODEL,
         metavar="W",
-        help="a .pth, a folder, or a hub id such as usyd-community/vitpose-base-simple",
+        help="a published model (`vitpose models` lists them; downloaded once), a folder, a "
+        "training run, a .pth or a hub id (default: %(default)s)",
     )
 
     people = parser.add_argument_group("where the people are")
@@ -107,17 +109,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="json: COCO results (the default); jsonl: one JSON object a person, with names; csv: "
         "a table, one row a person; may be repeated",
     )
-    add("--draw", action="store_true", help="write pictures with boxes and skeletons")
-    add("--heatmaps", action="store_true", help="write pictures overlaid with their heatmaps")
+    add(
+        "--draw",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write pictures and videos with boxes and skeletons (default)",
+    )
+    add("--names", action="store_true", help="draw the keypoints' names, too")
+    add("--heatmaps", action="store_true", help="write them overlaid with their heatmaps, too")
+    add("--show", action="store_true", help="show videos and cameras in a window meanwhile")
     add_min_score(output, "draw only keypoints with at least this score")
     add("--smooth", action="store_true", help="smooth the poses in videos (One Euro filter)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from vitpose_jax.commands.downloads import bring
     from vitpose_jax.commands.people import (
         ProgressBar,
         conclude,
+        counted,
         finish,
         open_journal,
     )
@@ -131,32 +142,35 @@ def run(options: argparse.Namespace) -> int:
     from vitpose_jax.inference.inputs import expand_inputs
     from vitpose_jax.inference.journal import JOURNAL_FILE
     from vitpose_jax.inference.outputs import (
-        picture_paths,
+        drawing_paths,
         refuse_earlier_results,
         refuse_overwriting,
-        video_paths,
+        results_folder,
     )
     from vitpose_jax.inference.pipeline import Pipeline, Report, Sink, in_order
+    from vitpose_jax.inference.show import ShowSink, Window
     from vitpose_jax.inference.sinks import PictureSink, Recorder, VideoSink
 
     sources = expand_inputs(options.inputs)
+    bring(options.weights, None if options.boxes else options.detector or DEFAULT_DETECTOR)
     is_animal = options.dataset in ANIMALS
     finder = open_finder(options.boxes, options.detector, is_animal, options.category)
     notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
     notes += _useless_options(options, {source.kind for source in sources})
-    folder, formats = Path(options.out), tuple(options.format or FORMATS[:1])
-    drawn = picture_paths(folder / "drawn", sources) if options.draw else {}
-    heatmaps = picture_paths(folder / "heatmaps", sources) if options.heatmaps else {}
-    videos = video_paths(folder, sources)
+    options.out = results_folder(options.out, "predictions", options.resume, options.overwrite)
+    folder, formats = options.out, tuple(options.format or FORMATS[:1])
+    drawn = drawing_paths(folder / "drawn", sources) if options.draw else {}
+    heatmaps = drawing_paths(folder / "heatmaps", sources) if options.heatmaps else {}
     written = [folder / JOURNAL_FILE, *(results_path(folder, name) for name in FORMATS)]
-    written += [path for paths in (drawn, heatmaps, videos) for path in paths.values()]
-    plain = {n: (Path(n).name, f"{Path(n).name}.jpg") for n in drawn}
+    written += [path for paths in (drawn, heatmaps) for path in paths.values()]
+    plain = {n: [f"{Path(n).name}{suffix}" for suffix in ("", ".jpg", ".mp4")] for n in drawn}
     if renamed := [f"{n} as {p.name}" for n, p in drawn.items() if p.name not in plain[n]]:
         notes.append(f"{len(renamed)} drawn under another name, such as {renamed[0]}")
     given = [source.location for source in sources if source.kind != "camera"]
     refuse_overwriting(written, [*given, *filter(None, (options.boxes, options.weights))])
     if not options.overwrite and not (options.resume and written[0].exists()):
         refuse_earlier_results(written)
+    window = Window() if options.show else None
     out = make_folder(folder)
     estimator = PoseEstimator.from_pretrained(
         options.weights,
@@ -170,12 +184,13 @@ def run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         keep_heatmaps=options.heatmaps,
     )
-    draw = partial(draw_people, skeleton=estimator.skeleton, min_score=options.min_score)
+    draw = partial(draw_people, min_score=options.min_score, names=options.names)
     overlay = partial(overlay_heatmaps, input_size=estimator.input_size)
-    outputs: list[Sink] = [PictureSink(out / "drawn", draw, drawn)] if options.draw else []
-    outputs += [PictureSink(out / "heatmaps", overlay, heatmaps)] if options.heatmaps else []
-    outputs += [VideoSink(draw, videos)]
+    outputs: list[Sink] = []
+    for how, where in ((draw, drawn), (overlay, heatmaps)):
+        outputs += [PictureSink(how, where), VideoSink(how, where)] if where else []
     checks = [BoxUnitsSink(finder)] if isinstance(finder, BoxFile) else []
+    meanwhile: list[Sink] = [ProgressBar(), *([ShowSink(draw, window)] if window else [])]
     pipeline = Pipeline(estimator, finder, nms=options.nms, smooth=options.smooth)
     settings = _settings(options, estimator)
     with open_journal(options, written, settings, sources, estimator, checks) as journal:
@@ -185,7 +200,7 @@ def run(options: argparse.Namespace) -> int:
         full = estimator.batch_size
         estimator.compile(estimator.network.rows(1, full) if is_small else full)
         started = time.perf_counter()
-        found = pipeline.run(left, [Recorder(journal, outputs), ProgressBar(), *checks])
+        found = pipeline.run(left, [Recorder(journal, outputs), *meanwhile, *checks])
         seconds = time.perf_counter() - started
         report = finish(
             Report(problems=sources.problems) + journal.report + found, journal, formats
@@ -193,13 +208,11 @@ def run(options: argparse.Namespace) -> int:
 
     results = results_path(out, formats[0])
     conclude(report, len(sources), results)
-    paths = [str(results_path(out, name)) for name in formats]
-    where = printable("; ".join([*paths, *notes, *report.notes]))
-    print(
-        f"{report.people} people in {report.frames} images ({found.people / seconds:.1f} "
-        f"people/s, {found.frames / seconds:.1f} images/s on {estimator.network.description}): "
-        f"{where}"
-    )
+    written_to = [str(results_path(out, name)) for name in formats]
+    people, images = counted(report.people, "person", "people"), counted(report.frames, "image")
+    rates = f"{found.people / seconds:.1f} people/s, {found.frames / seconds:.1f} images/s"
+    told = printable("; ".join([*written_to, *notes, *report.notes]))
+    print(f"{people} in {images} ({rates} on {estimator.network.description}): {told}")
     return 1 if report.problems else 0
 
 
@@ -208,7 +221,7 @@ def _settings(options: argparse.Namespace, estimator: "PoseEstimator") -> dict[s
     from vitpose_jax.files.fingerprint import digest_files
 
     names = ["category", "nms", "flip_test", "decoder", "dataset", "num_heads", "smooth"]
-    names += ["draw", "heatmaps", "min_score"]
+    names += ["draw", "names", "heatmaps", "min_score"]
     files = {name: getattr(options, name) for name in ("boxes", "detector")}
     return {
         **{f"--{name.replace('_', '-')}": getattr(options, name) for name in names},
@@ -222,8 +235,7 @@ def _settings(options: argparse.Namespace, estimator: "PoseEstimator") -> dict[s
 def _useless_options(options: argparse.Namespace, kinds: set[str]) -> list[str]:
     """Notes on options that have no effect on these kinds of sources."""
     notes = []
-    if options.heatmaps and kinds != {"image"}:
-        notes.append("--heatmaps has no effect on videos")
-    if options.smooth and kinds == {"image"}:
-        notes.append("--smooth has no effect on pictures")
+    for name in ("smooth", "show"):
+        if getattr(options, name) and kinds == {"image"}:
+            notes.append(f"--{name} has no effect on pictures")
     return notes

@@ -5,12 +5,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
+from urllib.parse import urlsplit
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.formats import (
     HEIC_SUFFIXES,
+    IMAGE_SUFFIXES,
     OTHER_SUFFIXES,
     RAW_SUFFIXES,
     kind_of,
@@ -82,6 +84,8 @@ def _expand(argument: str, problems: dict[str, None]) -> list[Source]:
     if argument.isascii() and argument.isdigit():
         return [Source("camera", argument, f"camera{argument}")]
     if argument.startswith(STREAM_PREFIXES):
+        if PurePosixPath(urlsplit(argument).path).suffix.lower() in IMAGE_SUFFIXES:
+            raise UserError(f"{argument}: is a picture on the web; download it first")
         return [Source("camera", argument, "stream")]
     if glob.has_magic(argument):
         files = sorted({p for p in map(Path, _matches(argument)) if _is_file(p)})

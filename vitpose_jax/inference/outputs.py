@@ -1,5 +1,6 @@
 """Where results are written: a separate file for every input, never over an input."""
 
+import itertools
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,17 +14,37 @@ LONGEST_NAME = 240
 """In bytes; file systems allow 255, and a number may be added."""
 
 
-def picture_paths(folder: Path, sources: Sequence[Source]) -> dict[str, Path]:
-    """Where drawn pictures go, by the source's name; JPEG and PNG keep their names."""
-    pictures = [source.name for source in sources if source.kind == "image"]
-    web = (".jpg", ".jpeg", ".png")
-    return _paths(folder, {n: "" if n.lower().endswith(web) else ".jpg" for n in pictures})
+KEPT = {"image": ((".jpg", ".jpeg", ".png"), ".jpg"), "video": ((".mp4",), ".mp4")}
+"""The suffixes that drawings keep, and the one that others get."""
 
 
-def video_paths(folder: Path, sources: Sequence[Source]) -> dict[str, Path]:
-    """Where annotated videos go, by the source's name."""
-    videos = [source.name for source in sources if source.kind != "image"]
-    return _paths(folder, dict.fromkeys(videos, ".poses.mp4"))
+def results_folder(
+    given: str | None, default: str, resume: bool = False, overwrite: bool = False
+) -> Path:
+    """The folder of a run's results: as given, or else the default with the first free number.
+
+    A run that is resumed, or whose results are overwritten, has the last one that is there.
+    """
+    if given is not None:
+        return Path(given)
+    numbered = (Path(default if i == 1 else f"{default}-{i}") for i in itertools.count(1))
+    there = list(itertools.takewhile(os.path.lexists, numbered))
+    if there and (resume or overwrite):
+        return there[-1]
+    return Path(f"{default}-{len(there) + 1}" if there else default)
+
+
+def drawing_paths(folder: Path, sources: Sequence[Source]) -> dict[str, Path]:
+    """Where drawn pictures and videos go, by the source's name: JPEG, PNG and MP4 keep their names.
+
+    Others have `.jpg` or `.mp4` appended.
+    """
+
+    def suffix(source: Source) -> str:
+        kept, added = KEPT["image" if source.kind == "image" else "video"]
+        return "" if source.name.lower().endswith(kept) else added
+
+    return _paths(folder, {source.name: suffix(source) for source in sources})
 
 
 def _paths(folder: Path, suffixes: Mapping[str, str]) -> dict[str, Path]:

@@ -93,9 +93,9 @@ class PictureSink(Sink):
 
     needs_images = frozenset[SourceKind]({"image"})
 
-    def __init__(self, folder: Path, draw: Draw, paths: Mapping[str, Path]) -> None:
-        """Set the folder, and the paths in it by the source's name."""
-        self._folder, self._draw, self._paths = folder, draw, paths
+    def __init__(self, draw: Draw, paths: Mapping[str, Path]) -> None:
+        """Set the pictures' paths by the source's name."""
+        self._draw, self._paths = draw, paths
         self._background = Background(WORKERS)
         self._problems: list[str] = []
         self._notes: dict[str, None] = {}
@@ -136,7 +136,9 @@ class PictureSink(Sink):
         except EncodingError as error:
             self._problems.append(str(error))
         else:
-            self._notes[f"pictures in {self._folder}"] = None
+            path = self._paths[source.name]
+            where = f"picture {path}" if len(self._paths) == 1 else f"pictures in {path.parent}"
+            self._notes[where] = None
 
 
 class VideoSink(Sink):
