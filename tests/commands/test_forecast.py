@@ -275,8 +275,9 @@ def test_what_is_missing_is_said(
     capsys: pytest.CaptureFixture,
 ) -> None:
     out = ["--out", str(tmp_path / "out")]
-    assert main(["forecast", str(video), "--weights", str(forecaster), *out]) == 2
-    assert "--pose-weights" in capsys.readouterr().err
+    command = ["forecast", str(video), "--weights", str(forecaster), "--detector", "none", *out]
+    assert main([*command, "--pose-weights", "base-simpel"]) == 2
+    assert "did you mean base-simple?" in capsys.readouterr().err
     short = keypoints_json(tmp_path / "short.json", make_person, frames=6)
     assert main(["forecast", str(short), "--weights", str(forecaster), *out]) == 2
     assert "10 frames in a row" in capsys.readouterr().err
