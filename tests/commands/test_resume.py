@@ -74,7 +74,7 @@ def test_from_every_place(run: Run, inputs: Path, boxes: Path, tmp_path: Path) -
     assert run(*command) == 1
     whole = files(out)
     assert len(json.loads(whole["keypoints.json"])) == 20 + 16
-    assert len([name for name in whole if name.startswith("drawn/")]) == 11
+    assert len([name for name in whole if name.startswith("drawn/")]) == 11 + 2
     journal = whole[JOURNAL_FILE]
     ends = [entry.after for entry in read_journal(out / JOURNAL_FILE)[1]]
     for cut in (60, ends[8], ends[-3] + 70):
