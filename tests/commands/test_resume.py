@@ -172,7 +172,7 @@ def test_earlier_results_are_not_overwritten_silently(
         assert main([*words, *more]) == 2
         assert "keypoints.json: is there already" in capsys.readouterr().err
     assert main([*words, "--overwrite", "--format", "csv"]) == 0
-    assert [*files(tmp_path / "out")] == ["keypoints.csv", JOURNAL_FILE]
+    assert [*files(tmp_path / "out")] == ["drawn/00.png", "keypoints.csv", JOURNAL_FILE]
 
 
 def predict(*words: object) -> subprocess.Popen:
