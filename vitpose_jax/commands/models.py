@@ -22,9 +22,9 @@ def run(options: argparse.Namespace) -> int:
     models = [*POSE_MODELS.values(), *DETECTORS.values()]
     here = {model.name: not missing_files(model) for model in models}
     if options.json:
-        default = (DEFAULT_POSE_MODEL, DEFAULT_DETECTOR)
+        defaults = (DEFAULT_POSE_MODEL, DEFAULT_DETECTOR)
         more = [
-            {"default": m.name in default, "in_cache": here[m.name], "folder": snapshot_folder(m)}
+            {"default": m.name in defaults, "in_cache": here[m.name], "folder": snapshot_folder(m)}
             for m in models
         ]
         entries = [asdict(model) | extra for model, extra in zip(models, more, strict=True)]
