@@ -87,6 +87,11 @@ def test_own_keypoints_from_training_to_predictions(fish, trained, tmp_path, cap
     (found,) = json.loads((out / "keypoints.json").read_text())
     assert len(found["keypoints"]) == 15
     assert "assuming those of" not in caplog.text + capsys.readouterr().err
+    for _ in range(2):  # the run itself: its best checkpoint is what is exported, too
+        options[-1] = str(tmp_path / "from_run")
+        run_itself = ["predict", str(picture), "--weights", str(trained[1]), "--overwrite"]
+        assert main([*run_itself, *options]) == 0
+    assert json.loads((tmp_path / "from_run/keypoints.json").read_text()) == [found]
     with pytest.raises(UserError, match=r"keypoints of its own \(tip, left_fin"):
         PoseEstimator.from_pretrained(weights, dataset="coco")
 

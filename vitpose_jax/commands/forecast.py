@@ -158,13 +158,13 @@ def _find_people(
     As this takes longest, what is found is kept in a journal; keypoints.json is made from it even
     after an interruption.
     """
-    from vitpose_jax.commands.downloads import bring
     from vitpose_jax.commands.people import (
         ProgressBar,
         conclude,
         finish,
         open_journal,
     )
+    from vitpose_jax.commands.weights import open_weights
     from vitpose_jax.files.fingerprint import digest_files
     from vitpose_jax.inference.box_units import BoxUnitsSink
     from vitpose_jax.inference.boxes import BoxFile
@@ -179,11 +179,13 @@ def _find_people(
     if not path.exists():
         raise UserError(f"{path}: no such file")
     source = Source("video", str(path), path.name)
-    bring(options.pose_weights, None if options.boxes else options.detector or DEFAULT_DETECTOR)
+    detector = None if options.boxes else options.detector or DEFAULT_DETECTOR
+    weights = open_weights(options.pose_weights, detector)
     finder = open_finder(options.boxes, options.detector, categories=options.category)
     for note in finder.notes([source]) if isinstance(finder, BoxFile) else []:
         print(printable(f"note: {note}"), file=sys.stderr)
-    estimator = PoseEstimator.from_pretrained(options.pose_weights, num_heads=options.num_heads)
+    estimator = PoseEstimator.from_pretrained(weights, num_heads=options.num_heads)
+    estimator.weights = options.pose_weights  # as the user knows them
     found = estimator.skeleton.num_keypoints
     if found != joints:
         raise UserError(

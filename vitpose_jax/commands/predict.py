@@ -124,7 +124,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from vitpose_jax.commands.downloads import bring
     from vitpose_jax.commands.people import (
         ProgressBar,
         conclude,
@@ -132,6 +131,7 @@ def run(options: argparse.Namespace) -> int:
         finish,
         open_journal,
     )
+    from vitpose_jax.commands.weights import open_weights
     from vitpose_jax.files.writing import make_folder
     from vitpose_jax.inference.box_units import BoxUnitsSink
     from vitpose_jax.inference.boxes import BoxFile
@@ -152,7 +152,8 @@ def run(options: argparse.Namespace) -> int:
     from vitpose_jax.inference.sinks import PictureSink, Recorder, VideoSink
 
     sources = expand_inputs(options.inputs)
-    bring(options.weights, None if options.boxes else options.detector or DEFAULT_DETECTOR)
+    detector = None if options.boxes else options.detector or DEFAULT_DETECTOR
+    weights = open_weights(options.weights, detector)
     is_animal = options.dataset in ANIMALS
     finder = open_finder(options.boxes, options.detector, is_animal, options.category)
     notes = finder.notes(sources) if isinstance(finder, BoxFile) else []
@@ -173,7 +174,7 @@ def run(options: argparse.Namespace) -> int:
     window = Window() if options.show else None
     out = make_folder(folder)
     estimator = PoseEstimator.from_pretrained(
-        options.weights,
+        weights,
         dtype=options.dtype,
         flip_test=options.flip_test,
         dataset=options.dataset,
@@ -184,6 +185,7 @@ def run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         keep_heatmaps=options.heatmaps,
     )
+    estimator.weights = options.weights  # as the user knows them
     draw = partial(draw_people, min_score=options.min_score, names=options.names)
     overlay = partial(overlay_heatmaps, input_size=estimator.input_size)
     outputs: list[Sink] = []

@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from tqdm import tqdm
 
+    from vitpose_jax.commands.weights import open_weights
     from vitpose_jax.data.motion.threedpw import read_sequence, sequence_files
     from vitpose_jax.data.motion.threedpw_keypoints import (
         keypoint_file,
@@ -40,7 +41,9 @@ def run(options: argparse.Namespace) -> int:
 
     folder = Path(options.data)
     work = [(s, f) for s in options.splits for f in sequence_files(folder, s)]
-    estimator = PoseEstimator.from_pretrained(options.weights, num_heads=options.num_heads)
+    estimator = PoseEstimator.from_pretrained(
+        open_weights(options.weights, options.detector), num_heads=options.num_heads
+    )
     names = estimator.skeleton.keypoint_names
     if names != SKELETONS["coco"].keypoint_names:
         raise UserError(

@@ -134,7 +134,7 @@ class PoseEstimator:
 
         Args:
             weights: the name of a published model (`vitpose models` lists them; downloaded once),
-                a folder, a training run (its best checkpoint), a checkpoint file or a hub id.
+                a folder, a checkpoint file or a hub id.
             dtype: compute dtype; by default bfloat16 on an accelerator and float32 on a CPU.
             flip_test, method, batch_size, keep_heatmaps: as for the constructor.
             dataset: a key of `SKELETONS`, whose head or expert and skeleton to use.

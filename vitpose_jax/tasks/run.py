@@ -1,7 +1,9 @@
 """What the command line does with a configuration or a run: train, evaluate, export."""
 
 import contextlib
+import hashlib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,11 +15,13 @@ import ml_collections
 from flax import nnx
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.cache import cache_folder
 from vitpose_jax.tasks import forecasting, pose
 from vitpose_jax.training import loop, workdir
-from vitpose_jax.training.checkpoints import has_checkpoint, restore_model
+from vitpose_jax.training.checkpoints import best_checkpoint, has_checkpoint, restore_model
 from vitpose_jax.training.peers import watched
 from vitpose_jax.training.task import Task
+from vitpose_jax.weights.sources import is_run
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,28 @@ def export_run(folder: str | Path, out: str | Path, which: str = "best") -> int:
     config = workdir.read_run(Path(folder).expanduser()).config
     task_of(config).save_model(model, Path(out).expanduser())
     return step
+
+
+def pose_weights(source: str) -> str:
+    """What to load a pose model from: of a training run, a copy of its best checkpoint's weights.
+
+    The copy is in the user's cache folder. Anything else is returned as it is.
+
+    Raises:
+        UserError: the run is of another task, or its best checkpoint cannot be used.
+    """
+    if not is_run(source):
+        return source
+    folder = Path(source).expanduser()
+    task = workdir.read_run(folder).config.get("task")
+    if task != "pose":
+        raise UserError(f"{source} is the run of a {task} model, which finds no keypoints")
+    checkpoint = best_checkpoint(folder)
+    stamp = f"{checkpoint.resolve()} {checkpoint.stat().st_mtime_ns}"
+    copy = cache_folder("exported") / hashlib.sha256(os.fsencode(stamp)).hexdigest()[:20]
+    if not (copy / "config.json").exists():
+        export_run(folder, copy, checkpoint.name)
+    return str(copy)
 
 
 def log_plainly() -> None:

@@ -221,6 +221,17 @@ def has_checkpoint(folder: Path) -> bool:
     return bool(_steps(folder / workdir.CHECKPOINT_FOLDER))
 
 
+def best_checkpoint(folder: Path) -> Path:
+    """The best checkpoint of the run in `folder`, as in `read_parameters`.
+
+    Raises:
+        UserError: there is no such run, or it has no checkpoint.
+    """
+    run = workdir.read_run(folder)
+    place = folder / workdir.CHECKPOINT_FOLDER
+    return place / str(_choose(place, _steps(place), "best", run.metric, run.maximize))
+
+
 def restore_model(model: Model, folder: Path, which: str = "best") -> tuple[int, Model]:
     """Return (step, model) of a checkpoint of the run in `folder`.
 
@@ -258,8 +269,6 @@ def read_parameters(
     """
     folder = Path(folder).absolute()
     steps = _steps(folder)
-    if not steps:
-        raise UserError(f"{folder} holds no checkpoint")
     step = _choose(folder, steps, which, metric, maximize)
     if problem := damage(folder / str(step)):
         sound = [other for other in steps if not damage(folder / str(other))]
@@ -304,6 +313,8 @@ def _unreadable(checkpoint: Path, error: Exception) -> UserError:
 
 
 def _choose(folder: Path, steps: list[int], which: str, metric: str, maximize: bool) -> int:
+    if not steps:
+        raise UserError(f"{folder} holds no checkpoint")
     if which == "latest":
         return max(steps)
     if which == "best":
