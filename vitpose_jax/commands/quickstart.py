@@ -18,6 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, evaluate before and after, export, and list the results."""
+    from vitpose_jax.data.synthetic.samples import write_samples
     from vitpose_jax.tasks.recipes import quickstart_recipe
     from vitpose_jax.tasks.run import export_run, log_plainly, train
     from vitpose_jax.training.metrics_log import read_metrics
@@ -28,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     print("Training a small ViTPose on synthetic people. Ctrl-C stops; repeat to resume.")
     train(quickstart_recipe(), folder)
     export_run(folder, folder / "weights")
+    write_samples(folder / "samples", SAMPLES)
     print(f"\nDone in {(time.monotonic() - start) / 60:.1f} minutes. AP on held-out people:")
     for row in read_metrics(folder):
         if "eval/AP" in row:
@@ -36,16 +38,22 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+SAMPLES = 8
+"""Pictures to try the model on."""
+
 SUMMARY = """
 In {folder}:
-  pictures/       predictions for the same 16 people, before and after
+  pictures/       predictions for the same 16 people beside the truth, before and after
   curves.png      loss and scores over the run
   metrics.jsonl   all metrics (or: tensorboard --logdir {folder})
   weights/        the model, for --weights
+  samples/        pictures to try it on, with people.json: where the people are
   checkpoints/    for resuming training
 
 Next:
-  poses in your own pictures, with the published weights:
-    vitpose predict people.jpg --weights usyd-community/vitpose-base-simple
-  training on your own people (a folder in COCO's layout):
-    python -m vitpose_jax.main --config=vitpose:small,FOLDER --workdir=runs/mine"""
+  poses in the samples, by the model just trained:
+    vitpose predict {folder}/samples --boxes {folder}/samples/people.json \\
+      --weights {folder}/weights --draw --out {folder}/found
+  training on your own people (a folder in COCO's layout, checked first):
+    vitpose check FOLDER
+    vitpose train vitpose:small --data FOLDER --workdir runs/mine"""

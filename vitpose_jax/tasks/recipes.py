@@ -148,11 +148,11 @@ def quickstart_recipe(data: str = "synthetic-solo") -> ml_collections.ConfigDict
 
     The model has a million parameters; the only augmentation is mirroring.
     """
-    config = small_recipe(data, width=128, depth=4, steps=1500)
+    config = small_recipe(data, width=128, depth=4, steps=1200)
     config.augmentation = asdict(NO_AUGMENTATION) | {"flip_probability": 0.5}
     config.schedule.warmup_steps = 60
     config.eval_first = True
-    config.eval_every = 500
+    config.eval_every = 400
     config.checkpoint_every = 100
     config.log_every = 25
     return config

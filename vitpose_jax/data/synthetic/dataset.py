@@ -1,6 +1,6 @@
 """Synthetic people as a pose data set: nothing on disk, each image a function of its index."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -50,7 +50,7 @@ def open_synthetic(name: str, split: str, input_size: tuple[int, int]) -> "Synth
         load_image_wh=lambda: np.array(
             [scene.pixels.shape[1::-1] for scene in images.scenes()], np.int32
         ),
-        load_coco=lambda: _coco_annotations(images),
+        load_coco=lambda: coco_annotations(images.scenes()),
     )
 
 
@@ -168,10 +168,10 @@ def people_of_scene(scene: Scene, index: int) -> People:
     return people
 
 
-def _coco_annotations(images: SyntheticImages) -> dict[str, Any]:
-    """The split as a COCO dict; as in COCO, barely visible people have no keypoints."""
+def coco_annotations(scenes: Iterable[Scene]) -> dict[str, Any]:
+    """Scenes as a COCO dict; as in COCO, barely visible people have no keypoints."""
     entries, annotations = [], []
-    for index, scene in enumerate(images.scenes()):
+    for index, scene in enumerate(scenes):
         height, width = scene.pixels.shape[:2]
         name = f"{index:012d}.jpg"
         entries.append({"id": index, "file_name": name, "width": width, "height": height})
