@@ -26,8 +26,8 @@ def test_its_last_lines_lead_on_without_a_network(
     said = capsys.readouterr().out
     for name in re.findall(r"^  ([\w.]+/?) ", said.split("In q:")[1].split("Next:")[0], re.M):
         assert (tmp_path / "q" / name).exists(), name
-    lines = re.findall(r"^ {4}(vitpose (?:.|\\\n)*)$", said, re.M)
-    commands = [shlex.split(line) for line in lines]
+    lines = re.findall(r"^ {4}(vitpose (?:[^\\\n]|\\\n)*)", said, re.M)
+    commands = [shlex.split(line.replace("\\\n", " ")) for line in lines]
     assert [words[1] for words in commands] == ["predict", "check", "train"]
     assert main(commands[0][1:]) == 0
     found = json.loads((tmp_path / "q/found/keypoints.json").read_text())
