@@ -33,7 +33,7 @@ def test_its_last_lines_lead_on_without_a_network(
     found = json.loads((tmp_path / "q/found/keypoints.json").read_text())
     truth = json.loads((tmp_path / "q/samples/people.json").read_text())
     assert len(found) == len(truth["annotations"]) == len(truth["images"])
-    assert len(list((tmp_path / "q/found").glob("*.jpg"))) == len(found)
+    assert len(list((tmp_path / "q/found").rglob("*.jpg"))) == len(found)
 
 
 def test_its_length_is_that_of_its_evaluations() -> None:
