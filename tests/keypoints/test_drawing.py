@@ -26,11 +26,12 @@ def test_one_colour_instead_of_the_sides() -> None:
     assert not set(SIDE_COLOURS.values()) & colours
 
 
+@pytest.mark.parametrize("right", [70, 99])  # inside the picture, and as wide as it
 @pytest.mark.parametrize("opacity", [0.25, 0.5, 0.75])
-def test_faint_keypoints_are_blended_with_what_is_below(opacity: float) -> None:
+def test_faint_keypoints_are_blended_with_what_is_below(opacity: float, right: int) -> None:
     skeleton = SKELETONS["coco"]
     points = np.full((17, 2), 40.0)
-    points[[5, 7]] = [[20, 20], [70, 50]]  # a limb, whose ends are all that is drawn
+    points[[5, 7]] = [[90 - right, 20], [right, 50]]  # a limb, whose ends are all that is drawn
     shown = np.isin(np.arange(17), [5, 7])
     below = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
     solid, faint = below.copy(), below.copy()

@@ -87,7 +87,7 @@ def _draw_part(
     part = canvas[top:bottom, left:right]
     if not part.size:
         return
-    layer = canvas if alpha == 1 else np.ascontiguousarray(part)
+    layer = canvas if alpha == 1 else part.copy()
     shifted = keypoints if alpha == 1 else keypoints - [left, top]
     sides = [skeleton.side(k) for k in range(skeleton.num_keypoints)]
     for thickness, is_edge in ((width * 2.2, True), (width * 1.4, False)):
