@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Float64
 
+from vitpose_jax.data.motion import somof
 from vitpose_jax.data.motion.windows import MotionWindows, last_seen, person_size
 from vitpose_jax.errors import UserError
 
@@ -19,11 +20,17 @@ Future = Float32[np.ndarray, "batch future joints dims"]
 PIXELS = 50.0
 """Threshold of the original predictor's score: a hit is strictly closer."""
 
+VIM_FRAMES = (2, 4, 8, 10, 14)
+"""Future frames, from 1, at which SoMoF scores: called 100, 240, 500, 640 and 900 ms."""
+
 COUNTS = ("count", "sized")
 """The metrics that count the joints which the other metrics average over."""
 
 BY_SIZE = ("error_heights", "pck_0.1_box", "pck_0.2_box")
 """The metrics that average over `sized` joints; all others average over `count`."""
+
+ROOT_DAMPING = 0.9
+"""Share of its velocity that the body's centre keeps from frame to frame (at 15 a second)."""
 
 DAMPING = 0.5
 """Share of the velocity that the damped fit keeps from frame to frame. Of 0.5, 0.55, ..., 1 it has
@@ -44,6 +51,24 @@ def constant_velocity(observed: Observed, visible: Visible, frames: int) -> Futu
 def damped_fit(observed: Observed, visible: Visible, frames: int) -> Future:
     """The line through the last three frames, each further step shorter than the one before."""
     return linear_fit(observed, visible, frames, fitted=3, damping=DAMPING)
+
+
+def root_velocity(observed: Observed, visible: Visible, frames: int) -> Future:
+    """The last pose moved on, as it is, by the mean step of the joints between the last frames."""
+    return damped_root(observed, visible, frames, damping=1.0)
+
+
+def damped_root(
+    observed: Observed, visible: Visible, frames: int, damping: float = ROOT_DAMPING
+) -> Future:
+    """As `root_velocity`, each further step shorter than the one before."""
+    both = visible[:, -2:].all(1)[..., None]
+    step = (
+        (observed[:, -1] - observed[:, -2]) * both if observed.shape[1] > 1 else 0 * observed[:, -1]
+    )
+    velocity = step.sum(1, keepdims=True) / np.maximum(both.sum(1, keepdims=True), 1)
+    travel = np.cumsum(damping ** np.arange(frames))[None, :, None, None]
+    return (last_seen(observed, visible)[:, None] + travel * velocity[:, None]).astype(np.float32)
 
 
 def linear_fit(
@@ -68,6 +93,15 @@ BASELINES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "constant_velocity": constant_velocity,
     "damped_fit": damped_fit,
 }
+"""Those of every evaluation."""
+
+SCENE_BASELINES = {
+    "zero_velocity": zero_velocity,
+    "constant_velocity": constant_velocity,
+    "root_velocity": root_velocity,
+    "damped_root": damped_root,
+}
+"""Those of scenes in 3D."""
 
 
 def baseline(name: str, frames: int) -> Forecast:
@@ -76,9 +110,10 @@ def baseline(name: str, frames: int) -> Forecast:
     Raises:
         UserError: there is no such baseline.
     """
-    if name not in BASELINES:
-        raise UserError(f"no baseline {name!r}; choose one of {', '.join(BASELINES)}")
-    return lambda observed, visible: BASELINES[name](observed, visible, frames)
+    known = BASELINES | SCENE_BASELINES
+    if name not in known:
+        raise UserError(f"no baseline {name!r}; choose one of {', '.join(known)}")
+    return lambda observed, visible: known[name](observed, visible, frames)
 
 
 def forecast_windows(
@@ -92,6 +127,38 @@ def forecast_windows(
         rows = np.minimum(np.arange(first, first + size), count - 1)
         parts.append(np.asarray(forecast(observed[rows], visible[rows]), np.float32))
     return np.concatenate(parts)[:count]
+
+
+def vim(
+    predicted: Float[np.ndarray, "scenes people 14 13 3"],
+    true: Float[np.ndarray, "scenes people 14 13 3"],
+) -> Float64[np.ndarray, " 6"]:
+    """SoMoF's score ("visibility-ignored metric") at `VIM_FRAMES` and these five's mean, in cm.
+
+    At each frame it is the root of the sum of squared errors over a person's joints and axes,
+    averaged over people and scenes.
+
+    Args:
+        predicted, true: metres.
+
+    Raises:
+        UserError: the arrays are not SoMoF's, differ in shape, are not finite or not in metres.
+    """
+    for name, joints in (("predicted", predicted), ("true", true)):
+        shape = np.shape(joints)
+        if len(shape) != 5 or shape[2:] != (somof.FUTURE, len(somof.JOINTS), 3):
+            raise UserError(
+                f"vim: {name} is {shape}, not (scenes, people, {somof.FUTURE} frames, "
+                f"{len(somof.JOINTS)} joints, 3)"
+            )
+        somof.check_numbers(np.asarray(joints), f"vim: {name}")
+    if np.shape(predicted) != np.shape(true) or not np.size(true):
+        raise UserError(f"vim: predicted is {np.shape(predicted)}, but true {np.shape(true)}")
+    somof.refuse_other_units(np.asarray(true), "vim: true")
+    error = np.asarray(predicted, np.float64) - np.asarray(true, np.float64)
+    distance = np.sqrt(np.square(error).sum((-1, -2))).mean((0, 1))
+    frames = 100 * distance[np.array(VIM_FRAMES) - 1]
+    return np.append(frames, frames.mean())
 
 
 def evaluate_forecast(
@@ -189,6 +256,12 @@ def table(results: Mapping[str, Mapping[str, np.ndarray]], metric: str) -> str:
     numbers = [str(k + 1) for k in range(len(next(iter(frames.values()))))]
     rows = {name: map(shown, (mean_frame(v), *v)) for name, v in frames.items()}
     return _markdown((metric, "mean", *numbers), rows)
+
+
+def vim_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """VIM as Markdown: a row per forecast, a column per frame and their mean."""
+    header = ("VIM, cm", *next(iter(rows.values())))
+    return _markdown(header, {n: [f"{v:.2f}" for v in row.values()] for n, row in rows.items()})
 
 
 def joint_table(

@@ -308,7 +308,7 @@ def open_forecaster(source: str | Path) -> Forecaster | PosePredictor:
         return load_forecaster(source)
     folder = Path(source).expanduser()
     run = workdir.read_run(folder)
-    if run.config.task != "forecast":
+    if run.config.task not in ("forecast", "scenes"):
         raise UserError(f"{source} is the run of a {run.config.task} model; give a forecaster's")
     return restore_model(build_model(run.config, run.model_config), folder)[1]
 

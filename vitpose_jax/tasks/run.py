@@ -16,7 +16,7 @@ from flax import nnx
 
 from vitpose_jax.errors import UserError
 from vitpose_jax.files.cache import cache_folder
-from vitpose_jax.tasks import forecasting, pose
+from vitpose_jax.tasks import forecasting, pose, scenes
 from vitpose_jax.training import loop, workdir
 from vitpose_jax.training.checkpoints import best_checkpoint, has_checkpoint, restore_model
 from vitpose_jax.training.peers import watched
@@ -25,7 +25,7 @@ from vitpose_jax.weights.sources import is_run
 
 log = logging.getLogger(__name__)
 
-TASKS: dict[str, Task[Any]] = {"pose": pose, "forecast": forecasting}
+TASKS: dict[str, Task[Any]] = {"pose": pose, "forecast": forecasting, "scenes": scenes}
 """The choices of `config.task`."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitpose_jax.data.motion import threedpw
+from vitpose_jax.data.motion import somof, threedpw
 from vitpose_jax.data.motion.synthetic import synthetic_tracks
 from vitpose_jax.data.motion.threedpw_keypoints import keypoint_tracks
 from vitpose_jax.data.motion.viewpoints import fit_face, lift_coco
@@ -42,16 +42,24 @@ INPUTS = {
     "detections": _COCO_2D,
     "projected": MotionInput(threedpw.SMPL_JOINTS, 2),
     "joints3d": MotionInput(threedpw.SMPL_JOINTS, 3),
+    "somof": MotionInput(somof.JOINTS, 3),
     "keypoints": _COCO_2D,
     "synthetic": _COCO_2D,
 }
 """What can be forecast: 3DPW's own 2D detections, its 3D joints seen through the camera, the 3D
-joints themselves, keypoints from a pose model (`vitpose prepare-3dpw`), and synthetic motion."""
+joints themselves, those of them in SoMoF, keypoints from a pose model (`vitpose prepare-3dpw`), and
+synthetic motion."""
+
+
+def _somof_tracks(sequence: threedpw.Sequence) -> list[MotionTrack]:
+    return [somof.from_smpl(track) for track in threedpw.joint_tracks(sequence)]
+
 
 _TRACKS_OF_SEQUENCE = {
     "detections": threedpw.detection_tracks,
     "projected": threedpw.projected_tracks,
     "joints3d": threedpw.joint_tracks,
+    "somof": _somof_tracks,
 }
 
 
@@ -74,7 +82,7 @@ def open_tracks(folder: str | Path, split: str, kind: str = "detections") -> lis
         return keypoint_tracks(folder, split)
     sequences = threedpw.read_split(folder, split)
     tracks_of = _TRACKS_OF_SEQUENCE[kind]
-    if split != "train" or kind == "joints3d":
+    if split != "train" or INPUTS[kind].dims == 3:
         return [track for sequence in sequences for track in tracks_of(sequence)]
     face = fit_face(sequences) if kind == "detections" else None
     return [

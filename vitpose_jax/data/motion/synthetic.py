@@ -113,6 +113,17 @@ def synthetic_tracks(split: str, num_frames: int = 300) -> list[MotionTrack]:
     return tracks
 
 
+def synthetic_joint_tracks(split: str, count: int, num_frames: int = 300) -> list[MotionTrack]:
+    """The 3D tracks of a split's first sequences: SoMoF's joints, metres, 30 frames a second."""
+    tracks = []
+    for index in range(min(count, _SEQUENCES[split])):
+        joints = synthetic_motion_sequence(index, num_frames, split=split)["keypoints_3d"]
+        neck = joints[:, 5:7].mean(1, keepdims=True)
+        joints = np.concatenate([joints[:, 11:17], neck, joints[:, 5:11]], 1)
+        tracks.append(make_track(joints, fps=30.0, name=f"synthetic {split} {index}"))
+    return tracks
+
+
 def _window(times: np.ndarray, begin: float, end: float) -> np.ndarray:
     """An activity's weight (T,): it rises around `begin` as the previous one falls; sums are 1."""
 

@@ -4,7 +4,7 @@ Everything here works for 2D keypoints and 3D joints, and for any number of join
 not seen is marked in `visible`, never guessed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -80,6 +80,35 @@ def make_track(
         seen = seen & np.asarray(visible, bool)
     ids = np.arange(len(positions)) if frame_ids is None else np.asarray(frame_ids, np.int64)
     return MotionTrack(name, np.where(seen[..., None], positions, 0), seen, ids, float(fps))
+
+
+def side_by_side(tracks: Sequence[MotionTrack], people: int) -> MotionTrack:
+    """A scene as one track: the joints (T, P J, D) of people who were recorded together.
+
+    Args:
+        tracks: at most `people`, over the same frames. Those that lack are missing.
+        people: P.
+
+    Raises:
+        UserError: there are more, or they are not over the same frames.
+    """
+    first = tracks[0]
+    for track in tracks:
+        if len(tracks) > people or not np.array_equal(track.frame_ids, first.frame_ids):
+            raise UserError(
+                f"{track.name} and {first.name}: a scene is of at most {people} people, all over "
+                "the same frames"
+            )
+    frames, joints, dims = first.positions.shape
+    lack = people - len(tracks)
+    nowhere = np.zeros((frames, lack * joints, dims), np.float32)
+    return MotionTrack(
+        first.name,
+        np.concatenate([*(track.positions for track in tracks), nowhere], 1),
+        np.concatenate([*(track.visible for track in tracks), nowhere[..., 0] > 0], 1),
+        first.frame_ids,
+        first.fps,
+    )
 
 
 class MotionWindows:
