@@ -47,8 +47,11 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
         "smpl": 0.6,
         "drift": 0.4,
         "swing": 0.1,
-        "jitter": 0.008,
+        "jitter": 0.012,
         "flip": 0.5,
+        "reverse": 0.3,
+        "swap": 0.3,
+        "damp": 0.5,
     }
 
     config.batch_size = 64

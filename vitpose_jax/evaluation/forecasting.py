@@ -62,10 +62,10 @@ def damped_root(
     observed: Observed, visible: Visible, frames: int, damping: float = ROOT_DAMPING
 ) -> Future:
     """As `root_velocity`, each further step shorter than the one before."""
-    both = visible[:, -2:].all(1)[..., None]
-    step = (
-        (observed[:, -1] - observed[:, -2]) * both if observed.shape[1] > 1 else 0 * observed[:, -1]
-    )
+    if observed.shape[1] < 2:
+        return zero_velocity(observed, visible, frames)
+    both = (visible[:, -1] & visible[:, -2])[..., None]
+    step = np.where(both, observed[:, -1] - observed[:, -2], 0)
     velocity = step.sum(1, keepdims=True) / np.maximum(both.sum(1, keepdims=True), 1)
     travel = np.cumsum(damping ** np.arange(frames))[None, :, None, None]
     return (last_seen(observed, visible)[:, None] + travel * velocity[:, None]).astype(np.float32)
@@ -130,8 +130,7 @@ def forecast_windows(
 
 
 def vim(
-    predicted: Float[np.ndarray, "scenes people 14 13 3"],
-    true: Float[np.ndarray, "scenes people 14 13 3"],
+    predicted: Float[np.ndarray, "..."], true: Float[np.ndarray, "..."]
 ) -> Float64[np.ndarray, " 6"]:
     """SoMoF's score ("visibility-ignored metric") at `VIM_FRAMES` and these five's mean, in cm.
 
@@ -139,7 +138,7 @@ def vim(
     averaged over people and scenes.
 
     Args:
-        predicted, true: metres.
+        predicted, true: (scenes, people, 14, 13, 3), metres.
 
     Raises:
         UserError: the arrays are not SoMoF's, differ in shape, are not finite or not in metres.

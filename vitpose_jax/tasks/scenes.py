@@ -20,9 +20,11 @@ from vitpose_jax.data.motion.scenes import ComposeScenes, SceneSettings
 from vitpose_jax.data.motion.sources import INPUTS
 from vitpose_jax.data.motion.synthetic import synthetic_joint_tracks
 from vitpose_jax.data.motion.windows import MotionTrack, MotionWindows, side_by_side
+from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.files.writing import make_folder, write_json
-from vitpose_jax.models.forecaster import COVERAGES, Forecaster
+from vitpose_jax.models.forecaster import Forecaster
+from vitpose_jax.models.forecaster_config import COVERAGES
 from vitpose_jax.tasks.forecasting import build_model, open_forecaster, save_model
 from vitpose_jax.training import workdir
 from vitpose_jax.training.settings import read_part
@@ -83,6 +85,8 @@ def build_problem(config: ml_collections.ConfigDict) -> Problem[Forecaster]:
         "people": True,
     }
     model = build_forecaster(values | dict(settings.model), settings.seed, "config.model")
+    if not isinstance(model, Forecaster):
+        raise UserError("config.model.kind: only a 'forecaster' can be trained")
     index, count = process_shard()
     order = grain.MapDataset.range(len(train)).seed(settings.seed).shuffle().repeat()
     batches = order[index::count].batch(local_batch_size(settings.batch_size)).map(train.take)

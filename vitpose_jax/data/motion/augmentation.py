@@ -59,7 +59,7 @@ class AugmentMotion(grain.transforms.RandomMap):
         size, dims = len(x), x.shape[-1]
         angles = rng.uniform(-np.pi, np.pi, size) * (rng.random(size) < options.view)
         if dims == 3:
-            x = np.matmul(x, np.swapaxes(rotations(angles, 3), 1, 2)[:, None])
+            x = np.matmul(x, np.swapaxes(_rotations(angles, 3), 1, 2)[:, None])
         elif "world" in batch:
             x = turn(x, seen, batch["world"], batch["cameras"], angles)
 
@@ -71,7 +71,7 @@ class AugmentMotion(grain.transforms.RandomMap):
         x[backwards], seen[backwards] = x[backwards, ::-1], seen[backwards, ::-1]
 
         if dims == 2 and options.rotation:
-            tilt = rotations(rng.normal(0, options.rotation, size), 2)
+            tilt = _rotations(rng.normal(0, options.rotation, size), 2)
             x = np.matmul(x, np.swapaxes(tilt, 1, 2)[:, None])
         if options.stretch:
             x[..., 0] *= np.exp(rng.normal(0, options.stretch, (size, 1, 1)))
@@ -89,7 +89,7 @@ class AugmentMotion(grain.transforms.RandomMap):
         }
 
 
-def rotations(angles: np.ndarray, dims: int) -> np.ndarray:
+def _rotations(angles: np.ndarray, dims: int) -> np.ndarray:
     """Rotations (B, D, D) by radians (B,): in the plane, or about the second axis in 3D."""
     cos, sin = np.cos(angles), np.sin(angles)
     matrices = np.zeros((len(angles), dims, dims), np.float32)

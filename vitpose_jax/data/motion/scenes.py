@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import grain
 import numpy as np
 
-from vitpose_jax.data.motion.augmentation import Batch, rotations
+from vitpose_jax.data.motion.augmentation import Batch
 from vitpose_jax.data.motion.somof import JOINTS
 
 PARENT = {
@@ -31,6 +31,10 @@ SMPL_METRES = {"hip": 0.06, "knee": 0.38, "ankle": 0.40, "neck": 0.48, "shoulder
 """Length of the bone that ends in each joint, in SMPL's mean body."""
 
 
+UPPER = JOINTS.index("neck")
+"""From this joint on, the body is above the hips."""
+
+
 @dataclasses.dataclass(frozen=True)
 class SceneSettings:
     """How scenes are made up; 0 switches a change off.
@@ -44,8 +48,12 @@ class SceneSettings:
         drift: the greatest speed of the camera's drift in metres a second. Each scene draws its own
             from the square root's uniform distribution.
         swing: likewise the camera's turning about the vertical, in radians a second.
-        jitter: the greatest standard deviation of observed positions, in metres, likewise.
+        jitter: the greatest standard deviation of observed positions, in metres, likewise: of each
+            joint's, and of the whole body's.
         flip: probability of mirroring.
+        reverse: probability of playing the motion backwards.
+        swap: probability of another's upper body on somebody's legs.
+        damp: probability of smaller movements, around the mean pose and along the path.
     """
 
     company: float = 0.6
@@ -56,6 +64,9 @@ class SceneSettings:
     swing: float = 0.1
     jitter: float = 0.008
     flip: float = 0.5
+    reverse: float = 0.3
+    swap: float = 0.3
+    damp: float = 0.5
 
 
 class ComposeScenes(grain.transforms.RandomMap):
@@ -100,11 +111,22 @@ class ComposeScenes(grain.transforms.RandomMap):
         flipped = draw(rng.random((size, people)) < options.flip)
         x[flipped] = x[flipped][..., self.flip_index, :] * np.array([-1, 1, 1], np.float32)
         seen[flipped] = seen[flipped][..., self.flip_index]
+        backwards = draw(rng.random((size, people)) < options.reverse)
+        x[backwards], seen[backwards] = x[backwards][:, ::-1], seen[backwards][:, ::-1]
+        swapped = rng.random((size, people)) < options.swap
+        other = np.roll(np.arange(size), 1)
+        swapped &= seen.all((2, 3)) & seen[other].all((2, 3))
+        x = np.where(swapped[..., None, None, None], other_upper_body(x, x[other], n - 1), x)
+        damped = draw(rng.random((size, people)) < options.damp)
+        share = np.where(damped[..., None], draw(rng.random((size, people, 2))), 1)
+        x = smaller_movements(x, share.astype(np.float32), n - 1)
         x = reshape_bodies(x, options, draw(rng.random((size, people))), rng)
         x = self._place(x, seen, strangers, draw(rng.uniform(-np.pi, np.pi, (size, people))), rng)
         x = self._move_camera(x, seen, rng)
         jitter = options.jitter * rng.random((size, 1, 1, 1, 1)) ** 2
-        x[:, :, :n] += (jitter * rng.standard_normal(x[:, :, :n].shape)).astype(np.float32)
+        noise = rng.standard_normal(x[:, :, :n].shape, np.float32)
+        body = rng.standard_normal((*x.shape[:2], n, 1, 3), np.float32)
+        x[:, :, :n] += jitter.astype(np.float32) * (noise + body)
 
         x = np.where(seen[..., None], x, 0)
         x = np.moveaxis(x, 1, 2).reshape(size, frames, -1, 3)
@@ -128,13 +150,13 @@ class ComposeScenes(grain.transforms.RandomMap):
         size, people = angles.shape
         centre = _centre(x[:, :, self.observed - 1], seen[:, :, self.observed - 1])
         pivot = np.where(strangers[..., None], centre, centre[:, :1])[:, :, None, None]
-        turned = np.matmul(x - pivot, rotations(angles.ravel(), 3).reshape(size, people, 1, 3, 3))
+        turned = turn(x - pivot.astype(np.float32), angles[..., None, None])
         low, high = self.settings.distance
         away = rng.uniform(low, high, (size, people))
         bearing = rng.uniform(0, 2 * np.pi, (size, people))
         offset = np.stack([away * np.cos(bearing), 0 * away, away * np.sin(bearing)], -1)
         offset = np.where(strangers[..., None], offset, 0)
-        return (turned + offset[:, :, None, None]).astype(np.float32)
+        return turned + offset[:, :, None, None].astype(np.float32)
 
     def _move_camera(self, x: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Shift and turn all people of a scene alike, smoothly in time."""
@@ -145,10 +167,37 @@ class ComposeScenes(grain.transforms.RandomMap):
         angle = rate * smooth_path(rng, size, frames, 1, self.fps, self.observed)[..., 0]
         bearing, away = rng.uniform(0, 2 * np.pi, size), rng.uniform(2, 6, size)
         camera = np.stack([away * np.cos(bearing), 0 * away, away * np.sin(bearing)], -1)
-        matrices = rotations(angle.ravel(), 3).reshape(size, 1, frames, 3, 3)
-        pivot = camera[:, None, None, None]
-        turned = np.matmul(x - pivot, matrices) + pivot
-        return (turned + shift[:, None, :, None]).astype(np.float32)
+        pivot = camera[:, None, None, None].astype(np.float32)
+        turned = turn(x - pivot, angle[:, None, :, None])
+        return turned + (pivot + shift[:, None, :, None]).astype(np.float32)
+
+
+def other_upper_body(x: np.ndarray, other: np.ndarray, now: int) -> np.ndarray:
+    """People (.., T, 13, 3) with the bodies above the hips of others, who face their way `now`."""
+    across = [body[..., now, 0, :] - body[..., now, 1, :] for body in (x, other)]
+    own, theirs = (np.arctan2(line[..., 2], line[..., 0]) for line in across)
+    hips = [body[..., :2, :].mean(-2, keepdims=True) for body in (x, other)]
+    upper = turn(other[..., UPPER:, :] - hips[1], (own - theirs)[..., None, None]) + hips[0]
+    return np.concatenate([x[..., :UPPER, :], upper], -2)
+
+
+def smaller_movements(x: np.ndarray, shares: np.ndarray, now: int) -> np.ndarray:
+    """People (.., T, J, 3) with shares (.., 2) of their movement around a pose, and of the path.
+
+    Bones shrink a little where limbs turn far, as they do in the mean of several poses.
+    """
+    path = x.mean(-2, keepdims=True)
+    pose, place = x - path, path[..., now : now + 1, :, :]
+    held = pose.mean(-3, keepdims=True)
+    around, along = np.moveaxis(shares[..., None, None, None], -4, 0)
+    return place + along * (path - place) + held + around * (pose - held)
+
+
+def turn(x: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Points (.., 3) turned about the second axis by radians (..)."""
+    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    first, up, third = np.moveaxis(x, -1, 0)
+    return np.stack([cos * first - sin * third, up, sin * first + cos * third], -1)
 
 
 def reshape_bodies(
@@ -172,7 +221,7 @@ def reshape_bodies(
         bone = x[..., index, :] - start
         kind = name.removeprefix("left_").removeprefix("right_")
         if kind not in factors:
-            length = np.linalg.norm(bone, axis=-1).mean(-1)
+            length = np.linalg.norm(bone[..., ::5, :], axis=-1).mean(-1)  # as rigid as people are
             mean = SMPL_METRES[kind] / np.maximum(length, 0.02)
             to_mean = np.where(drawn < options.smpl, mean, 1)
             own = np.exp(rng.normal(0, options.proportions, lead))
@@ -180,9 +229,9 @@ def reshape_bodies(
             if kind == "knee":
                 leg = factors[kind]
         base = made[parent] if parent else 0
-        made[name] = base + bone * factors[kind][..., None, None]
-    carried = (middle * leg[..., None, None])[..., None, :]
-    return (np.stack([made[name] for name in JOINTS], -2) + carried).astype(np.float32)
+        made[name] = base + bone * factors[kind][..., None, None].astype(np.float32)
+    carried = (middle * leg[..., None, None].astype(np.float32))[..., None, :]
+    return np.stack([made[name] for name in JOINTS], -2) + carried
 
 
 def smooth_path(

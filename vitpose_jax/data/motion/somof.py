@@ -33,6 +33,9 @@ BONES = {
 BONE_METRES = (0.12, 0.65)
 """Shortest and longest of these in people, from children to the very tall."""
 
+RIGID = 0.1
+"""By what share of its length a bone may change in time (standard deviation)."""
+
 THREEDPW_SPLIT = {"train": "test", "validation": "validation", "test": "train"}
 """The benchmark's splits in 3DPW's."""
 
@@ -119,6 +122,8 @@ def check_scenes(joints: Any, where: str, frames: int) -> Scenes:
             f"{where}: {length} frames, but SoMoF's protocol needs {frames} (it observes "
             f"{OBSERVED} and forecasts {FUTURE}, {FPS:g} a second)"
         )
+    if not joints.size:
+        raise UserError(f"{where}: there are no scenes in it")
     check_numbers(joints, where)
     check_metres(joints, where)
     return joints.astype(np.float32)
@@ -135,21 +140,28 @@ def check_numbers(joints: Float[np.ndarray, "..."], where: str) -> None:
         )
 
 
-def check_metres(joints: Float[np.ndarray, "*lead 13 3"], where: str) -> None:
-    """Raise a UserError if bones are not as long as people's in metres; their lengths tell."""
-    for name, length in bone_lengths(joints).items():
+def check_metres(joints: Float[np.ndarray, "*lead frames 13 3"], where: str) -> None:
+    """Raise a UserError if bones are not as long as people's in metres, or change their length."""
+    for name, pairs in BONES.items():
+        lengths = _lengths(joints, pairs)
+        length, change = float(np.median(lengths)), float(np.median(lengths.std(-1)))
         if not BONE_METRES[0] <= length <= BONE_METRES[1]:
             refuse_other_units(joints, where)
-            raise UserError(
-                f"{where}: the {name} is {length:.3g} long in the median, and people's "
-                f"{BONE_METRES[0]} to {BONE_METRES[1]} m; the joints must be in metres and in "
-                f"SoMoF's order: {', '.join(JOINTS)}"
-            )
+            wrong = f"is {length:.3g} long in the median, and people's {BONE_METRES[0]} to "
+            wrong += f"{BONE_METRES[1]} m"
+        elif change > RIGID * length:
+            wrong = f"changes its length by {100 * change / length:.0f}% in time"
+        else:
+            continue
+        raise UserError(
+            f"{where}: the {name} {wrong}; the joints must be in metres and in SoMoF's order: "
+            f"{', '.join(JOINTS)}"
+        )
 
 
-def refuse_other_units(joints: Float[np.ndarray, "*lead 13 3"], where: str) -> None:
+def refuse_other_units(joints: Float[np.ndarray, "*lead frames 13 3"], where: str) -> None:
     """Raise a UserError if all bones are as long as people's in a smaller unit than metres."""
-    lengths = np.array(list(bone_lengths(joints).values()))
+    lengths = np.array([np.median(_lengths(joints, pairs)) for pairs in BONES.values()])
     for unit, factor in (("millimetres", 1000), ("centimetres", 100)):
         metres = lengths / factor
         if ((BONE_METRES[0] <= metres) & (metres <= BONE_METRES[1])).all():
@@ -159,15 +171,8 @@ def refuse_other_units(joints: Float[np.ndarray, "*lead 13 3"], where: str) -> N
             )
 
 
-def bone_lengths(joints: Float[np.ndarray, "*lead 13 3"]) -> dict[str, float]:
-    """The median length of each of `BONES`, in the joints' unit; 0 where there are no joints."""
-    return {
-        name: float(
-            np.median(
-                [np.linalg.norm(joints[..., a, :] - joints[..., b, :], axis=-1) for a, b in pairs]
-            )
-        )
-        if joints.size
-        else 0.0
-        for name, pairs in BONES.items()
-    }
+def _lengths(joints: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """How long bones are, (pairs, .., frames)."""
+    return np.stack(
+        [np.linalg.norm(joints[..., a, :] - joints[..., b, :], axis=-1) for a, b in pairs]
+    )

@@ -1,0 +1,87 @@
+"""SoMoF's 3DPW benchmark: trains three seeds without any motion of 3DPW, then scores its test set.
+
+    python experiments/forecast_study/somof.py --data data/cmu-3dpw --test data/somof/test.npz \
+        --runs runs/somof
+
+Stopped and started again it goes on where it was. `--score NAME RUN ..` scores other runs, a row
+for each; nothing else looks at the test set, and every model that was scored keeps its row in
+somof.json: model -> for each seed VIM in cm at 100, 240, 500, 640 and 900 ms, and their mean.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent))
+
+from configs.forecast_somof import get_config  # noqa: E402
+from vitpose_jax.data.motion import somof  # noqa: E402
+from vitpose_jax.evaluation import forecasting  # noqa: E402
+from vitpose_jax.models.forecaster import Forecaster  # noqa: E402
+from vitpose_jax.tasks import run as training  # noqa: E402
+from vitpose_jax.tasks.forecasting import open_forecaster  # noqa: E402
+
+log = logging.getLogger("vitpose_jax.forecast_study")
+RESULTS = HERE / "somof.json"
+SEEDS = range(3)
+OURS = "ours, CMU and synthetic motion"
+
+
+def score(forecast: forecasting.Forecast, scenes: np.ndarray) -> list[float]:
+    """The six figures of a forecast of one person at a time (N, n, 13, 3)."""
+    observed = scenes[:, :, : somof.OBSERVED]
+    flat = observed.reshape(-1, *observed.shape[2:])
+    future = forecast(flat, np.ones(flat.shape[:-1], bool))
+    future = np.asarray(future).reshape(*observed.shape[:2], *future.shape[1:])
+    return forecasting.vim(future, scenes[:, :, somof.OBSERVED :]).round(3).tolist()
+
+
+def score_runs(runs: list[Path], scenes: np.ndarray) -> list[list[float]]:
+    """The six figures of every run."""
+    rows = []
+    for run in runs:
+        model = open_forecaster(run)
+        assert isinstance(model, Forecaster)
+        observed = scenes[:, :, : somof.OBSERVED]
+        forecast = nnx.jit(lambda model, x: model.forecast(x, np.ones(x.shape[:-1], bool)))
+        future = np.asarray(forecast(model, observed))
+        rows.append(forecasting.vim(future, scenes[:, :, somof.OBSERVED :]).round(3).tolist())
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="data/3dpw", help="folder with sequenceFiles to train on")
+    parser.add_argument("--test", default="data/somof/test.npz", help="the benchmark's test set")
+    parser.add_argument("--runs", default="runs/somof", help="folder of the trainings")
+    parser.add_argument("--score", nargs="+", metavar=("NAME", "RUN"), help="only score these runs")
+    options = parser.parse_args()
+    training.log_plainly()
+    scenes = somof.read_test(options.test)
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in forecasting.SCENE_BASELINES:
+        rows[name] = [score(forecasting.baseline(name, somof.FUTURE), scenes)]
+    if options.score:
+        name, *runs = options.score
+        rows[name] = score_runs([Path(run) for run in runs], scenes)
+    else:
+        runs = [Path(options.runs) / f"seed_{seed}" for seed in SEEDS]
+        for seed, run in enumerate(runs):
+            config = get_config(options.data)
+            config.seed = seed
+            if not (run / "evaluation.json").exists():
+                training.train(config, run)
+        rows[OURS] = score_runs(runs, scenes)
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    for name, seeds in rows.items():
+        log.info("%s: %s", name, np.mean(seeds, axis=0).round(2).tolist())
+
+
+if __name__ == "__main__":
+    main()
