@@ -28,7 +28,7 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
 
     config.model = {
         "kind": "forecaster",
-        "differences": 2,
+        "differences": 3,
         "width": 64,
         "depth": 1,
         "num_heads": 4,
@@ -47,15 +47,15 @@ def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
         "smpl": 0.6,
         "drift": 0.4,
         "swing": 0.1,
-        "jitter": 0.012,
+        "jitter": 0.002,
         "flip": 0.5,
-        "reverse": 0.3,
-        "swap": 0.3,
-        "damp": 0.5,
+        "reverse": 0.2,
+        "swap": 0.2,
+        "damp": 0.3,
     }
 
     config.batch_size = 64
-    config.epochs, config.steps = None, 3000
+    config.epochs, config.steps = None, 2000
     config.optimizer.update(lr=1e-3, weight_decay=0.05, b2=0.99)
     config.schedule.update(kind="cosine", milestones=(), warmup_steps=100, final_ratio=0.001)
     config.ema = 0.995

@@ -21,7 +21,6 @@ from vitpose_jax.models.motion_features import (
     DIFFERENCE_GAIN,
     Normalized,
     Scene,
-    Seen,
     differences,
     facing,
     frame_features,
@@ -118,7 +117,7 @@ class Forecaster(nnx.Module):
         return jnp.stack(futures), jnp.stack(radii) if radii else None
 
     def _scene(
-        self, motion: Normalized, turn: jax.Array | None, visible: Seen, lead: tuple[int, ...]
+        self, motion: Normalized, turn: jax.Array | None, visible: jax.Array, lead: tuple[int, ...]
     ) -> Scene:
         positions = motion.positions
         if turn is not None:

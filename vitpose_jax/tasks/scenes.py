@@ -33,7 +33,7 @@ from vitpose_jax.training.step import Metrics
 from vitpose_jax.training.task import Problem
 from vitpose_jax.weights.forecaster import build_forecaster, describe_forecaster
 
-__all__ = ["build_model", "build_problem", "evaluate", "save_model"]
+__all__ = ["build_model", "build_problem", "complete", "evaluate", "save_model"]
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,21 @@ class ScenesSettings:
     batch_size: int
 
 
-def build_problem(config: ml_collections.ConfigDict) -> Problem[Forecaster]:
-    """Open the data and build the model.
+def complete(config: ml_collections.ConfigDict) -> None:
+    """Make sure that the files are there.
+
+    Raises:
+        UserError: they are not.
+    """
+    settings = read_part(ScenesSettings, config)
+    for split in settings.splits.values():
+        threedpw.sequence_files(settings.data, split)
+
+
+def build_problem(
+    config: ml_collections.ConfigDict, *, initialize: bool = True
+) -> Problem[Forecaster]:
+    """Open the data and build the model; there are no weights to start from.
 
     Raises:
         UserError: a mistake in the configuration, or data that cannot be used.

@@ -62,11 +62,11 @@ class SceneSettings:
     smpl: float = 0.6
     drift: float = 0.4
     swing: float = 0.1
-    jitter: float = 0.008
+    jitter: float = 0.002
     flip: float = 0.5
-    reverse: float = 0.3
-    swap: float = 0.3
-    damp: float = 0.5
+    reverse: float = 0.2
+    swap: float = 0.2
+    damp: float = 0.3
 
 
 class ComposeScenes(grain.transforms.RandomMap):
