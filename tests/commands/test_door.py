@@ -170,6 +170,10 @@ def test_a_closed_window_ends_a_camera(
     assert (here / "predictions/drawn/camera0.mp4").exists()
 
 
+def test_pictures_open_no_window(here: Path, default_models: Path, capsys) -> None:
+    assert "--show has no effect on pictures" in told(capsys, 0, "predict", "people.png", "--show")
+
+
 def test_without_a_display(here: Path, clip: str, default_models, monkeypatch, capsys) -> None:
     for name in show.DISPLAYS:
         monkeypatch.delenv(name, raising=False)

@@ -171,7 +171,8 @@ def run(options: argparse.Namespace) -> int:
     refuse_overwriting(written, [*given, *filter(None, (options.boxes, options.weights))])
     if not options.overwrite and not (options.resume and written[0].exists()):
         refuse_earlier_results(written)
-    window = Window() if options.show else None
+    moves = any(source.kind != "image" for source in sources)
+    window = Window() if options.show and moves else None
     out = make_folder(folder)
     estimator = PoseEstimator.from_pretrained(
         weights,

@@ -18,6 +18,7 @@ from vitpose_jax.keypoints.drawing import (
     coordinate_limit,
     draw_skeleton,
     fixed_point,
+    line_width,
 )
 from vitpose_jax.keypoints.skeletons import Skeleton
 
@@ -162,14 +163,16 @@ def _draw_names(
     canvas: Pixels, keypoints: np.ndarray, opacity: np.ndarray, skeleton: Skeleton
 ) -> None:
     """Write the names of the keypoints drawn, each on the side away from the person's middle."""
-    size = float(np.clip(min(canvas.shape[:2]) / 1800, 0.3, 1.2))
+    size = float(np.clip(min(canvas.shape[:2]) / 1300, 0.36, 1.2))
     limit = coordinate_limit(canvas)
-    middle = np.median(keypoints[opacity > 0], axis=0)[0] if (opacity > 0).any() else 0
-    for name, (x, y), alpha in zip(skeleton.keypoint_names, keypoints, opacity, strict=True):
-        if alpha == 0 or not max(abs(x), abs(y)) < limit:
-            continue
+    shown = (opacity > 0) & (np.abs(keypoints) < limit).all(-1)
+    if not shown.any():
+        return
+    gap, middle = 3 * line_width(canvas, keypoints[shown]), np.median(keypoints[shown, 0])
+    for index in np.flatnonzero(shown):
+        name, (x, y) = skeleton.keypoint_names[index], keypoints[index]
         (width, height), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-        left = x + height if x >= middle else x - height - width
+        left = x + gap if x >= middle else x - gap - width
         origin = round(float(left)), round(float(y) + height / 2)
         for tint, thickness in ((EDGE_COLOUR, 3), (BOX_COLOUR, 1)):
             arguments = cv2.FONT_HERSHEY_SIMPLEX, size, tint, thickness, cv2.LINE_AA

@@ -56,10 +56,8 @@ def draw_skeleton(
     shown = opacity > 0
     if not shown.any():
         return
-    dense = skeleton.num_keypoints > DENSE
-    spread = np.ptp(keypoints[shown], axis=0)
-    width = float(np.clip(np.hypot(*spread) / 80, 1.0, max(canvas.shape) / 100))
-    width *= 0.6 if dense else 1.0
+    width = line_width(canvas, keypoints[shown])
+    width *= 0.6 if skeleton.num_keypoints > DENSE else 1.0
     nearest = np.abs(np.subtract.outer(opacity, FADES)).argmin(-1)
     level = np.where(opacity >= 1, 1.0, np.array(FADES)[nearest]) * shown
     for alpha in (*FADES, 1.0):
@@ -67,6 +65,12 @@ def draw_skeleton(
         limbs = [(a, b) for a, b in skeleton.limbs if min(level[a], level[b]) == alpha]
         if len(points) or limbs:
             _draw_part(canvas, keypoints, points, limbs, skeleton, width, alpha, colour)
+
+
+def line_width(canvas: Pixels, keypoints: Float[np.ndarray, "keypoints 2"]) -> float:
+    """The width in pixels of a skeleton's lines, from the extent of its keypoints (at least 1)."""
+    spread = np.hypot(*np.ptp(keypoints, axis=0))
+    return float(np.clip(spread / 80, 1.0, max(canvas.shape) / 100))
 
 
 def _draw_part(
