@@ -16,6 +16,7 @@ from types import ModuleType
 from vitpose_jax import __version__
 from vitpose_jax.errors import Terminated, UserError, printable, shown
 from vitpose_jax.files.cache import enable_compilation_cache
+from vitpose_jax.files.native_messages import native_messages
 
 COMMANDS = {
     "predict": "find people's poses in pictures and videos",
@@ -78,7 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = signal.signal(signal.SIGTERM, _terminate)
     try:
         command, parser = load_command(name)
-        return command.run(parser.parse_intermixed_args(words))
+        options = parser.parse_intermixed_args(words)
+        with native_messages():
+            return command.run(options)
     except UserError as error:
         print(shown(error, f"vitpose {printable(name)}: "), file=sys.stderr)
         return 2

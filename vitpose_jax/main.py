@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from vitpose_jax.errors import UserError, shown
 from vitpose_jax.files.cache import enable_compilation_cache
+from vitpose_jax.files.native_messages import native_messages
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run.log_plainly()
         action = {"train": launch.train, "eval": launch.evaluate}[options.mode]
         several = options.coordinator, options.num_processes, options.process_id
-        with run.processes(options.distributed, *several):
+        with native_messages(), run.processes(options.distributed, *several):
             action(options.config, changes, options.workdir)
     except UserError as error:
         print(shown(error), file=sys.stderr)

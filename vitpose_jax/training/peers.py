@@ -9,7 +9,6 @@ held back while ours ends the process first.
 """
 
 import contextlib
-import faulthandler
 import logging
 import os
 import secrets
@@ -19,11 +18,12 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 import jax
 
 from vitpose_jax.errors import UserError, shown
+from vitpose_jax.files.native_messages import native_messages
 from vitpose_jax.training.sharding import gather_values
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def watched(coordinator: str | None) -> Iterator[None]:
     Args:
         coordinator: host:port of process 0, if the user gave it.
     """
-    with _late_messages_of_libraries():
+    with native_messages(delay=1):
         peers = Peers(coordinator)
         try:
             yield
@@ -53,41 +53,6 @@ def watched(coordinator: str | None) -> Iterator[None]:
             peers.fail(error)
         finally:
             peers.leave()
-
-
-@contextlib.contextmanager
-def _late_messages_of_libraries() -> Iterator[None]:
-    """Show what C++ code prints a second later, unless the process has ended by then."""
-    sys.stderr.flush()
-    ours = os.dup(2)
-    reading, writing = os.pipe()
-    os.dup2(writing, 2)
-    os.close(writing)
-
-    def forward() -> None:
-        while words := os.read(reading, 65536):
-            time.sleep(1)
-            os.write(ours, words)
-
-    before, sys.stderr = sys.stderr, os.fdopen(ours, "w", buffering=1, closefd=False)
-    _send_logs(before, sys.stderr)
-    faulthandler.enable(ours)
-    thread = threading.Thread(target=forward, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        os.dup2(ours, 2)  # closes the pipe, and so ends the thread
-        thread.join(5)
-        _send_logs(sys.stderr, before)
-        sys.stderr = before
-        faulthandler.enable()
-
-
-def _send_logs(here: TextIO, there: TextIO) -> None:
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is here:
-            handler.setStream(there)
 
 
 class Peers:
