@@ -127,6 +127,7 @@ def _act(action: Action, folder: Path) -> Ending:
             for hidden in (DeprecationWarning, PendingDeprecationWarning, ImportWarning):
                 warnings.simplefilter("ignore", hidden)  # as Python does
             warnings.simplefilter("ignore", ResourceWarning)
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # as the commands do
             status, value = action(folder)
         how = str(status)
     except UserError as error:

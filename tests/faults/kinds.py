@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.faults import sound
+from tests.faults import bombs, sound
 from tests.faults.damage import CUT, WRONG_TYPE
 from tests.faults.judge import Action
 
@@ -234,6 +234,22 @@ def predict_name(folder: Path) -> tuple[int, Any]:
     return predict(folder)[0], None
 
 
+def read_bomb(folder: Path) -> tuple[int, Any]:
+    """What its text says: a command with default settings, or a reader."""
+    from vitpose_jax.cli import main
+
+    reads = (folder / "reads.txt").read_text()
+    (folder / "reads.txt").unlink()
+    if not reads.startswith("predict"):
+        return {"weights": check_weights, "3dpw": read_sequence}[reads](folder)
+    below = str(folder / "**" / "*") if reads == "predict below" else str(folder)
+    words = [below, "--weights", str(folder.parent / "weights" / "w"), "--overwrite"]
+    words += ["--out", str(folder.with_suffix(".out"))]
+    boxes = ["--boxes", str(folder.parent / "boxes.json")]
+    words += boxes if reads == "predict with boxes" else ["--detector", "none"]
+    return main(["predict", *words]), None
+
+
 JSON_DAMAGE = frozenset({CUT, WRONG_TYPE})
 KINDS = {
     "pictures": Kind(sound.write_picture, read_picture, 20, len(sound.PICTURES)),
@@ -269,6 +285,7 @@ KINDS = {
     ),
     "records": Kind(sound.write_records, read_records, 3),
     "configurations": Kind(write_words, configure, 5),
+    "bombs": Kind(bombs.write, read_bomb, 1, len(bombs.BOMBS)),
     "names": Kind(write_names, predict_name, 1),
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.video_streams import NamelessFile
 from vitpose_jax.files.videos import VideoReader, VideoWriter
 
 GROUND = np.random.default_rng(0).integers(0, 255, (144, 176, 3), np.uint8)
@@ -117,6 +118,8 @@ def test_the_field_cases(shared: Path) -> None:
         ("v.avi", "mpeg4", {}),
         ("v.avi", "mjpeg", {}),
         ("v.flv", "flv", {}),
+        ("v.ts", "libx264", {}),
+        ("v.m2ts", "libx264", {}),
     ],
 )
 def test_ends_that_come_early(
@@ -216,6 +219,20 @@ def test_files_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "w.mp4").write_bytes(unfinished[: unfinished.index(b"moov")])
     with pytest.raises(UserError, match=r"w\.mp4: .*not recorded to its end"):
         VideoReader(tmp_path / "w.mp4")
+
+
+def test_pictures_that_nothing_decodes(tmp_path: Path) -> None:
+    data = make_video(tmp_path / "v.avi", "mjpeg").read_bytes()
+    (tmp_path / "v.avi").write_bytes(data.replace(b"MJPG", b"zzzz"))
+    with pytest.raises(UserError, match=r"v\.avi: .*nothing here decodes its pictures"):
+        read(tmp_path / "v.avi")
+
+
+def test_a_place_before_the_beginning(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"12345")
+    with NamelessFile(tmp_path / "f") as file:
+        assert file.seek(-3) == -1
+        assert file.seek(-2, 2) == 3
 
 
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:

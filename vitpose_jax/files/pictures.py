@@ -204,7 +204,11 @@ def _explained(data: bytes = b"") -> Iterator[None]:
     except UserError:
         raise
     except UnidentifiedImageError:
-        name = format_of(data)[1]
+        kind, name = format_of(data)
+        if kind == "image":
+            raise UserError(
+                f"is damaged or truncated (its {name} has no sound beginning); replace it"
+            ) from None
         what = "is not a picture Pillow can read"
         what = f"is {name}, which is not read as a picture" if name else what
         raise UserError(f"{what}; remove it or convert it to JPEG or PNG") from None

@@ -185,6 +185,12 @@ class Media:
         if not streams:
             has = "only sound" if self._container.streams.audio else "no pictures"
             raise UserError(f"{self._name}: cannot be used as a video: it has {has}")
+        streams = [s for s in streams if s.codec_context is not None]
+        if not streams:
+            raise UserError(
+                f"{self._name}: cannot be used as a video: nothing here decodes its pictures; "
+                "replace it if it is damaged, or convert it to MP4"
+            )
         if len(streams) > 1:
             self.problems.append(
                 f"{self._name}: has {len(streams)} video streams; only the largest is used"
@@ -268,6 +274,8 @@ class Media:
         shortfall = self._shortfall(count)
         if shortfall is not None:
             told(f"{self._name}: ends after {shortfall}; it is cut short or damaged")
+        elif self._container.format.name == "mpegts" and _ends_within_packet(Path(self._name)):
+            told(f"{self._name}: ends in the middle of a packet; it is cut short")
         if self._damaged:
             told(f"{self._name}: damaged packets skipped: {self._damaged}")
         if self._spoilt:
@@ -364,7 +372,14 @@ class NamelessFile(contextlib.AbstractContextManager["NamelessFile"]):
     def __init__(self, path: Path, mode: str = "rb") -> None:
         self._file = open(path, mode)  # noqa: SIM115 (closed in __exit__)
         self.read, self.write, self.flush = self._file.read, self._file.write, self._file.flush
-        self.seek, self.tell, self.close = self._file.seek, self._file.tell, self._file.close
+        self.tell, self.close = self._file.tell, self._file.close
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a place that a file names; to none before its beginning, which gives -1."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -375,6 +390,15 @@ def _beginning(source: str | Path) -> bytes:
         return b""
     with open(source, "rb") as file:
         return file.read(BEGINNING)
+
+
+def _ends_within_packet(path: Path) -> bool:
+    """Whether an MPEG transport stream, which has no length, stops inside one of its packets."""
+    if not path.is_file():  # an address
+        return False
+    begins = _beginning(path)
+    length = 188 if begins[:1] == b"G" else 192 if begins[4:5] == b"G" else 1
+    return bool(path.stat().st_size % length)
 
 
 def _usable_rate(rate: float | Fraction | None) -> float:
