@@ -111,7 +111,7 @@ def _work(action: Action, folders: Sequence[Path], report: Path) -> None:
 
 
 def _act(action: Action, folder: Path) -> Ending:
-    from vitpose_jax.errors import UserError
+    from vitpose_jax.errors import UserError, shown
 
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of memory so far
     text = folder.with_suffix(".text")
@@ -132,7 +132,7 @@ def _act(action: Action, folder: Path) -> Ending:
         how = str(status)
     except UserError as error:
         how = "2"
-        print(error)
+        print(shown(error))
         lines = len(error.args)
     except SystemExit as stop:
         how = str(stop.code)

@@ -20,6 +20,7 @@ from vitpose_jax.data.overview import describe
 from vitpose_jax.data.people import BadImage
 from vitpose_jax.data.samples import Batch
 from vitpose_jax.errors import UserError
+from vitpose_jax.files.json_file import number
 from vitpose_jax.files.pictures import Pixels, decode_image
 from vitpose_jax.keypoints.crops import PIXEL_STD
 from vitpose_jax.keypoints.drawing import SIDE_COLOURS
@@ -260,7 +261,8 @@ def _finding_svg(dataset: PoseDataset, annotation: object) -> str:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
+    found = number(value)
+    return float("nan") if found is None else found
 
 
 def _numbers(values: object) -> list[float]:

@@ -41,7 +41,7 @@ def is_yolo(content: Mapping[str, Any]) -> bool:
 def find_yolo(folder: epath.Path) -> epath.Path | None:
     """The data.yaml of a folder; None if there is none."""
     files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
-    files = [path for path in files if "kpt_shape" in path.read_text()]
+    files = [path for path in files if b"kpt_shape" in path.read_bytes()]
     if len(files) > 1:
         raise UserError(f"{folder} holds {', '.join(f.name for f in files)}; give one of them")
     return files[0] if files else None
@@ -196,7 +196,7 @@ def _images(content: Json, path: epath.Path, split: str) -> list[str]:
             except OSError as error:
                 raise UserError(f"{place}: cannot be read ({error})") from None
         elif place.suffix == ".txt":
-            text = place.read_text().replace("\\", "/")
+            text = (_read_text(str(place)) or "").replace("\\", "/")
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             images += _listed(lines, [place.parent, *bases], place)
         else:

@@ -125,7 +125,8 @@ def _parse_entry(where: str, entry: dict[str, Any], skeleton: Skeleton) -> tuple
             "out to have people tracked again"
         )
     try:
-        points = np.array(entry["keypoints"], np.float32).reshape(-1, 3)
+        with np.errstate(over="ignore"):  # then infinite, and missing
+            points = np.array(entry["keypoints"], np.float32).reshape(-1, 3)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(f"{where}: `keypoints` is not a list of x, y, score in turn") from None
     if len(points) != skeleton.num_keypoints:

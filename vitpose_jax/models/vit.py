@@ -55,7 +55,12 @@ class ViTConfig:
     remat: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_size", tuple(int(side) for side in self.input_size))
+        try:
+            object.__setattr__(self, "input_size", tuple(int(side) for side in self.input_size))
+        except (TypeError, ValueError):
+            raise UserError(
+                f"input_size {self.input_size!r} is not (height, width), two whole numbers"
+            ) from None
         if self.patch_size < 1:
             raise UserError(f"patch_size {self.patch_size} is not a positive number of pixels")
         if len(self.input_size) != 2 or any(
