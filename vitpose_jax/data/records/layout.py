@@ -98,7 +98,7 @@ def is_records_folder(folder: epath.Path) -> bool:
 
 def damaged(folder: epath.Path, what: object) -> UserError:
     """The error for a folder whose files cannot be used."""
-    return UserError(f"{folder} is damaged ({what[:200]}): remove it and prepare it again")
+    return UserError(f"{folder} is damaged ({str(what)[:200]}): remove it and prepare it again")
 
 
 def stored_region(
