@@ -172,3 +172,13 @@ def test_field_cases(shared, capsys):
     status, _, err = check(capsys, shared / "field-cases/boxes_category/group.json")
     assert status == 2
     assert "'ball' (category_id 1)" in err
+
+
+def test_a_number_beyond_floats_is_shown_on_the_page(
+    coco_folder, edit_annotations, tmp_path, capsys
+):
+    def spoil(content):
+        content["annotations"][0]["bbox"][2] = 10**400
+
+    edit_annotations(coco_folder, spoil)
+    assert check(capsys, coco_folder, "--html", tmp_path / "page.html")[0] == 1

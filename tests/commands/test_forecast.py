@@ -13,8 +13,10 @@ from flax import nnx
 from vitpose_jax.cli import main
 from vitpose_jax.files.videos import VideoReader, VideoWriter
 from vitpose_jax.inference import model_network, preparation
+from vitpose_jax.inference.keypoint_file import read_keypoints
 from vitpose_jax.inference.person import Person
 from vitpose_jax.inference.results import coco_result, write_results
+from vitpose_jax.keypoints.skeletons import SKELETONS
 from vitpose_jax.weights.forecaster import build_forecaster, save_forecaster
 
 TINY = {"kind": "forecaster", "width": 8, "num_heads": 2, "readout_width": 8, "readout_depth": 1}
@@ -334,3 +336,12 @@ def test_a_video_that_ends_early(
     assert capsys.readouterr().err.count("of 60 frames") == 1
     assert json.loads((tmp_path / "forecast.json").read_text())
     assert (tmp_path / "cut.forecast.mp4").exists()
+
+
+def test_a_coordinate_beyond_floats_is_missing(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "k.json").write_text(entry(keypoints=[1e308, 5.0, 0.9] + [2.0] * 48))
+    frames, _ = read_keypoints(tmp_path / "k.json", SKELETONS["coco"], 30, 30)
+    np.testing.assert_array_equal(frames[0][0].keypoints[:2], [[0, 0], [2, 2]])
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]

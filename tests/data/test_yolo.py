@@ -180,3 +180,11 @@ def test_folders_that_lead_in_circles(coco_folder, tmp_path):
     place = write_yolo(coco_folder, tmp_path / "yolo")
     (place / "images/val/again").symlink_to(place / "images/val")
     assert len(open_pose_dataset(str(place), "val")) == 6
+
+
+def test_bytes_that_are_no_text(coco_folder, tmp_path):
+    place = write_yolo(coco_folder, tmp_path / "yolo")
+    file = place / "data.yaml"
+    file.write_bytes(file.read_bytes() + b"\xba\xff")
+    with pytest.raises(UserError, match=r"data\.yaml: is not readable YAML"):
+        open_pose_dataset(str(place), "train")

@@ -153,6 +153,12 @@ def test_crops_of_another_size(crops: jax.Array) -> None:
         ViT(TINY, rngs=nnx.Rngs(0)).with_taps(crops, blocks=(4,))
 
 
+@pytest.mark.parametrize("size", [("(64", "48)"), 64, (64, "x")])
+def test_an_input_size_that_is_no_numbers(size: object) -> None:
+    with pytest.raises(UserError, match="two whole numbers"):
+        replace(TINY, input_size=size)
+
+
 def test_bfloat16_computes_in_bfloat16_on_float32_parameters(crops: jax.Array) -> None:
     full = ViT(TINY, rngs=nnx.Rngs(0))
     half = ViT(TINY, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
