@@ -132,6 +132,7 @@ def run(options: argparse.Namespace) -> int:
         open_journal,
     )
     from vitpose_jax.commands.weights import open_weights
+    from vitpose_jax.files.pictures import free_at_once
     from vitpose_jax.files.writing import make_folder
     from vitpose_jax.inference.box_units import BoxUnitsSink
     from vitpose_jax.inference.boxes import BoxFile
@@ -151,6 +152,7 @@ def run(options: argparse.Namespace) -> int:
     from vitpose_jax.inference.show import ShowSink, Window
     from vitpose_jax.inference.sinks import PictureSink, Recorder, VideoSink
 
+    free_at_once()
     sources = expand_inputs(options.inputs)
     detector = None if options.boxes else options.detector or DEFAULT_DETECTOR
     weights = open_weights(options.weights, detector)

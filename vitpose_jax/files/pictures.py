@@ -156,6 +156,14 @@ def reduced_affine(factor: int) -> np.ndarray:
     return np.array([[1 / factor, 0, offset], [0, 1 / factor, offset]])
 
 
+def free_at_once() -> None:
+    """Have Pillow return the memory of large pictures to the system, for the whole process.
+
+    Its default blocks of 16 MiB are small enough for the C library to keep them, for each thread.
+    """
+    Image.core.set_block_size(2**26)  # type: ignore[attr-defined]  # documented, yet untyped
+
+
 class EncodingError(UserError):
     """A picture that its file format cannot hold, such as a JPEG of more than 65,535 pixels."""
 

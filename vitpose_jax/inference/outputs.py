@@ -55,13 +55,13 @@ def _paths(folder: Path, suffixes: Mapping[str, str]) -> dict[str, Path]:
     only in case count as equal, as some file systems ignore case.
     """
     wanted = {name: _below(folder, name, suffix) for name, suffix in suffixes.items()}
-    folders = {spelling(str(above)) for path in wanted.values() for above in path.parents}
-    taken: set[str] = set()
+    parents = {path.parent for path in wanted.values()}
+    taken = {spelling(str(above)) for path in parents for above in (path, *path.parents)}
     paths = {}
     # Sources that keep their own names come first.
     for name in sorted(wanted, key=lambda name: wanted[name].name != Path(name).name):
         path, number = wanted[name], 2
-        while spelling(str(path)) in taken | folders or path.is_dir():
+        while spelling(str(path)) in taken or path.is_dir():
             path = wanted[name].with_stem(f"{wanted[name].stem}-{number}")
             number += 1
         taken.add(spelling(str(path)))
