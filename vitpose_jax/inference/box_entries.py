@@ -2,8 +2,11 @@
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from vitpose_jax.data.coco.ids import Id, ImageIds, plain_id
 from vitpose_jax.errors import UserError
@@ -21,6 +24,36 @@ class FileBox(NamedTuple):
     row: list[float]
     entry: int
     category: int
+
+
+class BoxTable(Mapping[Key, list[FileBox]]):
+    """Boxes by picture or frame, in little memory."""
+
+    def __init__(self, boxes: Mapping[Key, Sequence[FileBox]]) -> None:
+        every = [box for some in boxes.values() for box in some]
+        self._places = {key: place for place, key in enumerate(boxes)}
+        self._ends = np.cumsum([len(some) for some in boxes.values()])
+        self._rows = np.array([box.row for box in every])
+        self._entries = np.array([box.entry for box in every])
+        self._categories = list(dict.fromkeys(box.category for box in every))
+        codes = {category: code for code, category in enumerate(self._categories)}
+        self._codes = np.array([codes[box.category] for box in every])
+
+    def __getitem__(self, key: Key) -> list[FileBox]:
+        place = self._places[key]
+        region = slice(self._ends[place - 1] if place else 0, self._ends[place])
+        rows, entries = self._rows[region].tolist(), self._entries[region].tolist()
+        categories = (self._categories[code] for code in self._codes[region])
+        return list(map(FileBox, rows, entries, categories))
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
 
 
 class BoxEntries:

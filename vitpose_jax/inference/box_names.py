@@ -43,23 +43,25 @@ class PictureNames:
 
     def find(self, source: Source) -> Id | None:
         """The name; None if there is none."""
+        found = self._exact(source)
+        if found is not None:
+            return found
         if source not in self._found:
-            found = self._exact(source)
-            if found is None and len(similar := self.similar(source)) == 1:
-                found = similar[0]
-            self._found[source] = found
+            similar = self.similar(source)
+            self._found[source] = similar[0] if len(similar) == 1 else None
         return self._found[source]
 
     def settle(self, sources: Sequence[Source]) -> None:
         """Reserve each name that matches a source exactly for that source."""
-        exact = {source: self._exact(source) for source in sources}
-        claimed = {name for name in exact.values() if name is not None}
-        for source, name in exact.items():
-            if name is None and self.find(source) in claimed:
+        claimed = {name for source in sources if (name := self._exact(source)) is not None}
+        for source in sources:
+            if self._exact(source) is None and self.find(source) in claimed:
                 self._found[source] = None
 
     def _exact(self, source: Source) -> Id | None:
-        names = (source.name, *tails(Path(source.location).as_posix()), source.image_id)
+        if source.name in self._names:
+            return source.name
+        names = (*tails(Path(source.location).as_posix()), source.image_id)
         return next((n for n in names if n is not None and n in self._names), None)
 
     def similar(self, source: Source) -> list[str]:

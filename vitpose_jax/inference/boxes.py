@@ -21,6 +21,7 @@ from vitpose_jax.inference.box_categories import (
 )
 from vitpose_jax.inference.box_entries import (
     BoxEntries,
+    BoxTable,
     FileBox,
     Key,
     split_content,
@@ -226,7 +227,7 @@ def read_boxes(
     sizes = {image["file_name"]: (image["width"], image["height"]) for image in images}
     return BoxFile(
         path,
-        boxes,
+        BoxTable(boxes),
         read.ids,
         pictures | set(sizes),
         {n: (w, h) for n, (w, h) in sizes.items() if w and h},

@@ -26,7 +26,7 @@ _USUAL = ".jpg, .png, .webp, .tif, .mp4, .mov, .mkv, .avi"
 SourceKind = Literal["image", "video", "camera"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """One thing to predict on.
 
