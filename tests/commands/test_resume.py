@@ -59,9 +59,9 @@ def boxes(inputs: Path) -> Path:
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """Everything a run has written."""
+    """Everything a run has written; of videos, whose encoder uses threads, only that they exist."""
     return {
-        str(path.relative_to(out)): path.read_bytes()
+        str(path.relative_to(out)): b"" if path.suffix == ".mp4" else path.read_bytes()
         for path in sorted(out.rglob("*"))
         if path.is_file()
     }
@@ -176,10 +176,10 @@ def test_earlier_results_are_not_overwritten_silently(
 
 
 def predict(*words: object) -> subprocess.Popen:
-    """The command as a process of its own, which writes down every picture at once."""
+    """The command as a process of its own, which writes down a few pictures at a time."""
     program = (
         "import sys; from vitpose_jax.cli import main; from vitpose_jax.inference import sinks; "
-        "sinks.SETTLE_SECONDS = 0; sys.exit(main(['predict', *sys.argv[1:]]))"
+        "sinks.SETTLE_SECONDS = 0.05; sys.exit(main(['predict', *sys.argv[1:]]))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, words)], stderr=subprocess.PIPE, text=True
@@ -191,7 +191,7 @@ def test_kill_9(weights: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
-    for number in range(400):
+    for number in range(150):
         if number < 5:
             Image.fromarray(pixels[:, number:]).save(folder / f"{number}.png")
         else:
@@ -201,7 +201,7 @@ def test_kill_9(weights: Path, tmp_path: Path) -> None:
     journal = out / JOURNAL_FILE
     process, deadline = predict(*command, "--out", out), time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
-        if journal.exists() and journal.stat().st_size > 100_000:
+        if journal.exists() and journal.stat().st_size > 30_000:
             break
         time.sleep(0.01)
     process.kill()
@@ -214,4 +214,4 @@ def test_kill_9(weights: Path, tmp_path: Path) -> None:
     assert predict(*command, "--out", tmp_path / "whole").wait(timeout=300) == 0
     assert files(out) == files(tmp_path / "whole")
     found = json.loads((out / "keypoints.json").read_text())
-    assert [entry["image_id"] for entry in found] == sorted(range(400), key=str)
+    assert [entry["image_id"] for entry in found] == sorted(range(150), key=str)

@@ -25,6 +25,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from vitpose_jax.inference.pipeline import Report
 
 JOURNAL_FILE = "keypoints.journal"
 FORM = 1
+SYNC_SECONDS = 10.0
 
 Header = dict[str, Any]
 """The first line: `journal` (the form's number), and what determines the results."""
@@ -139,6 +141,7 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
                 header, so that its results do not belong to this run.
         """
         self.path, self.done, self.report = path, 0, Report()
+        self._synced = time.monotonic()
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
@@ -188,7 +191,9 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
         return after
 
     def write(self, data: bytes, at: int) -> int:
-        """Write whole entries at an offset, wait until they are on disk, and return their end.
+        """Write whole entries at an offset and return their end.
+
+        They survive the process at once, and a loss of power after SYNC_SECONDS.
 
         Raises:
             UserError: they cannot be written.
@@ -198,7 +203,9 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
             while data:
                 count = os.pwrite(self._file, data, end)
                 data, end = data[count:], end + count
-            os.fsync(self._file)
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._file)
+                self._synced = time.monotonic()
         except OSError as error:
             raise UserError(
                 f"{self.path}: cannot be written ({error.strerror}); free some space there, then "
@@ -209,6 +216,8 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
     def close(self) -> None:
         """Close the file, so that another process may go on with it."""
         if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.fsync(self._file)
             os.close(self._file)
             self._file = -1
 
