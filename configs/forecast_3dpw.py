@@ -38,7 +38,10 @@ def get_config(argument: str = "data/3dpw", data: str = "") -> ml_collections.Co
         "readout_depth": 4,
         "dropout": 0.0 if exact else 0.05,
         "members": 3 if projected else 1,
+        "mixture": False,
+        "spread": True,
     }
+    config.synthetic = 0
     config.augmentation = {
         "flip": 0.5,
         "view": 1.0 if exact else 0.6,

@@ -111,14 +111,30 @@ def test_other_frame_rates(
     source = keypoints_json(tmp_path / "keypoints.json", make_person)
     command = ["forecast", str(source), "--weights", str(forecaster), "--fps", "15"]
     assert main([*command, "--out", str(tmp_path / "a")]) == 0
-    assert "warning: the input has 15 frames a second" in capsys.readouterr().err
-    assert main([*command, "--out", str(tmp_path / "b"), "--resample"]) == 0
-    assert "warning" not in capsys.readouterr().err
-    found = json.loads((tmp_path / "b" / "forecast.json").read_text())
+    said = capsys.readouterr().out
+    assert "15 frames a second, resampled to the forecaster's 30" in said
+    assert "5 poses each, 0.0333 to 0.167 s ahead" in said
+    found = json.loads((tmp_path / "a" / "forecast.json").read_text())
     assert {entry["track_id"] for entry in found} == {1, 2}  # 6 frames at 15 are 11 at 30
-    plain = json.loads((tmp_path / "a" / "forecast.json").read_text())
-    steps = [round(k / 15, 4) for k in range(1, 6)]  # the frames were taken as they are
-    assert plain[0]["after_seconds"] == steps
+    assert found[0]["time"] == round(found[0]["frame"] / 15, 4)
+
+
+def test_how_far_off_a_forecast_may_be(
+    tmp_path: Path, video: Path, make_person: Callable[..., Person]
+) -> None:
+    folder = tmp_path / "weights"
+    save_forecaster(build_forecaster(TINY | {"spread": True}), folder)
+    source, out = keypoints_json(tmp_path / "keypoints.json", make_person), tmp_path / "out"
+    command = ["forecast", str(source), "--weights", str(folder), "--video", str(video)]
+    assert main([*command, "--out", str(out)]) == 0
+    found = json.loads((out / "forecast.json").read_text())
+    inner, outer = (np.array(found[0][f"radii_{share}"]) for share in (50, 90))
+    assert inner.shape == np.array(found[0]["keypoints"]).shape[:2]
+    assert (outer > inner).all()
+    assert (inner[-1] > inner[0]).all()
+    with VideoReader(out / "walk.forecast.mp4") as drawn, VideoReader(video) as plain:
+        pairs = list(zip(drawn, plain, strict=True))
+    assert np.abs(pairs[-1][0].astype(int) - pairs[-1][1]).max() > 50
 
 
 @pytest.mark.parametrize("fps", [15, 60, 50])
@@ -130,7 +146,7 @@ def test_resampled_forecasts_are_of_the_videos_frames(
     source, out = tmp_path / "keypoints.json", tmp_path / "out"
     write_results(source, [coco_result(p, "walk.mp4", None, i) for i, p in people.items()])
     command = ["forecast", str(source), "--weights", str(forecaster), "--fps", str(fps)]
-    assert main([*command, "--resample", "--out", str(out)]) == 0
+    assert main([*command, "--out", str(out)]) == 0
     found = json.loads((out / "forecast.json").read_text())
     first = 100 + math.ceil(9 * fps / 30)  # ten frames at the forecaster's rate
     frames = [entry["frame"] for entry in found]
@@ -301,7 +317,7 @@ def test_frames_of_unequal_length_are_resampled(
     write_results(source, [coco_result(p, "v.mp4", None, i, t) for i, (p, t) in enumerate(rows)])
     command = ["forecast", str(source), "--weights", str(forecaster), "--out", str(out)]
     assert main(command) == 0
-    assert "frames of unequal length, resampled to 30 a second" in capsys.readouterr().out
+    assert "frames of unequal length, resampled to the forecaster's 30" in capsys.readouterr().out
     found = json.loads((out / "forecast.json").read_text())
     assert {entry["frame"] for entry in found} >= {10, 20, 40}
     for entry in found:

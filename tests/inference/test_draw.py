@@ -125,3 +125,21 @@ def test_people_bring_their_skeleton(make_person) -> None:
     np.testing.assert_array_equal(own, draw_people(image, [person], COCO))
     with pytest.raises(UserError, match="no skeleton"):
         draw_people(image, [person])
+
+
+def test_ghosts_are_not_taken_for_sides() -> None:
+    """Every track's colour is far from those of left, right and centre."""
+    for track in range(1, len(draw.TRACK_COLOURS) + 1):
+        for side in SIDE_COLOURS.values():
+            assert np.linalg.norm(np.subtract(draw.track_colour(track), side)) > 90
+
+
+def test_halos_are_as_large_as_the_radii() -> None:
+    image = np.zeros((200, 200, 3), np.uint8)
+    poses = np.full((1, 17, 2), np.nan, np.float32)
+    poses[0, 9] = 100, 90
+    radii = np.full(17, 30.0)
+    halo = draw.draw_ghosts(image, poses, COCO, 1, radii).any(-1)
+    assert halo[90, 72:129].all()
+    assert not halo[90, [68, 132]].any()
+    assert np.ptp(np.flatnonzero(halo.any(1))) == pytest.approx(60, abs=2)

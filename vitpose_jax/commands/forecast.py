@@ -24,7 +24,8 @@ RATE_TOLERANCE = 0.02
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Describe the command and its options."""
     parser.description = (
-        "Finds people in a video, tracks them and forecasts their next poses. Writes "
+        "Finds people in a video, tracks them and forecasts their next poses, at the frame rate "
+        "that the forecaster was trained at, whatever the video's. Writes "
         "forecast.json, keypoints.json and the video with the forecasts as ghosts into --out. "
         "Exit status: 0 all went well; 1 something was skipped or is missing, such as the video; "
         "2 nothing was forecast; 130 or 143 stopped."
@@ -47,11 +48,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--detector", metavar="NAME", help="as for `vitpose predict` (default: dfine-s)")
     add(
         "--fps", type=float, metavar="N", help="frames per second of a keypoints.json without times"
-    )
-    add(
-        "--resample",
-        action="store_true",
-        help="forecast at the frame rate that the forecaster was trained at",
     )
     add_min_score(parser, "keypoints with a lower score count as missing")
     add_results(parser, "forecast")
@@ -116,20 +112,14 @@ def run(options: argparse.Namespace) -> int:
     notes = [str(out / RESULTS_FILE)]
     fps, steady = frame_rate(times)
     tracks = motion_tracks(frames, fps, options.min_score)
-    other_rate = abs(fps / rate - 1) > RATE_TOLERANCE
-    if steady:
-        times = np.arange(len(frames)) / fps
-    if not steady or (other_rate and options.resample):
+    if not steady or abs(fps / rate - 1) > RATE_TOLERANCE:
         tracks = resample_tracks(tracks, times, rate)
-        notes += [] if steady else [f"frames of unequal length, resampled to {rate:g} a second"]
-    elif other_rate:
-        print(
-            f"warning: the input has {fps:g} frames a second, but the forecaster was trained at "
-            f"{rate:g}, so people seem to move at another speed; use --resample",
-            file=sys.stderr,
-        )
+        came = f"{fps:.4g} frames a second" if steady else "frames of unequal length"
+        notes.append(f"{came}, resampled to the forecaster's {rate:g}")
+    else:
+        times = np.arange(len(frames)) / fps
     futures = forecast_tracks(model, tracks, times)
-    write_results(out / RESULTS_FILE, forecast_results(source.name, futures))
+    write_results(out / RESULTS_FILE, forecast_results(source.name, futures, times))
     if not futures:
         raise UserError(
             f"{source}: nobody is seen for the {model.config.observed} frames in a row that a "
@@ -145,6 +135,8 @@ def run(options: argparse.Namespace) -> int:
             if problem not in problems:  # not reported yet
                 print(printable(f"warning: {problem}"), file=sys.stderr)
         problems += tuple(found)
+    ahead = next(iter(futures.values())).after_seconds
+    notes.append(f"{len(ahead)} poses each, {1 / rate:.3g} to {len(ahead) / rate:.3g} s ahead")
     people = len({track for _, track in futures})
     print(printable(f"{len(futures)} forecasts of {people} people: {'; '.join(notes)}"))
     return 1 if problems else 0

@@ -26,9 +26,11 @@ _STRIP = 2**20  # pixels worked on at a time
 
 BOX_COLOUR = (235, 235, 235)
 TRACK_COLOURS = (
-    *((86, 180, 233), (230, 159, 0), (0, 200, 140), (240, 228, 66)),
-    *((204, 121, 167), (213, 94, 0), (150, 130, 255), (160, 220, 90)),
+    *((230, 60, 200), (0, 200, 140), (240, 228, 66), (150, 60, 210)),
+    *((160, 220, 90), (255, 105, 150), (110, 100, 70), (200, 170, 220)),
 )
+"""Of people and their forecasts; none is like one of a skeleton's sides."""
+HALO = 0.25  # opacity
 
 
 def draw_people(
@@ -87,14 +89,30 @@ def score_opacity(
 
 
 def draw_ghosts(
-    image: Pixels, poses: Float[np.ndarray, "steps joints 2"], skeleton: Skeleton, track: int
+    image: Pixels,
+    poses: Float[np.ndarray, "steps joints 2"],
+    skeleton: Skeleton,
+    track: int,
+    radii: Float[np.ndarray, " joints"] | None = None,
 ) -> Pixels:
-    """Draw a person's future poses in their track's colour, fading with time."""
-    canvas = image
+    """Draw a person's future poses in their track's colour, fading with time.
+
+    Where `radii` are given (pixels), a halo shows how far the last pose's joints may be off.
+    """
+    colour, canvas = track_colour(track), image
+    if radii is not None:
+        layer, limit = canvas.copy(), coordinate_limit(canvas)
+        for point, radius in zip(poses[-1], radii, strict=True):
+            if np.isfinite([*point, radius]).all() and max(*np.abs(point), radius) < limit:
+                size = round(float(radius) * 2**FRACTION_BITS)
+                cv2.circle(
+                    layer, fixed_point(point), size, colour, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS
+                )
+        canvas = cv2.addWeighted(layer, HALO, canvas, 1 - HALO, 0)
     for step in reversed(range(len(poses))):
         layer = canvas.copy()
         shown = np.ones(len(poses[step]), bool)
-        draw_skeleton(layer, poses[step], shown, skeleton, track_colour(track))
+        draw_skeleton(layer, poses[step], shown, skeleton, colour)
         alpha = 0.65 * (1 - step / len(poses)) + 0.1
         canvas = cv2.addWeighted(layer, alpha, canvas, 1 - alpha, 0)
     return canvas

@@ -20,6 +20,7 @@ from vitpose_jax.inference.results import name_in_json
 from vitpose_jax.inference.tracking import TIME_ROUNDING
 from vitpose_jax.keypoints.skeletons import Skeleton
 from vitpose_jax.models.forecaster import Forecaster
+from vitpose_jax.models.forecaster_config import COVERAGES
 from vitpose_jax.models.pose_predictor import PosePredictor
 
 BATCH = 256
@@ -35,10 +36,13 @@ class Future:
     Attributes:
         poses: float32 (m, K, 2), pixels.
         after_seconds: (m,) times of the poses, counted from the forecast's frame.
+        radii: float32 (m, K, 2), pixels around each joint that hold 50% and 90% of the true
+            positions; None if the forecaster does not say.
     """
 
     poses: np.ndarray
     after_seconds: np.ndarray
+    radii: np.ndarray | None = None
 
 
 Futures = dict[tuple[int, int], Future]
@@ -114,30 +118,48 @@ def forecast_tracks(
                 visible.append(seen)
     if not keys:
         return {}
-    run = nnx.jit(lambda model, x, v: model.forecast(x, v))
+    spread = isinstance(model, Forecaster) and model.config.spread
+    run = nnx.jit(
+        lambda model, x, v: model.with_spread(x, v) if spread else (model.forecast(x, v), None)
+    )
     size, results = min(BATCH, len(keys)), []
     for first in range(0, len(keys), size):
         rows = np.minimum(np.arange(first, first + size), len(keys) - 1)
         batch = np.stack([observed[r] for r in rows]), np.stack([visible[r] for r in rows])
         results.append(jax.device_get(run(model, *batch)))
-    poses = np.concatenate(results)[: len(keys)]
+    poses = np.concatenate([result[0] for result in results])
+    radii = np.concatenate([result[1] for result in results]) if spread else [None] * len(poses)
     steps = np.arange(1, poses.shape[1] + 1) / next(iter(tracks.values())).fps
-    found = (Future(p, steps - seconds) for p, seconds in zip(poses, late, strict=True))
-    return dict(zip(keys, found, strict=True))
+    return {
+        key: Future(pose, steps - seconds, radius)
+        for key, pose, seconds, radius in zip(keys, poses, late, radii, strict=False)
+    }
 
 
-def forecast_results(name: str, futures: Futures) -> Iterator[dict[str, Any]]:
-    """One JSON entry for each forecast of the video `name`; values that are not finite are null."""
+def forecast_results(name: str, futures: Futures, times: np.ndarray) -> Iterator[dict[str, Any]]:
+    """One JSON entry for each forecast of the video `name`, whose frames are at `times` (seconds).
+
+    Values that are not finite are null. `radii_50` and `radii_90` are there if they are known.
+    """
     for (frame, track), future in sorted(futures.items(), key=lambda item: item[0]):
-        points = np.round(future.poses, 2).astype(object)
-        points[~np.isfinite(future.poses)] = None
-        yield {
+        entry = {
             "file_name": name_in_json(name),
             "frame": frame,
+            "time": round(float(times[frame]), 4),
             "track_id": track,
             "after_seconds": np.round(future.after_seconds, 4).tolist(),
-            "keypoints": points.tolist(),
+            "keypoints": _in_json(future.poses),
         }
+        if future.radii is not None:
+            for index, share in enumerate(COVERAGES):
+                entry[f"radii_{100 * share:.0f}"] = _in_json(future.radii[..., index])
+        yield entry
+
+
+def _in_json(values: np.ndarray) -> list[Any]:
+    rounded = np.round(values, 2).astype(object)
+    rounded[~np.isfinite(values)] = None
+    return rounded.tolist()
 
 
 def draw_video(
@@ -158,8 +180,9 @@ def draw_video(
             people = frames[index] if index < len(frames) else []
             for person in people:
                 if person.track is not None and (index, person.track) in futures:
-                    poses = futures[index, person.track].poses
-                    image = draw_ghosts(image, poses, skeleton, person.track)
+                    future = futures[index, person.track]
+                    radii = None if future.radii is None else future.radii[-1, :, 0]
+                    image = draw_ghosts(image, future.poses, skeleton, person.track, radii)
             drawn = draw_people(image, people, skeleton, min_score)
             writer.write(drawn, reader.time)
     return reader.problems

@@ -13,17 +13,20 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from vitpose_jax.data.motion.augmentation import MotionAugmentation
 from vitpose_jax.data.motion.batches import train_batches
 from vitpose_jax.data.motion.resampling import at_pace, resample
 from vitpose_jax.data.motion.sources import INPUTS, open_tracks
+from vitpose_jax.data.motion.synthetic import noisy_tracks
 from vitpose_jax.data.motion.threedpw import SPLITS, sequence_files
 from vitpose_jax.data.motion.windows import MotionWindows
 from vitpose_jax.errors import UserError, together
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.models.forecaster import Forecaster, normalize_motion
+from vitpose_jax.models.forecaster_config import COVERAGES
 from vitpose_jax.models.pose_predictor import PosePredictor
 from vitpose_jax.training import workdir
 from vitpose_jax.training.checkpoints import restore_model
@@ -76,6 +79,7 @@ class ForecastSettings:
     batch_size: int
     eval: WindowSettings
     compare: tuple[str, ...]
+    synthetic: int = 0  # recordings of made-up motion beside the files', for training on detections
 
 
 def complete(config: ml_collections.ConfigDict) -> None:
@@ -172,6 +176,10 @@ def open_windows(
             "requires the input 'synthetic' (2D keypoints), and the reverse"
         )
     tracks = open_tracks(settings.data, split, settings.input)
+    if settings.synthetic and split == "train":
+        if settings.input != "detections":
+            raise UserError("config.synthetic: only config.input='detections' takes made-up motion")
+        tracks += noisy_tracks(split, settings.synthetic)
     tracks = [resample(track, settings.fps) for track in tracks]
     tracks += [at_pace(track, pace) for pace in paces for track in tracks]
     return MotionWindows(tracks, settings.observed, settings.future, stride, complete)
@@ -192,10 +200,26 @@ def forecast_loss(model: Forecaster, batch: Batch, key: jax.Array) -> tuple[jax.
     observed, visible = batch["observed"], batch["observed_visible"]
     future, counted = batch["future"], batch["future_visible"].astype(jnp.float32)
     scale = normalize_motion(observed, visible).scale.mean()
-    predicted = model.by_member(observed, visible, key=key)
+    predicted, radii = model.with_radii(observed, visible, key=key)
     squared = jnp.square((predicted - future) / scale).sum(-1)
-    distance = jnp.sqrt(squared + SMOOTH**2).mean(0) * counted
-    return distance.sum() / jnp.maximum(counted.sum(), 1), {}
+    distance = jnp.sqrt(squared + SMOOTH**2)
+    counts = jnp.maximum(counted.sum(), 1)
+    loss = (distance.mean(0) * counted).sum() / counts
+    if radii is not None:
+        loss = loss + quantile_loss(distance, radii / scale, counted)
+    return loss, {}
+
+
+def quantile_loss(
+    distance: Float[Array, "members *batch"],
+    radii: Float[Array, "members *batch radii"],
+    counted: Float[Array, "*batch"],
+) -> jax.Array:
+    """Least where each of the radii holds its share, of `COVERAGES`, of the distances."""
+    over = jax.lax.stop_gradient(distance)[..., None] - radii
+    shares = jnp.asarray(COVERAGES)
+    loss = jnp.maximum(shares * over, (shares - 1) * over).sum(-1).mean(0) * counted
+    return loss.sum() / jnp.maximum(counted.sum(), 1)
 
 
 def model_config(settings: ForecastSettings) -> dict[str, Any]:

@@ -24,8 +24,12 @@ from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation import forecasting
 from vitpose_jax.files.writing import make_folder, write_json
 from vitpose_jax.models.forecaster import Forecaster
-from vitpose_jax.models.forecaster_config import COVERAGES
-from vitpose_jax.tasks.forecasting import build_model, open_forecaster, save_model
+from vitpose_jax.tasks.forecasting import (
+    build_model,
+    open_forecaster,
+    quantile_loss,
+    save_model,
+)
 from vitpose_jax.training import workdir
 from vitpose_jax.training.settings import read_part
 from vitpose_jax.training.sharding import local_batch_size, process_shard
@@ -202,14 +206,6 @@ def scene_loss(
     if radii is not None:
         loss = loss + quantile_loss(jnp.sqrt(squared), radii, counted)
     return loss, {}
-
-
-def quantile_loss(distance: jax.Array, radii: jax.Array, counted: jax.Array) -> jax.Array:
-    """Least where the radii (.., Q) hold the shares `COVERAGES` of the distances (..)."""
-    over = jax.lax.stop_gradient(distance)[..., None] - radii
-    shares = jnp.asarray(COVERAGES)
-    loss = jnp.maximum(shares * over, (shares - 1) * over).sum(-1).mean(0) * counted
-    return loss.sum() / jnp.maximum(counted.sum(), 1)
 
 
 def evaluate(config: ml_collections.ConfigDict, folder: Path) -> dict[str, float]:

@@ -5,8 +5,10 @@ goes from one activity to the next every few seconds, and the camera stands stil
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from vitpose_jax.data.motion.windows import MotionTrack, make_track
 from vitpose_jax.data.synthetic.body import (
@@ -31,6 +33,7 @@ _STREAM = {"train": 11, "validation": 12, "test": 13}
 _SEQUENCES = {"train": 200, "validation": 40, "test": 40}
 _BLEND = 0.6  # seconds in which one activity blends into the next
 _GRAVITY = 9.81
+_DETECTION_NOISE = 0.003  # of a person's height
 
 Clock = np.ndarray
 """Seconds since the activity began, (T,)."""
@@ -52,7 +55,8 @@ def synthetic_motion_sequence(
     Returns:
         `keypoints_2d` float32 (T, 17, 2), pixels of a 1920x1080 camera; `visible` float32 (T, 17),
         2 inside the image, 0 outside; `keypoints_3d` float32 (T, 17, 3), metres in the world: x
-        right, y up from the floor, z towards the camera.
+        right, y up from the floor, z towards the camera; `camera` float32 (3, 4), the projection of
+        these to homogeneous pixels.
     """
     rng = np.random.default_rng([_STREAM[split], index])
     shape = BodyShape.draw(rng)
@@ -94,6 +98,7 @@ def synthetic_motion_sequence(
         "keypoints_2d": pixels.astype(np.float32),
         "visible": np.where(inside, 2, 0).astype(np.float32),
         "keypoints_3d": world.astype(np.float32),
+        "camera": _projection(camera_height, tilt),
     }
 
 
@@ -113,6 +118,26 @@ def synthetic_tracks(split: str, num_frames: int = 300) -> list[MotionTrack]:
     return tracks
 
 
+def noisy_tracks(split: str, count: int, num_frames: int = 300) -> list[MotionTrack]:
+    """The 2D tracks of a split's first sequences as a detector finds them, to be seen in 3D too.
+
+    Keypoints are off by a few thousandths of the person's height, half of it for a while.
+    """
+    tracks = []
+    for index in range(min(count, _SEQUENCES[split])):
+        made = synthetic_motion_sequence(index, num_frames, split=split)
+        points, seen = made["keypoints_2d"], made["visible"] > 0
+        rng = np.random.default_rng([_STREAM[split], index, 1])
+        noise = rng.standard_normal((2, *points.shape))
+        noise[1] = gaussian_filter1d(noise[1], 3, axis=0) * 3
+        size = np.ptp(points[..., 1], axis=1)[:, None, None]
+        points = points + _DETECTION_NOISE * size * noise.sum(0)
+        track = make_track(points, seen, fps=30.0, name=f"synthetic {split} {index}")
+        cameras = np.repeat(made["camera"][None], num_frames, 0)
+        tracks.append(replace(track, world=made["keypoints_3d"], cameras=cameras))
+    return tracks
+
+
 def synthetic_joint_tracks(split: str, count: int, num_frames: int = 300) -> list[MotionTrack]:
     """The 3D tracks of a split's first sequences: SoMoF's joints, metres, 30 frames a second."""
     tracks = []
@@ -122,6 +147,15 @@ def synthetic_joint_tracks(split: str, count: int, num_frames: int = 300) -> lis
         joints = np.concatenate([joints[:, 11:17], neck, joints[:, 5:11]], 1)
         tracks.append(make_track(joints, fps=30.0, name=f"synthetic {split} {index}"))
     return tracks
+
+
+def _projection(camera_height: float, tilt: float) -> np.ndarray:
+    """From the world to homogeneous pixels, (3, 4)."""
+    rotation = rotation_x(tilt)
+    outside = np.column_stack([rotation, rotation @ (0, -camera_height, 0)])
+    width, height = IMAGE_WH
+    inside = np.array([[FOCAL, 0, -width / 2], [0, -FOCAL, -height / 2], [0, 0, -1]])
+    return (inside @ outside).astype(np.float32)
 
 
 def _window(times: np.ndarray, begin: float, end: float) -> np.ndarray:
