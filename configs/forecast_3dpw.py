@@ -6,8 +6,11 @@
         --workdir=runs/projected
 
 The argument is the folder with `sequenceFiles`, then after a comma what to forecast: detections
-(the default), projected, joints3d or keypoints (see `vitpose prepare-3dpw`). Or it is `synthetic`:
-generated 2D motion. `--config.init_from` is a weights folder to start from, written by a forecaster
+(the default), projected, joints3d, keypoints (see `vitpose prepare-3dpw`), or a paper's protocol:
+centred (3DPW's 23 joints around the pelvis, 30 frames from 10) or cmu (the folder cmu_mocap of CMU
+motion capture, 25 frames from 10). Or it is `synthetic`: generated 2D motion.
+
+`--config.init_from` is a weights folder to start from, written by a forecaster
 with the same `config.model`. Training ends with a table of the run and the baselines on the test
 split; `--mode=eval` prints it again, and `--config.compare` adds other runs, weights folders or the
 original's PyTorch files.
@@ -15,7 +18,14 @@ original's PyTorch files.
 
 import ml_collections
 
+from vitpose_jax.data.motion import cmu_mocap
 from vitpose_jax.tasks.recipes import training_recipe
+
+PAPERS = {
+    "centred": (10, 30, 30.0),
+    "cmu": (cmu_mocap.OBSERVED, cmu_mocap.FUTURE, cmu_mocap.FPS),
+}
+"""Frames observed and forecast, and their rate, in papers' protocols; docs/forecasting.md."""
 
 
 def get_config(argument: str = "data/3dpw", data: str = "") -> ml_collections.ConfigDict:
@@ -25,8 +35,10 @@ def get_config(argument: str = "data/3dpw", data: str = "") -> ml_collections.Co
     config.input = kind or ("synthetic" if data == "synthetic" else "detections")
     config.observed, config.future, config.stride = 10, 5, 1
     config.fps = 30.0
+    if config.input in PAPERS:
+        config.observed, config.future, config.fps = PAPERS[config.input]
     projected = config.input == "projected"
-    exact = projected or config.input == "joints3d"  # joints without a detector's noise
+    exact = config.input in ("projected", "joints3d", *PAPERS)  # without a detector's noise
 
     config.model = {
         "kind": "forecaster",

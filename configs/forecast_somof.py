@@ -16,9 +16,9 @@ from vitpose_jax.data.motion import somof
 from vitpose_jax.tasks.recipes import training_recipe
 
 
-def get_config(argument: str = "data/3dpw") -> ml_collections.ConfigDict:
-    data, _, use = argument.partition(",")
-    config = training_recipe("scenes", data)
+def get_config(argument: str = "data/3dpw", data: str = "") -> ml_collections.ConfigDict:
+    named, _, use = argument.partition(",")
+    config = training_recipe("scenes", data or named)
     own = {name: name for name in ("train", "validation")}
     swapped = {name: somof.THREEDPW_SPLIT[name] for name in own}
     config.splits = swapped if use == "benchmark" else own

@@ -9,6 +9,7 @@ somof.json: model -> for each seed VIM in cm at 100, 240, 500, 640 and 900 ms, a
 """
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -42,17 +43,27 @@ def score(forecast: forecasting.Forecast, scenes: np.ndarray) -> list[float]:
     return forecasting.vim(future, scenes[:, :, somof.OBSERVED :]).round(3).tolist()
 
 
-def score_runs(runs: list[Path], scenes: np.ndarray) -> list[list[float]]:
-    """The six figures of every run."""
-    rows = []
-    for run in runs:
-        model = open_forecaster(run)
-        assert isinstance(model, Forecaster)
-        observed = scenes[:, :, : somof.OBSERVED]
-        forecast = nnx.jit(lambda model, x: model.forecast(x, np.ones(x.shape[:-1], bool)))
-        future = np.asarray(forecast(model, observed))
-        rows.append(forecasting.vim(future, scenes[:, :, somof.OBSERVED :]).round(3).tolist())
-    return rows
+def score_model(model: Forecaster, scenes: np.ndarray) -> list[float]:
+    """The six figures of a forecaster, which sees both people of a scene."""
+    observed, future = np.split(scenes, [somof.OBSERVED], axis=2)
+    forecast = nnx.jit(lambda model, x, seen: model.forecast(x, seen))
+    predicted = forecast(model, observed, np.ones(observed.shape[:-1], bool))
+    return forecasting.vim(np.asarray(predicted), future).round(3).tolist()
+
+
+def open_scene_forecaster(run: Path) -> Forecaster:
+    """The forecaster of one of these runs."""
+    model = open_forecaster(run)
+    assert isinstance(model, Forecaster)
+    return model
+
+
+def mean_of(models: list[Forecaster]) -> Forecaster:
+    """One forecaster whose forecast is the mean of several with the same configuration."""
+    config = dataclasses.replace(models[0].config, members=len(models))
+    whole = Forecaster(config, rngs=nnx.Rngs(0))
+    whole.members = nnx.List([member for model in models for member in model.members])
+    return whole
 
 
 def main() -> None:
@@ -69,7 +80,7 @@ def main() -> None:
         rows[name] = [score(forecasting.baseline(name, somof.FUTURE), scenes)]
     if options.score:
         name, *runs = options.score
-        rows[name] = score_runs([Path(run) for run in runs], scenes)
+        rows[name] = [score_model(open_scene_forecaster(Path(run)), scenes) for run in runs]
     else:
         runs = [Path(options.runs) / f"seed_{seed}" for seed in SEEDS]
         for seed, run in enumerate(runs):
@@ -77,7 +88,9 @@ def main() -> None:
             config.seed = seed
             if not (run / "evaluation.json").exists():
                 training.train(config, run)
-        rows[OURS] = score_runs(runs, scenes)
+        models = [open_scene_forecaster(run) for run in runs]
+        rows[OURS] = [score_model(model, scenes) for model in models]
+        rows[f"{OURS}, mean of the three"] = [score_model(mean_of(models), scenes)]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     for name, seeds in rows.items():
         log.info("%s: %s", name, np.mean(seeds, axis=0).round(2).tolist())

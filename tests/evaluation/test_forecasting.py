@@ -146,3 +146,23 @@ def test_tables_name_rows_and_joints() -> None:
     text = forecasting.table(results, "pck_50px")
     assert "| still | 80.0 | 100.0 | 100.0 | 100.0 | 100.0 | 0.0 |" in text
     assert "| hip | 50 |" in forecasting.joint_table(results, "error_px", ["hip", "knee"])
+
+
+def test_coverage_of_gaussian_errors() -> None:
+    """Radii at the chi distribution's quantiles hold 50% and 90%; missing joints do not count."""
+    rng = np.random.default_rng(0)
+    true = np.zeros((2000, 2, 3, 2), np.float32)
+    predicted = rng.normal(0, 1, true.shape).astype(np.float32)
+    radii = np.broadcast_to(np.sqrt([2 * np.log(2), 2 * np.log(10)]), (*true.shape[:3], 2))
+    visible = np.ones(true.shape[:3], bool)
+    visible[:, :, 1] = False
+    predicted[:, :, 1] = 100
+    shares = forecasting.coverage(predicted, radii.astype(np.float32), true, visible)
+    np.testing.assert_allclose(shares, [[0.5, 0.9]] * 2, atol=0.025)
+
+
+def test_damped_root_moves_the_pose_as_it_is() -> None:
+    observed = np.zeros((1, 3, 2, 3), np.float32)
+    observed[0, 2] = [[1, 0, 0], [3, 0, 0]]  # the mean step is 2
+    future = forecasting.damped_root(observed, np.ones((1, 3, 2), bool), 3, damping=0.5)
+    np.testing.assert_allclose(future[0, :, :, 0], [[3, 5], [4, 6], [4.5, 6.5]])

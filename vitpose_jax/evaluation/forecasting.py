@@ -211,6 +211,22 @@ def evaluate_forecast(
     }
 
 
+def coverage(
+    predicted: Float[np.ndarray, "windows future joints dims"],
+    radii: Float[np.ndarray, "windows future joints radii"],
+    true: Float[np.ndarray, "windows future joints dims"],
+    visible: Bool[np.ndarray, "windows future joints"],
+) -> Float64[np.ndarray, "future radii"]:
+    """What share of the visible true positives lies within each radius, by future frame.
+
+    For a calibrated forecaster these are 50% and 90%. NaN where nothing is visible.
+    """
+    within = np.linalg.norm(predicted - true, axis=-1)[..., None] <= radii
+    counted = visible[..., None] * np.ones(radii.shape[-1])
+    with np.errstate(invalid="ignore"):
+        return (within * counted).sum((0, 2)) / counted.sum((0, 2))
+
+
 def per_frame(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Means (m,) over the joints of all metrics except the counts; NaN where there are none."""
     frames = {}

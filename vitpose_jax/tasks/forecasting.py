@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from vitpose_jax.data.motion.augmentation import MotionAugmentation
 from vitpose_jax.data.motion.batches import train_batches
+from vitpose_jax.data.motion.cmu_mocap import find_files
 from vitpose_jax.data.motion.resampling import at_pace, resample
 from vitpose_jax.data.motion.sources import INPUTS, open_tracks
 from vitpose_jax.data.motion.synthetic import noisy_tracks
@@ -89,7 +90,9 @@ def complete(config: ml_collections.ConfigDict) -> None:
         UserError: something is missing or cannot be read, with a message for each.
     """
     looks: list[Callable[[], object]] = []
-    if config.input != "synthetic":
+    if config.input == "cmu":
+        looks.append(partial(find_files, config.data, "train"))
+    elif config.input != "synthetic":
         looks.append(partial(sequence_files, config.data, "train"))
     if config.init_from:
         looks.append(partial(load_forecaster, config.init_from))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitpose_jax.data.motion import somof, threedpw
+from vitpose_jax.data.motion import cmu_mocap, somof, threedpw
 from vitpose_jax.data.motion.synthetic import synthetic_tracks
 from vitpose_jax.data.motion.threedpw_keypoints import keypoint_tracks
 from vitpose_jax.data.motion.viewpoints import fit_face, lift_coco
@@ -43,12 +43,14 @@ INPUTS = {
     "projected": MotionInput(threedpw.SMPL_JOINTS, 2),
     "joints3d": MotionInput(threedpw.SMPL_JOINTS, 3),
     "somof": MotionInput(somof.JOINTS, 3),
+    "centred": MotionInput(threedpw.SMPL_JOINTS[1:], 3),
+    "cmu": MotionInput(cmu_mocap.JOINTS, 3),
     "keypoints": _COCO_2D,
     "synthetic": _COCO_2D,
 }
 """What can be forecast: 3DPW's own 2D detections, its 3D joints seen through the camera, the 3D
-joints themselves, those of them in SoMoF, keypoints from a pose model (`vitpose prepare-3dpw`), and
-synthetic motion."""
+joints themselves, SoMoF's of them, those around the pelvis, CMU motion capture, keypoints from a
+pose model (`vitpose prepare-3dpw`), and synthetic motion."""
 
 
 def _somof_tracks(sequence: threedpw.Sequence) -> list[MotionTrack]:
@@ -60,6 +62,7 @@ _TRACKS_OF_SEQUENCE = {
     "projected": threedpw.projected_tracks,
     "joints3d": threedpw.joint_tracks,
     "somof": _somof_tracks,
+    "centred": threedpw.centred_tracks,
 }
 
 
@@ -67,7 +70,8 @@ def open_tracks(folder: str | Path, split: str, kind: str = "detections") -> lis
     """Open the tracks of a split.
 
     Args:
-        folder: the folder that holds `sequenceFiles`; ignored for synthetic motion.
+        folder: the folder that holds `sequenceFiles` (for cmu, `train` and `test`); ignored for
+            synthetic motion.
         split: train, validation or test.
         kind: a name in `INPUTS`.
 
@@ -78,6 +82,8 @@ def open_tracks(folder: str | Path, split: str, kind: str = "detections") -> lis
         raise UserError(f"no input {kind!r}; choose one of {', '.join(INPUTS)}")
     if kind == "synthetic":
         return synthetic_tracks(split)
+    if kind == "cmu":
+        return cmu_mocap.read_split(folder, split)
     if kind == "keypoints":
         return keypoint_tracks(folder, split)
     sequences = threedpw.read_split(folder, split)

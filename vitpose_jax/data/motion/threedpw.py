@@ -165,6 +165,12 @@ def joint_tracks(sequence: Sequence) -> list[MotionTrack]:
     return _tracks_of_known(sequence, [actor.joints3d for actor in sequence.actors])
 
 
+def centred_tracks(sequence: Sequence) -> list[MotionTrack]:
+    """The other 23 3D joints relative to the pelvis, in metres: a single person without a path."""
+    points = [actor.joints3d[:, 1:] - actor.joints3d[:, :1] for actor in sequence.actors]
+    return _tracks_of_known(sequence, points)
+
+
 def _tracks_of_known(sequence: Sequence, points: list[np.ndarray]) -> list[MotionTrack]:
     """Tracks of each actor's points (T, J, D), missing where not finite or not to be trusted."""
     return [
