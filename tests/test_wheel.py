@@ -73,7 +73,8 @@ def test_configurations_are_found_by_name(installed: Path, tmp_path: Path) -> No
     done = run(installed, tmp_path, "-c", code)
     assert done.stderr.splitlines()[-1] == (
         "vitpose_jax.errors.UserError: no configuration 'vitpose_b'; choose one of forecast_3dpw, "
-        "fpn, fpn_dense, fpn_detail, lspet_small, quickstart, vitpose, or a file NAME.py"
+        "forecast_somof, fpn, fpn_dense, fpn_detail, lspet_small, quickstart, vitpose, or a file "
+        "NAME.py"
     )
 
 

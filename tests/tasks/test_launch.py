@@ -219,7 +219,7 @@ def test_runs_and_weights_are_measured(
 
 def test_nothing_to_train_or_measure(capsys: pytest.CaptureFixture) -> None:
     assert main(["train"]) == 2
-    assert "give a configuration: one of forecast_3dpw, fpn, " in capsys.readouterr().err
+    assert "give a configuration: one of forecast_3dpw, forecast_somof, " in capsys.readouterr().err
     assert main(["train", "vitpose", "fpn"]) == 2
     assert "give one configuration" in capsys.readouterr().err
     assert main(["train", "--resume", "nowhere"]) == 2

@@ -26,6 +26,7 @@ def small_config(shared: Path):
     return config
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_scored_and_opened(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
