@@ -13,7 +13,7 @@ import shape_checks  # noqa: F401  (before the package is imported)
 from vitpose_jax.data.synthetic.scene import render_scene
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
-pytest_plugins = ("inference_fixtures", "hub_fixtures")
+pytest_plugins = ("inference_fixtures", "hub_fixtures", "export_models")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -44,7 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_POSE_MODEL,
         metavar="W",
         help="a published model (`vitpose models` lists them; downloaded once), a folder, a "
-        "training run, a .pth or a hub id (default: %(default)s)",
+        "training run, a .pth, a hub id, or an .onnx or .stablehlo file of `vitpose export` "
+        "(default: %(default)s)",
     )
 
     people = parser.add_argument_group("where the people are")
@@ -70,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--no-flip-test",
         dest="flip_test",
         action="store_false",
+        default=None,
         help="skip the mirrored pass: twice as fast, slightly less accurate",
     )
     add(
@@ -81,7 +83,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--decoder",
         choices=("udp", "dark", "default"),
-        default="udp",
         help="how heatmaps become points (default: udp, which ViTPose was trained for)",
     )
     add(

@@ -133,11 +133,21 @@ def picture_size(path: epath.PathLike) -> tuple[int, int]:
     """
     with _named(str(path)), _explained():
         try:
-            with epath.Path(path).open("rb") as file, _opened(file) as image:
-                width, height = image.size
-                on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            with epath.Path(path).open("rb") as file:
+                return size_in_header(file)
         except FileNotFoundError:
             raise UserError("no such file") from None
+
+
+def size_in_header(file: IO[bytes]) -> tuple[int, int]:
+    """As `picture_size`, of an open file.
+
+    Raises:
+        UserError: it is not a picture. The message omits the file's name.
+    """
+    with _explained(), _opened(file) as image:
+        width, height = image.size
+        on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
     return (height, width) if on_its_side else (width, height)
 
 

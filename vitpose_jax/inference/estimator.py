@@ -15,6 +15,7 @@ import numpy as np
 from vitpose_jax.data.coco.skeleton_file import read_skeleton
 from vitpose_jax.errors import UserError, short_errors
 from vitpose_jax.files.pictures import ImageLike, Pixels
+from vitpose_jax.inference.artefact import is_exported, read_artefact
 from vitpose_jax.inference.batching import Batches
 from vitpose_jax.inference.finding import open_finder
 from vitpose_jax.inference.network import Network
@@ -120,13 +121,13 @@ class PoseEstimator:
         cls,
         weights: str | Path = DEFAULT_POSE_MODEL,
         dtype: "DTypeLike | None" = None,
-        flip_test: bool = True,
+        flip_test: bool | None = None,
         *,
         dataset: str | None = None,
         skeleton: Skeleton | str | Path | None = None,
         num_heads: int | None = None,
         input_size: tuple[int, int] | None = None,
-        method: "DecodeMethod" = "udp",
+        method: "DecodeMethod | None" = None,
         batch_size: int | None = None,
         keep_heatmaps: bool = False,
     ) -> "PoseEstimator":
@@ -136,7 +137,8 @@ class PoseEstimator:
             weights: the name of a published model (`vitpose models` lists them; downloaded once),
                 a folder, a checkpoint file or a hub id.
             dtype: compute dtype; by default bfloat16 on an accelerator and float32 on a CPU.
-            flip_test, method, batch_size, keep_heatmaps: as for the constructor.
+            flip_test, method: as for the constructor; by default True and "udp".
+            batch_size, keep_heatmaps: as for the constructor.
             dataset: a key of `SKELETONS`, whose head or expert and skeleton to use.
             skeleton: the keypoints, if the weights do not name them or name them wrongly: a
                 Skeleton, the name of a known one, or a file as for `read_skeleton`.
@@ -148,6 +150,14 @@ class PoseEstimator:
         """
         if dataset is not None and dataset not in SKELETONS:
             raise UserError(f"no data set {dataset!r}: choose one of {', '.join(SKELETONS)}")
+        if is_exported(weights):
+            estimator = cls.from_exported(
+                weights, batch_size=batch_size, keep_heatmaps=keep_heatmaps
+            )
+            wanted: dict[str, object] = {"dtype": dtype, "flip_test": flip_test, "decoder": method}
+            wanted |= {"input_size": input_size and list(input_size), "dataset": dataset}
+            estimator._refuse_others(wanted | {"skeleton": skeleton, "num_heads": num_heads})
+            return estimator
         from vitpose_jax.inference.model_network import compute_dtype
         from vitpose_jax.weights import load_pose_model
 
@@ -167,13 +177,52 @@ class PoseEstimator:
             )
         estimator = cls(
             model,
-            flip_test=flip_test,
-            method=method,
+            flip_test=flip_test is None or flip_test,
+            method=method or "udp",
             batch_size=batch_size,
             keep_heatmaps=keep_heatmaps,
         )
         estimator.weights = str(weights)
         return estimator
+
+    @classmethod
+    def from_exported(
+        cls, file: str | Path, *, batch_size: int | None = None, keep_heatmaps: bool = False
+    ) -> "PoseEstimator":
+        """Run a pose model that `vitpose export` wrote; for ONNX, JAX is not imported.
+
+        Args:
+            file: an .onnx or .stablehlo file; its description, FILE.json, is beside it.
+            batch_size, keep_heatmaps: as for the constructor.
+
+        Raises:
+            UserError: a file is missing, was cut off or changed, or is of another version; it holds
+                no pose model; or its runtime cannot load it.
+
+        Example:
+            >>> estimator = PoseEstimator.from_exported("model.onnx")
+            >>> estimator("people.jpg", boxes=[[100, 40, 80, 160]])[0].keypoints.shape
+            (17, 2)
+        """
+        from vitpose_jax.inference.exported import ExportedNetwork
+
+        estimator = cls.__new__(cls)  # the constructor is for models, and imports JAX
+        estimator._use(ExportedNetwork(read_artefact(file), keep_heatmaps), batch_size)
+        estimator.weights = str(file)
+        return estimator
+
+    def _refuse_others(self, wanted: dict[str, object]) -> None:
+        """Raise UserError if options differ from those that an exported file has built in."""
+        from vitpose_jax.inference.exported import ExportedNetwork
+
+        assert isinstance(self.network, ExportedNetwork)
+        values = self.network.artefact.values
+        for name, value in wanted.items():
+            if value is not None and str(value) != str(values.get(name)):
+                raise UserError(
+                    f"{self.weights}: is exported with {name} {values.get(name, 'built in')}, "
+                    f"which cannot become {value}; leave it out, or export again"
+                )
 
     @property
     def identity(self) -> dict[str, str | None]:

@@ -4,6 +4,9 @@ All forms compute the same values up to rounding. The gains are measured and exp
 experiments/benchmarks.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 
 import jax
@@ -17,6 +20,27 @@ _CPU_FLOAT32_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_
 _GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 _FEW_IMAGES = 2
 Heads = Float[Array, "batch tokens heads dims"]
+
+_portable = ContextVar("portable", default=False)
+
+
+def backend() -> str:
+    """The backend that forms are chosen for: JAX's default one, or "any" (see `portable`)."""
+    return "any" if _portable.get() else jax.default_backend()
+
+
+@contextmanager
+def portable() -> Iterator[None]:
+    """Trace plain forms inside, made of standard operations only, which every backend can run.
+
+    A program traced so holds no custom calls, for whose stability nobody vouches, and does not
+    depend on the machine that traced it.
+    """
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
 
 
 def compiler_options(dtype: DTypeLike, images: int) -> dict[str, str | bool] | None:
@@ -63,7 +87,7 @@ def product_dtype(dtype: DTypeLike) -> DTypeLike | None:
     XLA's CPU backend has fast bfloat16 products only where the result is float32; asked for a
     bfloat16 result it widens the operands and multiplies at float32's speed, half as fast.
     """
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = backend() == "cpu"
     return jnp.float32 if on_cpu and jnp.dtype(dtype) == jnp.bfloat16 else None
 
 
@@ -77,7 +101,7 @@ def dense_product(
     copy, from every layer above and with strided access, which takes longer than the products.
     On CPUs the gradient is therefore computed with the factors swapped.
     """
-    return _cpu_product(x, kernel) if jax.default_backend() == "cpu" else x @ kernel
+    return _cpu_product(x, kernel) if backend() == "cpu" else x @ kernel
 
 
 @jax.custom_vjp
@@ -114,7 +138,7 @@ def gelu(x: jax.Array) -> jax.Array:
     while it writes the preceding product. The two differ by 5e-4 at most, as much as rounding x to
     bfloat16 does; with a gradient the approximation is no faster.
     """
-    if jax.default_backend() == "gpu" and x.dtype == jnp.bfloat16:
+    if backend() == "gpu" and x.dtype == jnp.bfloat16:
         return jax.nn.gelu(x, approximate=True)
     return _exact_gelu(x)
 
@@ -144,15 +168,25 @@ def attention(query: Heads, key: Heads, value: Heads) -> Heads:
     axis in memory.
     """
     head_dim = query.shape[-1]
-    if jax.default_backend() == "gpu" and _cudnn_attends(query.shape, query.dtype.name):
+    if backend() == "gpu" and _cudnn_attends(query.shape, query.dtype.name):
         return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
     query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
     scores = _batched_product(query * query.dtype.type(head_dim**-0.5), key, contract=3)
+    if backend() == "any":
+        weights = softmax(scores).astype(value.dtype)
+        mixed = _batched_product(weights, value, contract=2)
+        return mixed.astype(value.dtype).transpose(0, 2, 1, 3)
     # The shift cancels, so its gradient, zero in exact arithmetic, is left out.
     weights = jnp.exp(scores - lax.stop_gradient(scores.max(-1, keepdims=True)))
     mixed = _batched_product(weights.astype(value.dtype), value, contract=2)
     mixed = mixed / weights.sum(-1, keepdims=True)
     return mixed.astype(value.dtype).transpose(0, 2, 1, 3)
+
+
+@jax.jit
+def softmax(scores: jax.Array) -> jax.Array:
+    """Over the last axis; an operation of its own, which other formats know by this name."""
+    return jax.nn.softmax(scores)
 
 
 def _batched_product(left: jax.Array, right: jax.Array, *, contract: int) -> jax.Array:

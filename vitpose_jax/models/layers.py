@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vitpose_jax.errors import UserError
-from vitpose_jax.models.backends import dense_product, product_dtype
+from vitpose_jax.models.backends import backend, dense_product, product_dtype
 
 BATCH_NORM_MOMENTUM = 0.1  # as in PyTorch: the weight of the new batch
 BATCH_NORM_EPS = 1e-5
@@ -49,7 +49,7 @@ class Dense(nnx.Linear):
 
         On GPUs each is a separate product, since slices of one array would all be copied.
         """
-        if jax.default_backend() != "gpu":
+        if backend() != "gpu":
             return jnp.split(self(x), count, axis=-1)
         kernels = jnp.split(self.kernel[...], count, axis=1)
         biases = jnp.split(self.bias[...], count)
@@ -173,7 +173,7 @@ def deconv(
     small convolutions, one for each parity of output row and column; but it takes many times as
     long for the gradient that JAX derives from them, and has bfloat16 only in matrix products.
     """
-    if jax.default_backend() != "cpu":
+    if backend() != "cpu":
         return deconv_dilated(x, kernel)
     if x.dtype == jnp.float32:
         return _deconv_cpu(x, kernel)

@@ -1,0 +1,1 @@
+"""Poses over HTTP: batches across requests, limits, metrics and a page in the browser."""
