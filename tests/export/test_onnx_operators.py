@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnxruntime
 import pytest
 from jax import lax
 from jax.export import symbolic_shape
@@ -14,7 +15,7 @@ from vitpose_jax.models.layers import deconv, layer_norm
 from vitpose_jax.models.resampling import average_pool, resize_bilinear, resize_nearest
 
 onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+
 
 KERNEL = np.random.default_rng(1).standard_normal((3, 3, 4, 4), np.float32)
 SQUARE = np.random.default_rng(2).standard_normal((4, 4, 4, 6), np.float32)

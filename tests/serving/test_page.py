@@ -16,7 +16,6 @@ from vitpose_jax.data.synthetic.scene import render_scene
 from vitpose_jax.inference.estimator import PoseEstimator
 
 pytest.importorskip("fastapi")
-pytest.importorskip("multipart")
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("playwright")
 

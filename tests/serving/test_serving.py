@@ -25,7 +25,6 @@ from vitpose_jax.inference.estimator import PoseEstimator, Prediction
 from vitpose_jax.serving.answers import boxes_of, picture_of
 
 pytest.importorskip("fastapi")
-pytest.importorskip("multipart")
 pytest.importorskip("prometheus_client")
 httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")

@@ -131,6 +131,11 @@ def export_forecaster(
         UserError: as for `export_pose`.
     """
     config = model.config
+    if isinstance(model, Forecaster) and model.config.people:
+        raise UserError(
+            f"{source}: forecasts several people together, which cannot be exported yet; export a "
+            "forecaster of single people"
+        )
     values: dict[str, Any] = {
         "holds": "forecaster",
         "weights": source,

@@ -156,7 +156,7 @@ class Member(nnx.Module):
         """Steps of the last frames carried on, the centre's and those around it, each gated."""
         steps = jnp.diff(positions, axis=1)
         centre = steps.mean(2, keepdims=True)
-        gates = 2 * jax.nn.sigmoid(self.gate(x)).reshape(len(x), self.config.future, 2)
+        gates = 2 * jax.nn.sigmoid(self.gate(x)).reshape(x.shape[0], self.config.future, 2)
         moved = [
             jnp.einsum("pm,mn,pnjd->pmjd", gates[..., index], self.taps[...][index], part)
             for index, part in enumerate((centre, steps - centre))
@@ -166,7 +166,7 @@ class Member(nnx.Module):
     def radii_of(self, x: Float[Array, "people _"]) -> Float[Array, "people future joints radii"]:
         """Radii in person sizes that hold the shares `COVERAGES` of the true positions."""
         config = self.config
-        raw = self.radii(x).reshape(len(x), config.future, config.num_joints, len(COVERAGES))
+        raw = self.radii(x).reshape(x.shape[0], config.future, config.num_joints, len(COVERAGES))
         # They grow with time before training, and an outer one is never within an inner one.
         growth = 0.1 * jnp.sqrt(jnp.arange(1, config.future + 1, dtype=x.dtype))
         return jnp.cumsum(growth[:, None, None] * jnp.exp(raw), -1)
