@@ -13,7 +13,7 @@ from vitpose_jax.cli import COMMANDS
 
 TINY = (
     "steps=1 eval_every=1 checkpoint_every=1 batch_size=4 model.backbone.width=32 "
-    "model.backbone.num_heads=1 model.backbone.depth=1 model.decoder.filters=8,8 "
+    "model.backbone.num_heads=1 model.backbone.depth=1 model.decoder.kind=simple "
     "eval.flip_test=false"
 )
 JOBS = f"""
