@@ -239,6 +239,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, options.state.open("a") as state:
         place = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(place / "cache")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(place / "cache" / "jax")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # every run compiles alike
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
         prepare_process()
         (place / "weights").mkdir()
         (place / "inputs").mkdir()
