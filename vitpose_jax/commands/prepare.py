@@ -11,7 +11,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Crops every person in a data set once and writes the crops as ArrayRecord "
         "files, which train faster than whole images and can also be read from gs://. To train on "
-        "them, give the folder as the data set. After an interruption, it starts over."
+        "them, give the folder as the data set. After an interruption, it starts over. The exit "
+        "status is 1 if people were left out."
     )
     add = parser.add_argument
     add("source", metavar="SRC", help="coco, synthetic, or a folder in COCO's layout")
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from vitpose_jax.tasks.run import log_plainly
 
     log_plainly()
-    prepare(
+    left_out = prepare(
         options.source,
         options.out,
         input_size=options.input_size,
@@ -48,4 +49,4 @@ def run(options: argparse.Namespace) -> int:
         max_bad_share=options.max_bad_share,
     )
     print(f"to train on it, give {options.out} as the data set")
-    return 0
+    return int(left_out)

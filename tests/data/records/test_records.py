@@ -189,7 +189,7 @@ def test_the_command(coco_folder, tmp_path, capsys):
     whole = picture.read_bytes()
     picture.write_bytes(b"\xff\xd8 no image")
     out = tmp_path / "out"
-    assert main(["prepare", str(coco_folder), "--out", str(out)]) == 0
+    assert main(["prepare", str(coco_folder), "--out", str(out)]) == 1
     printed = capsys.readouterr()
     assert printed.out == f"to train on it, give {out} as the data set\n"
     lines = [line.partition(" ")[2] for line in printed.err.splitlines()]  # less the time of day
@@ -228,3 +228,11 @@ def test_a_source_that_has_changed_since_is_told(coco_folder, edit_annotations, 
     coco_folder.rename(tmp_path / "elsewhere")  # out of reach
     open_pose_dataset(str(tmp_path / "records"), "train")
     assert not caplog.records
+
+
+def test_people_left_out_are_status_1(coco_folder, tmp_path, edit_annotations):
+    out = tmp_path / "out"
+    options = ["prepare", str(coco_folder), "--splits", "train", "--out", str(out)]
+    edit_annotations(coco_folder, lambda content: content["annotations"][0].update(bbox="wide"))
+    assert main(options) == 1
+    assert len(open_pose_dataset(str(out), "train")) == 5

@@ -153,8 +153,8 @@ def prepare(
     input_size: tuple[int, int] = (256, 192),
     splits: tuple[str, ...] = ("train", "val"),
     max_bad_share: float = MAX_BAD_SHARE,
-) -> None:
-    """Write a data set's people as records, unless that is already done.
+) -> bool:
+    """Write a data set's people as records, unless that is already done; say if any were left out.
 
     A folder left by an interrupted run counts as unfinished; the next run starts over.
 
@@ -172,7 +172,7 @@ def prepare(
     if (out / MARKER_FILE).exists():
         _refuse_other(out, Marker.read(out), source, input_size, splits)
         log.info("%s is already prepared", out)
-        return
+        return False
     _make_empty(out)
     datasets = {
         split: open_pose_dataset(source, split, input_size=input_size, max_bad_share=max_bad_share)
@@ -195,6 +195,8 @@ def prepare(
     Marker(source, input_size, counts, dict(categories[0]), sources).write(out)
     for split, count in counts.items():
         log.info("%s: %d people of %s written", split, count, source)
+    costly = any(data.report is not None and data.report.costs for data in datasets.values())
+    return costly or any(len(data) > counts[split] for split, data in datasets.items())
 
 
 def _write_table(out: epath.Path, split: str, dataset: PoseDataset, builder: CocoKeypoints) -> None:
