@@ -236,3 +236,26 @@ def test_people_left_out_are_status_1(coco_folder, tmp_path, edit_annotations):
     edit_annotations(coco_folder, lambda content: content["annotations"][0].update(bbox="wide"))
     assert main(options) == 1
     assert len(open_pose_dataset(str(out), "train")) == 5
+
+
+def test_a_marker_with_other_values_is_told(coco_folder, tmp_path):
+    prepare(str(coco_folder), tmp_path / "out", splits=("val",))
+    marker = tmp_path / "out" / "prepared.json"
+    sound = json.loads(marker.read_text())
+    for name, value in (
+        ("input_size", [256]),
+        ("input_size", "256x192"),
+        ("splits", ["val"]),
+        ("splits", {"val": None}),
+        ("category", 3),
+        ("sources", {"val": {"files": 3, "digest": ""}}),
+        ("source", None),
+    ):
+        marker.write_text(json.dumps(sound | {name: value}))
+        with pytest.raises(UserError, match=r"is damaged \(prepared\.json holds"):
+            open_pose_dataset(str(tmp_path / "out"), "val")
+    marker.write_text(marker.read_text()[:-9])
+    with pytest.raises(UserError, match="is damaged"):
+        open_pose_dataset(str(tmp_path / "out"), "val")
+    marker.write_text(json.dumps(sound))
+    assert len(open_pose_dataset(str(tmp_path / "out"), "val")) == 6

@@ -68,12 +68,36 @@ class Marker:
             marker = Marker(**content)
         except TypeError as error:
             raise damaged(folder, f"{MARKER_FILE}: {error}") from None
+        if not _is_sound(marker):
+            raise damaged(folder, f"{MARKER_FILE} holds values that were not written there")
         height, width = marker.input_size
         return replace(marker, input_size=(height, width))
 
     def write(self, folder: epath.Path) -> None:
         """Mark a folder as finished."""
         write_json(folder / MARKER_FILE, {"format": FORMAT, **asdict(self)}, indent=1)
+
+
+def _is_sound(marker: Marker) -> bool:
+    """Whether the values read have the types of those written."""
+    size, counts = marker.input_size, marker.splits
+    return (
+        isinstance(marker.source, str)
+        and isinstance(size, list)
+        and len(size) == 2
+        and all(type(side) is int and side > 0 for side in size)
+        and isinstance(counts, dict)
+        and all(type(count) is int for count in counts.values())
+        and isinstance(marker.category, dict)
+        and isinstance(marker.sources, dict)
+        and all(
+            isinstance(source, dict)
+            and source.keys() == {"files", "digest"}
+            and isinstance(source["files"], list)
+            and all(isinstance(file, str) for file in source["files"])
+            for source in marker.sources.values()
+        )
+    )
 
 
 def sources_of(files: tuple[str, ...]) -> dict[str, Any]:
