@@ -16,8 +16,8 @@ from typing import Any
 MOST_BYTES = 2 * 10**9
 MOST_SECONDS = 10.0
 """Of processor time, beyond the undamaged input's, so that a busy machine makes nothing hang."""
-MOST_WAITING = 120.0
-"""Of the clock, for what hangs without computing."""
+MOST_WAITING = 60.0
+"""Of the clock, without computing anything."""
 
 Action = Callable[[Path], tuple[int, Any]]
 """Does something with a folder of input; gives an exit status and a JSON value of what was read."""
@@ -65,16 +65,18 @@ def _run_some(action: Action, folders: Sequence[Path], allowed: float) -> list[E
     child = os.fork()
     if not child:
         _work(action, folders, report)
-    stopped, seen, begun, base = "", 0, time.monotonic(), 0.0
+    stopped, seen, busy, base, before = "", 0, time.monotonic(), 0.0, 0.0
     while not (gone := os.waitpid(child, os.WNOHANG))[0]:
         time.sleep(0.02)
         count = report.read_bytes().count(b"\n")
         used, peak = _usage(child)
         if count > seen:
-            seen, begun, base = count, time.monotonic(), used
+            seen, base = count, used
+        if used > before:
+            busy, before = time.monotonic(), used
         if peak > MOST_BYTES:
             stopped = "memory"
-        elif used - base > allowed + MOST_SECONDS or time.monotonic() - begun > MOST_WAITING:
+        elif used - base > allowed + MOST_SECONDS or time.monotonic() - busy > MOST_WAITING:
             stopped = "hang"
         if stopped:
             os.kill(child, signal.SIGKILL)
