@@ -1,10 +1,11 @@
 """Reads damaged inputs of every kind, and counts how that ends.
 
-    python -m tests.faults.campaign --inputs 1500 --seed 0 --table docs/faults_table.md
+    python -m tests.faults.campaign --inputs 1500 --seed 0 --table docs/faults.md
 
 Input i of a seed is always the same. Each is read in a process that was forked from one with the
 package imported, with limits on processor time and memory. What has been read is kept in `--state`,
-so that a repeated command goes on. `--show` prints the inputs that ended badly.
+so that a repeated command goes on, and several seeds share a table. `--show` prints the inputs that
+ended badly.
 """
 
 import argparse
@@ -148,6 +149,13 @@ def table(rows: list[dict], seeds: list[int]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def put_table(page: Path, name: str, text: str) -> None:
+    """Put a table between the page's comments `<!-- NAME -->` and `<!-- end -->`."""
+    before, comment, rest = page.read_text().partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    page.write_text(f"{before}{comment}{text}{end}{after}")
+
+
 def main() -> int:
     """Run the campaign; the exit status is 1 if any input ended badly."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -187,7 +195,7 @@ def main() -> int:
             f"\n== {row['kind']} {row['index']}, {row['damage']}: {row['verdict']}\n{row['text']}"
         )
     if options.table:
-        options.table.write_text(table(rows, sorted({row["seed"] for row in rows})))
+        put_table(options.table, "inputs", table(rows, sorted({row["seed"] for row in rows})))
     print(table(rows, sorted({row["seed"] for row in rows})))
     return int(bool(bad))
 

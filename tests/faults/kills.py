@@ -1,6 +1,6 @@
 """Kills runs at named and at random moments, repeats them, and compares with an undisturbed one.
 
-    python -m tests.faults.kills --kills 50 --seed 0 --table docs/kills_table.md
+    python -m tests.faults.kills --kills 50 --seed 0 --table docs/faults.md
 
 Runs train a pose model, train a forecaster, or predict with `--resume`, by their commands. A killed
 run is repeated as its user would, without any repair, until it ends; parameters, rows of the log,
@@ -26,6 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tiny_config
 
+from tests.faults.campaign import put_table
 from tests.faults.kinds import prepare_process
 from tests.faults.sound import pixels, write_video, write_weights
 
@@ -199,10 +200,12 @@ def kill_once(
     status = finish(start(work, folder))
     found = _away(lambda: outcome(folder), folder / "outcome.json") if status == 0 else {}
     differing = sorted(k for k in right.keys() | found.keys() if right.get(k) != found.get(k))
-    label = f"{moment[0]}, call {moment[1]}, {'after' if moment[2] else 'before'}"
+    label = (
+        "{}, call {}, {}".format(*moment[:2], "after" if moment[2] else "before") if moment else ""
+    )
     text = (folder / "printed.txt").read_text(errors="replace")
     row: dict[str, object] = {"work": name, "seed": seed, "index": index, "killed": was_killed}
-    row |= {"moment": label if moment else "random", "status": status, "differing": differing[:5]}
+    row |= {"moment": label or "random", "status": status, "differing": differing[:5]}
     return row | {"same": status == 0 and not differing, "traceback": "Traceback" in text}
 
 
@@ -259,7 +262,7 @@ def main() -> int:
             if not row["same"] or row["traceback"]:
                 print(json.dumps(row), file=sys.stderr)
     if options.table:
-        options.table.write_text(table(rows))
+        put_table(options.table, "kills", table(rows))
     print(table(rows))
     return int(not all(row["same"] and not row["traceback"] for row in rows))
 
