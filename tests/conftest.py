@@ -1,4 +1,4 @@
-"""Fixtures every test may use: real data and reference outputs, and a small drawn data set."""
+"""Fixtures every test may use: photographs, and a small drawn data set."""
 
 import json
 import logging
@@ -13,24 +13,18 @@ import shape_checks  # noqa: F401  (before the package is imported)
 from vitpose_jax.data.synthetic.scene import render_scene
 from vitpose_jax.keypoints.skeletons import SKELETONS
 
-pytest_plugins = ("inference_fixtures", "hub_fixtures", "export_models")
+pytest_plugins = ("golden_fixtures", "inference_fixtures", "hub_fixtures", "export_models")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with reference outputs (`golden`) and real data (`data`); skips where absent."""
+    """The folder with photographs (`data`) and outputs of the original code on them (`golden`)."""
     folder = Path(os.environ.get("VITPOSE_SHARED", REPOSITORY.parent / "shared"))
     if not (folder / "golden").is_dir():
-        pytest.skip(f"no reference data at {folder} (set VITPOSE_SHARED to its folder)")
+        pytest.skip(f"no photographs at {folder} (set VITPOSE_SHARED to their folder)")
     return folder
-
-
-@pytest.fixture(scope="session")
-def golden(shared: Path) -> Path:
-    """Outputs of the original PyTorch code."""
-    return shared / "golden"
 
 
 @pytest.fixture(autouse=True)

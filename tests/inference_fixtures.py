@@ -1,13 +1,15 @@
 """What the tests of inference share: a tiny trained-shape network, photographs, made-up people."""
 
-import json
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from PIL import Image
 
+from vitpose_jax.data.synthetic.scene import Scene, render_scene
 from vitpose_jax.inference.estimator import PoseEstimator
 from vitpose_jax.inference.person import Person
 
@@ -29,17 +31,31 @@ def estimator(weights: Path) -> PoseEstimator:
     return PoseEstimator.from_pretrained(weights, num_heads=3, batch_size=4)
 
 
-@pytest.fixture(scope="session")
-def photos(shared: Path) -> Path:
-    """A folder of photographs."""
-    return shared / "data/coco-mini/val2017"
+@functools.cache
+def scenes() -> list[Scene]:
+    """What is drawn on `photos`."""
+    return [render_scene(np.random.default_rng([5, index])) for index in range(12)]
 
 
 @pytest.fixture(scope="session")
-def detections(shared: Path) -> list[dict]:
-    """Boxes of a detector on `photos`."""
-    folder = shared / "data/coco-mini/person_detection_results"
-    return json.loads((folder / "COCO_val2017_detections_person.json").read_text())
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn pictures under the names of photographs."""
+    folder = tmp_path_factory.mktemp("photos") / "val2017"
+    folder.mkdir()
+    for index, scene in enumerate(scenes(), start=1):
+        Image.fromarray(scene.pixels).save(folder / f"{index:012d}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def detections() -> list[dict]:
+    """Boxes of the people on `photos`, as a detector would report them."""
+    rng = np.random.default_rng(6)
+    return [
+        {"image_id": index, "category_id": 1, "bbox": list(map(float, box)), "score": rng.random()}
+        for index, scene in enumerate(scenes(), start=1)
+        for box in scene.boxes
+    ]
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def no_windows() -> None:
 
 
 def test_train_on_tpu(tmp_path: Path) -> None:
-    options = "--config.steps=4 --config.eval_every=4 --config.eval.batch_size=64"
+    options = "steps=4 eval_every=4 eval.batch_size=64"
     settings = {
         "CONFIG": TINY,
         "DATA": "synthetic",
@@ -57,9 +57,8 @@ def test_train_on_tpu(tmp_path: Path) -> None:
     assert all(person.keypoints.shape == (17, 2) for person in names["people"])
 
 
-def test_poses_from_pictures(shared: Path, tmp_path: Path) -> None:
-    picture = sorted((shared / "data" / "coco-mini" / "val2017").iterdir())[0]
-    weights = shared / "golden" / "hf_vitpose_tiny"
+def test_poses_from_pictures(golden: Path, tmp_path: Path) -> None:
+    picture, weights = golden / "pictures/1.png", golden / "hf_vitpose_tiny"
     settings = {"WEIGHTS": weights, "PICTURE": picture, "FIND_PEOPLE": False, "OUT": tmp_path}
     names = run_notebook(NOTEBOOKS / "poses_from_pictures.ipynb", settings)
     assert len(names["people"]) == 1
@@ -67,13 +66,18 @@ def test_poses_from_pictures(shared: Path, tmp_path: Path) -> None:
 
 
 def test_forecast_motion(tmp_path: Path) -> None:
-    options = "--config.steps=4 --config.eval_every=4 --config.checkpoint_every=4"
+    options = "steps=4 eval_every=4 checkpoint_every=4"
     settings = {"OPTIONS": options, "WORKDIR": tmp_path / "run"}
     run_notebook(NOTEBOOKS / "forecast_motion.ipynb", settings)
     assert (tmp_path / "run" / "forecast.png").stat().st_size > 1000
 
 
-def test_notebooks_hold_no_outputs() -> None:
+def test_notebooks_hold_no_outputs_and_one_address() -> None:
+    """The address of the repository is a line of the first cell, and part of the badge."""
+    addresses = set()
     for file in NOTEBOOKS.glob("*.ipynb"):
         for cell in json.loads(file.read_text())["cells"]:
             assert not cell.get("outputs"), f"{file.name}: clear its outputs"
+        addresses |= set(re.findall(r"/github(?:\.com)?/([\w-]+/vitpose_jax)", file.read_text()))
+        assert f"blob/main/notebooks/{file.name}" in file.read_text()
+    assert len(addresses) == 1

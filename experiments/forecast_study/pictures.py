@@ -199,8 +199,10 @@ def _gif(observed: np.ndarray, futures: Mapping[str, np.ndarray], file: Path) ->
         axes.set_title(f"{step - len(observed) + 1:+d}", fontsize=8)
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=80)
-        picture = Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=32)
-        pictures.append(picture)
+        pictures.append(Image.open(buffer).convert("RGB"))
+    # One palette for all frames, from the last, which has every colour.
+    palette = pictures[-1].quantize(64)
+    pictures = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
     durations = [120] * len(observed) + [350] * 5
     pictures[0].save(
         file, save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True

@@ -23,7 +23,10 @@ CV5 = int(cv2.__version__.split(".")[0]) >= 5  # older ones interpolate in steps
 
 
 @pytest.mark.parametrize("prefix", ["", "syn_"])
-def test_flip_and_affine_are_the_originals(golden, shared, prefix):
+def test_flip_and_affine_are_the_originals(request, golden, prefix):
+    if not prefix:  # of photographs
+        shared = request.getfixturevalue("shared")
+        golden = shared / "golden"
     truth = np.load(golden / "affine.npz")
     flips = truth["flip"] if prefix == "" else None
     for i in range(len(truth[f"{prefix}center"])):

@@ -59,7 +59,11 @@ def test_a_box_outside_the_image_cleans_to_nothing() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "syn_"])
-def test_crops_match(affine: dict[str, np.ndarray], shared: Path, prefix: str) -> None:
+def test_crops_match(request: pytest.FixtureRequest, golden: Path, prefix: str) -> None:
+    if not prefix:  # of photographs
+        shared = request.getfixturevalue("shared")
+        golden = shared / "golden"
+    affine = dict(np.load(golden / "affine.npz"))
     for i, expected in enumerate(affine[f"{prefix}crop"]):
         if prefix:
             image = affine["syn_image"]

@@ -85,7 +85,7 @@ class ReferencePose(nn.Module):
         return self.keypoint_head.final_layer(maps).permute(0, 2, 3, 1)
 
 
-def as_mmpose1(shared: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def as_mmpose1(golden: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The golden tiny checkpoint under mmpose 1.x's names."""
-    names = json.loads((shared / "field-cases" / "mmpose1_names.json").read_text())["keys"]
+    names = json.loads((golden / "mmpose1_names.json").read_text())["keys"]
     return {theirs: tensors[original] for theirs, original in names.items()}
