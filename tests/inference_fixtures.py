@@ -31,6 +31,9 @@ def estimator(weights: Path) -> PoseEstimator:
     return PoseEstimator.from_pretrained(weights, num_heads=3, batch_size=4)
 
 
+FIRST_ID = 1001  # of `photos`
+
+
 @functools.cache
 def scenes() -> list[Scene]:
     """What is drawn on `photos`."""
@@ -42,20 +45,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of drawn pictures under the names of photographs."""
     folder = tmp_path_factory.mktemp("photos") / "val2017"
     folder.mkdir()
-    for index, scene in enumerate(scenes(), start=1):
+    for index, scene in enumerate(scenes(), start=FIRST_ID):
         Image.fromarray(scene.pixels).save(folder / f"{index:012d}.jpg")
     return folder
 
 
 @pytest.fixture(scope="session")
 def detections() -> list[dict]:
-    """Boxes of the people on `photos`, as a detector would report them."""
+    """What a detector reports on `photos`: people several times each, and other things."""
     rng = np.random.default_rng(6)
-    return [
-        {"image_id": index, "category_id": 1, "bbox": list(map(float, box)), "score": rng.random()}
-        for index, scene in enumerate(scenes(), start=1)
-        for box in scene.boxes
-    ]
+    found = []
+    for index, scene in enumerate(scenes(), start=FIRST_ID):
+        shaken = np.concatenate([scene.boxes + rng.normal(0, 2, scene.boxes.shape) for _ in "abc"])
+        for category, box in [(1, box) for box in shaken] + [(2, shaken[0]), (33, shaken[-1])]:
+            entry = {"image_id": index, "category_id": category, "score": rng.random()}
+            found.append(entry | {"bbox": [round(float(value), 2) for value in box]})
+    return found
 
 
 @pytest.fixture
