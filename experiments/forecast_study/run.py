@@ -28,7 +28,12 @@ GROUPS = {  # trained with three seeds: (input, changes to the configuration)
     "ours, projected joints": ("projected", {}),
     "ours, 3D joints": ("joints3d", {}),
     "ours, 15 frames": ("detections", {"future": 15}),
-    "ours, 30 frames": ("detections", {"future": 30, "model.mixture": True, "synthetic": 60}),
+    "ours, 30 frames": ("detections", {"future": 30}),
+    "ours, 30 frames, mixture": (
+        "detections",
+        {"future": 30, "model.mixture": True, "synthetic": 60},
+    ),
+    "ours, around the pelvis": ("centred", {}),
 }
 SEEDS = range(3)
 OURS = {

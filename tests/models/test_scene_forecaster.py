@@ -1,5 +1,7 @@
 """Forecasting people together in 3D: what must hold whatever the weights are."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from flax import nnx
 from vitpose_jax.errors import UserError
 from vitpose_jax.evaluation.forecasting import zero_velocity
 from vitpose_jax.models.forecaster import Forecaster, ForecasterConfig
+from vitpose_jax.weights.forecaster import load_forecaster, save_forecaster
 
 SMALL = {"width": 16, "num_heads": 2, "readout_width": 32, "readout_depth": 1}
 CONFIG = ForecasterConfig(
@@ -123,3 +126,13 @@ def test_refusals(model: Forecaster) -> None:
     alone = Forecaster(ForecasterConfig(**SMALL), rngs=nnx.Rngs(0))
     with pytest.raises(UserError, match="without `spread`"):
         alone.with_spread(np.zeros((1, 10, 17, 2), np.float32), np.ones((1, 10, 17), bool))
+
+
+def test_weights_come_back(model: Forecaster, tmp_path: Path) -> None:
+    save_forecaster(model, tmp_path / "weights")
+    again = load_forecaster(tmp_path / "weights")
+    assert again.config == CONFIG
+    for ours, theirs in zip(
+        *(jax.tree.leaves(nnx.state(m, nnx.Param)) for m in (model, again)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
