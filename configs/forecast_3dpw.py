@@ -51,7 +51,7 @@ def get_config(argument: str = "data/3dpw", data: str = "") -> ml_collections.Co
         "dropout": 0.0 if exact else 0.05,
         "members": 3 if projected else 1,
         "mixture": False,
-        "spread": True,
+        "spread": False,
     }
     config.synthetic = 0
     config.augmentation = {
