@@ -13,7 +13,6 @@ author = copyright = "the vitpose_jax authors"
 release = vitpose_jax.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
-suppress_warnings = ["toc.empty_glob"]
 html_theme = "furo"
 html_title = "vitpose_jax"
 html_theme_options = {
