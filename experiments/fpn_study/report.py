@@ -136,11 +136,12 @@ def cost(study: Study, name: str) -> dict[str, float]:
 
 def step_times(study: Study) -> dict[str, float]:
     """A row's training step over one of full fine-tuning, where measured for this backbone."""
-    file = Path(__file__).with_name("step_cost.json")
-    measured = json.loads(file.read_text()) if file.exists() else {}
-    if measured.get("model") != json.loads(json.dumps(study.about["model"]["backbone"])):
-        return {}
-    return measured["step_time_over_full_fine_tuning"]
+    backbone = json.loads(json.dumps(study.about["model"]["backbone"]))
+    for file in sorted(Path(__file__).parent.rglob("step_cost.json")):
+        measured = json.loads(file.read_text())
+        if measured["model"] == backbone:
+            return measured["step_time_over_full_fine_tuning"]
+    return {}
 
 
 def spread(values: list[float]) -> str:

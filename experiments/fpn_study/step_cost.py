@@ -2,11 +2,12 @@
 
     python experiments/fpn_study/step_cost.py --weights weights/vitpose-b --out step_cost.json
 
-`report.py` puts these figures into the tables of studies of the same model, if they are in this
-folder's step_cost.json.
+`report.py` puts these figures into the tables of studies of the same model, if they are in a
+step_cost.json in or below this folder.
 
 All rows' steps take turns in one process, so that what else the machine does hits them alike; the
-figures are medians over the rounds, as ratios to full fine-tuning.
+figures are medians over the rounds, as ratios to full fine-tuning: of wall-clock time, and of the
+process's CPU time, which other work on the machine disturbs less.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from vitpose_jax.training.state import create_state, split_model
 from vitpose_jax.training.step import make_train_step
 from vitpose_jax.weights import load_pose_model
 
-MEASURED = tuple(name for name in ROWS if name != "baseline")  # that one is not trained
+MEASURED = tuple(name for name in ROWS if name not in ("baseline", "longer"))  # not heads
 
 
 def prepare(name: str, model_config, frozen: bool, recipe: str):
@@ -70,31 +71,35 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--recipe", choices=["original", "small"], default="small")
+    parser.add_argument("--rows", nargs="+", choices=MEASURED, default=MEASURED, metavar="ROW")
+    parser.add_argument("--recipe", choices=["original", "small", "detail"], default="small")
     options = parser.parse_args()
     model_config = load_pose_model(options.weights).config
     batch = random_batch(options.batch_size, model_config.input_size, 17)
     key = jax.random.key(0)
     steps = {"full fine-tuning": prepare("head_baseline", model_config, False, options.recipe)}
-    steps |= {n: prepare(n, model_config, True, options.recipe) for n in MEASURED}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    steps |= {n: prepare(n, model_config, True, options.recipe) for n in options.rows}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for turn in range(options.rounds + 1):
         for name, (step, state) in steps.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             state, metrics = step(state, batch, key)
             jax.block_until_ready((state, metrics))
+            end = time.perf_counter(), time.process_time()
             steps[name] = (step, state)
             if turn:  # the first one compiles
-                seconds[name].append(time.perf_counter() - start)
-    full = np.median(seconds["full fine-tuning"])
-    ratios = {name: round(float(np.median(times) / full), 3) for name, times in seconds.items()}
+                seconds[name].append((end[0] - start[0], end[1] - start[1]))
+    medians = {name: np.median(times, axis=0) for name, times in seconds.items()}
+    full = medians["full fine-tuning"]
+    ratios = {name: (median / full).round(3).tolist() for name, median in medians.items()}
     report = {
         "model": model_config.to_dict()["backbone"],
         "device": jax.devices()[0].device_kind,
         "batch_size": options.batch_size,
         "rounds": options.rounds,
-        "step_time_over_full_fine_tuning": ratios,
-        "full_fine_tuning_seconds": round(float(full), 3),
+        "step_time_over_full_fine_tuning": {name: ratio[0] for name, ratio in ratios.items()},
+        "cpu_time_over_full_fine_tuning": {name: ratio[1] for name, ratio in ratios.items()},
+        "full_fine_tuning_seconds": round(float(full[0]), 3),
     }
     options.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
