@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Float32
 
 from vitpose_jax.models.backends import gelu
 from vitpose_jax.models.decoders import DecoderConfig
-from vitpose_jax.models.layers import Dense
+from vitpose_jax.models.layers import Dense, LayerNorm
 from vitpose_jax.models.neck_config import NeckConfig, NewLayers
 from vitpose_jax.models.resampling import (
     average_pool,
@@ -28,6 +28,10 @@ from vitpose_jax.models.resampling import (
 from vitpose_jax.models.vit import Crops
 
 HEATMAP_STRIDE = 4  # of the crop, like the map that the decoder's last layer reads
+OUT_SCALE = 0.1
+"""What the last layer's inputs are scaled to at first. Heatmaps have hundreds of pixels that should
+be 0: at a scale of 1, the first steps at a learning rate of 1e-3 shift them all, and undo each other
+from then on."""
 
 
 class _Refine(nnx.Module):
@@ -96,7 +100,8 @@ class DetailPyramid(nnx.Module):
             new.linear(decoder.last_channels, channels) if "decoder" in config.sources else None
         )
         self.refine = nnx.List([_refinements(config, new) for _ in config.detail_strides])
-        self.out_norm = new.layer_norm(channels)
+        scale = nnx.initializers.constant(OUT_SCALE)
+        self.out_norm = LayerNorm(channels, scale_init=scale, dtype=dtype, rngs=rngs)
         zeros = nnx.initializers.zeros_init()
         keypoints = decoder.num_keypoints
         self.out = Dense(channels, keypoints, kernel_init=zeros, dtype=dtype, rngs=rngs)
