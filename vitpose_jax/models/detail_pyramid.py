@@ -29,9 +29,9 @@ from vitpose_jax.models.vit import Crops
 
 HEATMAP_STRIDE = 4  # of the crop, like the map that the decoder's last layer reads
 OUT_SCALE = 0.1
-"""What the last layer's inputs are scaled to at first. Heatmaps have hundreds of pixels that should
-be 0: at a scale of 1, the first steps at a learning rate of 1e-3 shift them all, and undo each other
-from then on."""
+"""What the last layer's inputs are scaled to at first. Most of a heatmap's pixels should be 0: at a
+scale of 1, steps at a rate of 1e-3 shift them all at once, and from then on undo each other.
+"""
 
 
 class _Refine(nnx.Module):
