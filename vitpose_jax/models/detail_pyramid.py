@@ -48,19 +48,25 @@ class _Refine(nnx.Module):
 class _Stem(nnx.Module):
     """The crop's maps, finest first, each half the size of the one before.
 
+    The first layer is at 1/2 of the crop: a non-linearity at full detail is what finds edges.
     Pixels are gathered into channels, not skipped, so that a map's cells lie in the middle of the
     pixels that they stand for, in the crop and in its mirror image.
     """
 
     def __init__(self, config: NeckConfig, new: NewLayers) -> None:
-        channels, coarser = config.channels, config.detail_strides[1:]
+        channels = config.channels
+        half = channels // 2
         self.finest = config.finest
-        self.first = new.conv3x3(3 * config.finest**2, channels)
+        self.first = new.conv3x3(3 * 2**2, half)
+        self.first_norm = new.layer_norm(half)
+        self.join = new.linear(half * (config.finest // 2) ** 2, channels)
+        coarser = config.detail_strides[1:]
         self.shrink = nnx.List([new.linear(4 * channels, channels) for _ in coarser])
         self.refine = nnx.List([_refinements(config, new) for _ in config.detail_strides])
 
     def __call__(self, crops: Array) -> list[Array]:
-        x = self.first(space_to_depth(crops, self.finest))
+        x = gelu(self.first_norm(self.first(space_to_depth(crops, 2))))
+        x = self.join(space_to_depth(x, self.finest // 2))
         maps = [_apply(self.refine[0], x)]
         for shrink, refine in zip(self.shrink, self.refine[1:], strict=True):
             maps.append(_apply(refine, shrink(space_to_depth(maps[-1], 2))))
