@@ -213,7 +213,15 @@ def main() -> None:
     (options.out / "table.md").write_text("\n".join(tables) + "\n")
     plot_curves(results, options.metric, options.out / "accuracy_by_step.png")
     plot_joints(results, options.out / "joints.png")
-    wanted = ("baseline", "detail", "residual", "dense", "intermediate_3_7_11", "simple")
+    wanted = (
+        "baseline",
+        "detail",
+        "detail_32",
+        "residual",
+        "dense",
+        "intermediate_3_7_11",
+        "simple",
+    )
     shown = [name for name in wanted if name in study.runs]
     predictions = {name: study.predictions(study.runs[name][0]) for name in shown[:3]}
     draw_pictures(study.dataset, predictions, options.out / "pictures.jpg")
