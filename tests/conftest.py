@@ -27,15 +27,25 @@ def shared() -> Path:
     return folder
 
 
+LEVELS = {name: logging.getLogger(name).level for name in (None, "absl", "asyncio", "vitpose_jax")}
+
+
+def restore_levels() -> None:
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was():
-    """Commands set up logging for their process; the next test finds it as it was."""
-    root, names = logging.getLogger(), (None, "absl", "asyncio", "vitpose_jax")
-    handlers, levels = list(root.handlers), [logging.getLogger(name).level for name in names]
+    """Commands set up logging for their process; tests find it as it was at first.
+
+    That is before the test, too: the command may have run in a fixture that several tests share.
+    """
+    handlers = list(logging.getLogger().handlers)
+    restore_levels()
     yield
-    root.handlers[:] = handlers
-    for name, level in zip(names, levels, strict=True):
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger().handlers[:] = handlers
+    restore_levels()
 
 
 def write_coco_folder(folder: Path, num_images: int = 6) -> Path:

@@ -78,7 +78,7 @@ def test_every_configuration_takes_its_data_set(file: Path) -> None:
     assert f"--config=configs/{file.name}" in file.read_text()
     config = load_configuration(f"{file}:some/folder")
     assert config.data == "some/folder"
-    assert config.task in ("pose", "forecast")
+    assert config.task in ("pose", "forecast", "scenes")
     assert "paces" in config.augmentation or "shift" in config.augmentation
     assert config.is_locked
 

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until stopped."""
     try:
         import fastapi  # noqa: F401
-        import multipart  # noqa: F401
+        import python_multipart  # noqa: F401
         import prometheus_client  # noqa: F401
         import uvicorn
     except ImportError as error:

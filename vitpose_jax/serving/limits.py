@@ -16,7 +16,8 @@ class BodyLimits:
     """An ASGI application around another: bodies must be small, and arrive in time.
 
     Attributes:
-        app: the application inside, which answers an `HTTPException` raised while it reads.
+        app: the application inside. What it answers once a limit is passed is left out: the body
+            breaks off for it, and what it makes of that is not what was wrong.
         most_bytes: of a body; more is answered 413.
         seconds: for the whole body to arrive; slower is answered 408.
     """
@@ -37,25 +38,45 @@ class BodyLimits:
             await refusal(scope, receive, send)
             return
         deadline = asyncio.get_running_loop().time() + self.seconds
-        size, is_whole = 0, False
+        size, is_whole, is_answered = 0, False, False
+        refused: HTTPException | None = None
 
         async def limited() -> Message:
-            nonlocal size, is_whole
+            nonlocal size, is_whole, refused
             if is_whole:  # what comes next is that the client goes away
                 return await receive()
             left = deadline - asyncio.get_running_loop().time()
             try:
                 message = await asyncio.wait_for(receive(), max(left, 0.001))
             except TimeoutError:
-                told = f"the request took longer than {self.seconds:g} seconds to arrive"
-                raise HTTPException(408, told, {"Connection": "close"}) from None
+                refused = self._too_slow
+                raise refused from None
             size += len(message.get("body", b""))
             is_whole = message["type"] != "http.request" or not message.get("more_body", False)
             if size > self.most_bytes:
-                raise self._too_large
+                refused = self._too_large
+                raise refused
             return message
 
-        await self.app(scope, limited, send)
+        async def answer(message: Message) -> None:
+            nonlocal is_answered
+            if refused is None or is_answered:
+                is_answered = True
+                await send(message)
+
+        try:
+            await self.app(scope, limited, answer)
+        except HTTPException:
+            if refused is None:
+                raise
+        if refused is not None and not is_answered:
+            told = {"detail": refused.detail}
+            await JSONResponse(told, refused.status_code, refused.headers)(scope, receive, send)
+
+    @property
+    def _too_slow(self) -> HTTPException:
+        told = f"the request took longer than {self.seconds:g} seconds to arrive"
+        return HTTPException(408, told, {"Connection": "close"})
 
     @property
     def _too_large(self) -> HTTPException:

@@ -120,10 +120,16 @@ class Peers:
         self._start(self._hear, index, connection)
 
     def _hear(self, index: int, connection: socket.socket) -> None:
-        """Wait for a process's word; if it ends without one, it is lost."""
+        """Wait for a process's words; if it ends without one, it is lost.
+
+        One that is done stays connected until it ends, so that it hears of the others.
+        """
         word = ""
         with contextlib.suppress(OSError):
-            word = connection.makefile().readline().strip()
+            for line in connection.makefile():
+                word = line.strip()
+                if word != _DONE:
+                    break
         del self._connections[index]
         if word != _DONE:
             self._conclude(word or f"{_LOST} {index}")
