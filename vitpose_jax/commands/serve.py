@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
     """Serve until stopped."""
     try:
         import fastapi  # noqa: F401
-        import python_multipart  # noqa: F401
         import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
         import uvicorn
     except ImportError as error:
         raise UserError(f"serving needs {error.name}: pip install 'vitpose-jax[serve]'") from None
