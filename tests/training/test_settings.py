@@ -69,9 +69,7 @@ def test_the_forecasting_task_names_what_a_configuration_lacks(name: str, tmp_pa
 
 
 def test_a_configuration_names_its_task(tmp_path: Path):
-    with pytest.raises(
-        UserError, match=r"task is None; choose one of pose, forecast, scenes$"
-    ):
+    with pytest.raises(UserError, match=r"task is None; choose one of pose, forecast, scenes$"):
         run.train(without(get_config(), "task"), tmp_path)
 
 
